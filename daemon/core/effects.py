@@ -1,0 +1,122 @@
+"""What the rule book orders: each effect is performed by the server at once or handed on.
+
+Whatever is slow or can fail comes back as an event: `LookUp` as `AppFound` or `AppMissing`,
+`Spawn` as `WorkerSpawned` or `SpawnFailed` (and later `WorkerExited`), `CaptureStack` as
+`StackCaptured`, `Kill` as `WorkerExited` and `TreeGone`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from warmd.protocol.messages import AppRef, Body, CallId, ClientId, FromDaemon, SessionId
+from warmd.protocol.work import AppSpec, Ordinal, ToWorker, WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message for a client; dropped silently when the client is gone."""
+
+    client: ClientId
+    message: FromDaemon
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An administrative request is settled: answer it with the info of these sessions."""
+
+    client: ClientId
+    request: CallId
+    sessions: tuple[SessionId, ...]
+    many: bool
+    """Answer with a list, also of one or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Find the app's files, off the loop and without importing anything."""
+
+    session: SessionId
+    app: AppRef
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a process; once it has come to the door, give it its `Begin`."""
+
+    worker: WorkerId
+    session: SessionId
+    spec: AppSpec
+    env: Mapping[str, str]
+    setup: Body
+    pickled: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    worker: WorkerId
+    message: ToWorker
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancel:
+    """Mark the call as cancelled on the control page and wake the app up to that:
+    an `AskCancel` on the link, and the signal where the app has an `on_cancel`."""
+
+    worker: WorkerId
+    ordinal: Ordinal
+    signal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Raise `Interrupted` in the call, if it still runs: control page and signal."""
+
+    worker: WorkerId
+    ordinal: Ordinal
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStack:
+    worker: WorkerId
+    ordinal: Ordinal
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL for the worker, and the end of its whole process tree.
+
+    Also ordered after an orderly exit: the worker may have left children behind.
+    """
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The session is over and its tree is gone: release what the server held for it."""
+
+    worker: WorkerId
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Nothing is left: the daemon may exit."""
+
+
+Effect: TypeAlias = (
+    Send
+    | Answer
+    | LookUp
+    | Spawn
+    | Tell
+    | RequestCancel
+    | Interrupt
+    | CaptureStack
+    | Kill
+    | Forget
+    | Stopped
+)

@@ -1,0 +1,36 @@
+"""The numbers that the rule book goes by, each with its unit in its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STACK_SECONDS = 0.15
+"""How long a stack may take; 13 ms were measured with C code holding the interpreter."""
+INTERRUPT_EVERY_SECONDS = 0.1
+"""An interrupt that lands in `__del__` is swallowed, so it is repeated."""
+INTERRUPT_FOR_SECONDS = 1.0
+"""Then the worker is killed."""
+GRACE_AT_DEADLINE_SECONDS = 0.3
+"""The ladder of a call past its deadline takes 1.5 s at most: stack, this, interrupts."""
+REMEMBERED_SESSIONS = 10_000
+"""How many sessions that are gone still have an answer that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_sessions: int = 256
+    """Processes at once: sessions and workers of the shared pool, dying ones included."""
+    max_queue: int = 256
+    """Calls that wait for one session, or for one app of the shared pool."""
+    max_pool_workers: int = 4
+    """Workers of the shared pool for one app and `setup`."""
+    session_timeout_seconds: float = 60.0
+    """Idle time of a session that does not ask for another, and of pool workers."""
+    max_session_timeout_seconds: float = 3600.0
+    """The longest that a session may ask for; inf allows "never"."""
+    call_timeout_seconds: float = 3600.0
+    start_timeout_seconds: float = 600.0
+    end_grace_seconds: float = 10.0
+    """For `unload` and the exit after it."""
+    cancel_grace_seconds: float = 10.0
+    """For an app that has an `on_cancel`."""

@@ -1,0 +1,1 @@
+"""What runs in a session's process.  Single-threaded, and clean to fork."""

@@ -1,0 +1,213 @@
+"""The messages between a client and the daemon: one frozen dataclass each.
+
+    client -> daemon                     daemon -> client
+    Hello     opens a connection         Welcome   accepts it
+    Call      runs a function            Refused   no connection, and why
+    Request   an administrative verb     Accepted  the call is admitted; its session is known
+    Credit    room for more parts        Part      one yielded value
+    Cancel    stop a call or request     Result    the call's good end
+                                         Failure   the call's bad end
+                                         Goodbye   the daemon is about to stop
+
+A call or request gets exactly one `Result` or `Failure`.  `Accepted` precedes it, except where a
+call named its session by id: then the client knows all that it would say, and it is left out.
+
+Header fields are listed in wire order.  Fields named in `FRAMES` travel as frames of their own
+behind the header, opaque to the broker.  docs/protocol.md says the same for other languages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, NewType, TypeAlias
+
+PROTOCOL = 1
+"""Both sides must name the same number; raised with every change of a message."""
+
+ClientId = NewType("ClientId", bytes)
+"""A connection, as the daemon's ROUTER knows it."""
+CallId = NewType("CallId", bytes)
+"""16 random bytes, chosen by the client; names a call or a request for its whole life."""
+SessionId = NewType("SessionId", str)
+"""`sess_` and 32 hex digits (128 random bits), chosen by the daemon."""
+
+Body: TypeAlias = bytes | bytearray | memoryview
+"""A packed value (`protocol.values`); never unpacked between client and worker."""
+
+NEW_SESSION = "new"
+CALL_ID_BYTES = 16
+NOTHING = b""
+"""An absent body frame."""
+
+
+class Origin(NamedTuple):
+    """Where a client's own code lives: part of the identity of apps that are not registered."""
+
+    python: str
+    """The client's interpreter (absolute path)."""
+    cwd: str
+    path: str
+    """The client's `sys.path[0]`."""
+
+
+class AppRef(NamedTuple):
+    """Which app, and whose.  Two references are the same app only if they are equal."""
+
+    name: str
+    """A registered name, an absolute folder, or `module:Class`."""
+    origin: Origin | None = None
+    """Set for folders, `module:Class` and classes; None for registered names."""
+    digest: str | None = None
+    """Set for a class sent by value: SHA-256 of its pickle, hex."""
+
+
+class NewSession(NamedTuple):
+    """What a call asks of the session that it opens."""
+
+    idle_seconds: float | None = None
+    """None: the daemon's default; inf: never expires, where the daemon allows it."""
+    name: str | None = None
+    """Get or create: a live session of that name is joined."""
+    labels: dict[str, str] = {}  # noqa: RUF012  (never mutated; a NamedTuple has no factories)
+    env: dict[str, str] = {}  # noqa: RUF012
+
+
+class Timing(NamedTuple):
+    """Where a call's time went, in seconds, as the daemon and the worker measured it."""
+
+    cold: bool
+    """The call waited for its session to start."""
+    queue: float
+    spawn: float
+    imports: float
+    setup: float
+    run: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    protocol: int
+    version: str
+    pid: int
+    client: str
+    """The program's name, for listings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Run `function` in a session.
+
+    `session` is `"new"`, an id, or None for the shared pool.  An empty `function` only waits for
+    the session to be ready.  `timeout_seconds` is what remains of the caller's patience; None
+    leaves it to the daemon's default.  `window` is the number of parts that the client is ready
+    to take now; None asks for the last value only.
+    """
+
+    FRAMES: ClassVar = ("input", "setup", "pickled")
+
+    id: CallId
+    session: str | None
+    app: AppRef | None
+    function: str
+    timeout_seconds: float | None = None
+    window: int | None = None
+    new: NewSession | None = None
+    input: Body = NOTHING
+    setup: Body = NOTHING
+    """The packed argument of the app's `setup`."""
+    pickled: Body = NOTHING
+    """A class by value; only over ipc, only where the daemon's `classes` setting allows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An administrative verb (docs/protocol.md lists them); answered like a call."""
+
+    id: CallId
+    verb: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    id: CallId
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """`"cancel"` climbs the whole ladder up to ending the session; `"abandon"` (a reader that
+    left a stream early) only closes the generator at its next chance and never costs the session."""
+
+    id: CallId
+    how: Literal["cancel", "abandon"] = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    protocol: int
+    version: str
+    boot: str
+    """Random for each start of the daemon; ids and calls of another boot are unknown here."""
+    pid: int
+    max_message_bytes: int
+    """The limit for all body frames of one message together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    protocol: int
+    version: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    id: CallId
+    session: SessionId | None
+    """None for a call to the shared pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One yielded value; `number` counts from 0 without gaps."""
+
+    FRAMES: ClassVar = ("value",)
+
+    id: CallId
+    number: int
+    value: Body = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`parts` is how many came before: a stream that ends short is an error.  With a `window`
+    the value of a generator's call is empty (its last part was the result)."""
+
+    FRAMES: ClassVar = ("value",)
+
+    id: CallId
+    session: SessionId | None
+    parts: int = 0
+    timing: Timing | None = None
+    value: Body = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    id: CallId
+    session: SessionId | None
+    code: str
+    message: str
+    ran: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    reason: str
+
+
+FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel
+FromDaemon: TypeAlias = Welcome | Refused | Accepted | Part | Result | Failure | Goodbye

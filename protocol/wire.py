@@ -1,0 +1,229 @@
+"""Messages to frames and back.
+
+A message is one header frame and up to three body frames.  The header is a msgpack array
+`[kind, field, field, ...]` of at most 64 KiB; the kinds are numbered below and the fields come in
+the order in which `messages` and `work` declare them.  Body frames are opaque here: they are
+packed values (`protocol.values`) that only the two ends of a call unpack.
+
+Unpacking trusts nobody: sizes are bounded before msgpack sees a byte, and each field is checked
+against its declared type, so that what the rule book receives is what its annotations say.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgpack
+
+from warmd.protocol import messages, work
+from warmd.protocol.messages import NOTHING, Body
+
+MAX_HEADER_BYTES = 64 * 1024
+
+M = TypeVar("M")
+Check: TypeAlias = Callable[[Any], Any]
+
+
+class WireError(ValueError):
+    """Frames that are no message: garbage, another protocol, or over a limit."""
+
+
+class Codec(Generic[M]):
+    """Packs and unpacks one direction of one protocol."""
+
+    def __init__(self, kinds: Mapping[int, type[M]]) -> None:
+        self._layouts = {kind: _Layout(kind, cls) for kind, cls in kinds.items()}
+        self._by_class = {layout.cls: layout for layout in self._layouts.values()}
+        # One packer for all: pack() holds the interpreter from its first byte to its last.
+        self._pack = msgpack.Packer().pack
+
+    def pack(self, message: M) -> list[Body]:
+        """The message's frames, header first; absent trailing body frames are left out.
+
+        Raises WireError when the header is over its limit or holds what msgpack cannot say.
+        """
+        layout = self._by_class[type(message)]
+        try:
+            header = self._pack(layout.header_of(message))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WireError(f"{layout.cls.__name__} has a field that cannot be packed: {error}") from error
+        if len(header) > MAX_HEADER_BYTES:
+            raise WireError(
+                f"the header of {layout.cls.__name__} has {len(header)} bytes, the limit is "
+                f"{MAX_HEADER_BYTES}: shorten its names, labels or environment"
+            )
+        return layout.append_bodies(header, message)
+
+    def unpack(self, frames: Sequence[Body]) -> M:
+        """The message of these frames.  Raises WireError."""
+        if not frames or len(frames[0]) > MAX_HEADER_BYTES:
+            raise WireError("no header, or a header over its limit of 64 KiB")
+        try:
+            header = msgpack.unpackb(frames[0], max_ext_len=0)
+        except Exception as error:  # msgpack raises eight unrelated kinds (trap 11)
+            raise WireError(f"the header is not msgpack: {error!r}") from error
+        if type(header) is not list or not header or type(header[0]) is not int:
+            raise WireError("the header is not an array that begins with a kind")
+        layout = self._layouts.get(header[0])
+        if layout is None:
+            raise WireError(f"unknown kind of message: {header[0]}")
+        return layout.build(header, frames)
+
+
+class _Layout(Generic[M]):
+    """How one message class lies in its frames; worked out once, at import."""
+
+    def __init__(self, kind: int, cls: type[M]) -> None:
+        self.cls = cls
+        self.kind = kind
+        self.body_names: tuple[str, ...] = getattr(cls, "FRAMES", ())
+        hints = typing.get_type_hints(cls)
+        names = [f.name for f in fields(cls) if f.name not in self.body_names]  # type: ignore[arg-type]
+        self.checks = [(name, check_for(hints[name])) for name in names]
+        self._fields = attrgetter(*names)
+        self._single = len(names) == 1
+        self._bodies = attrgetter(*self.body_names) if self.body_names else None
+
+    def header_of(self, message: M) -> tuple[Any, ...]:
+        if self._single:
+            return (self.kind, self._fields(message))
+        return (self.kind, *self._fields(message))
+
+    def append_bodies(self, header: bytes, message: M) -> list[Body]:
+        frames: list[Body] = [header]
+        if self._bodies is None:
+            return frames
+        if len(self.body_names) == 1:
+            frames.append(self._bodies(message))
+        else:
+            frames.extend(self._bodies(message))
+        while frames[-1] is NOTHING or not len(frames[-1]):
+            frames.pop()
+        return frames
+
+    def build(self, header: list[Any], frames: Sequence[Body]) -> M:
+        if len(header) - 1 != len(self.checks):
+            raise WireError(f"{self.cls.__name__} has {len(header) - 1} fields, expected {len(self.checks)}")
+        if len(frames) - 1 > len(self.body_names):
+            raise WireError(f"{self.cls.__name__} has {len(frames) - 1} body frames, expected {len(self.body_names)}")
+        values = []
+        for value, (name, check) in zip(header[1:], self.checks, strict=True):
+            try:
+                values.append(check(value))
+            except (TypeError, ValueError) as error:
+                raise WireError(f"{self.cls.__name__}.{name}: {error}") from None
+        return self.cls(*values, *frames[1:])
+
+
+def check_for(hint: Any) -> Check:
+    """A function that returns its argument as `hint` says, or raises TypeError or ValueError."""
+    if isinstance(hint, typing.NewType):
+        return check_for(hint.__supertype__)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _optional(hint)
+    if origin is typing.Literal:
+        return _one_of(typing.get_args(hint))
+    if origin in (list, tuple):
+        return _sequence(origin, check_for(typing.get_args(hint)[0]))
+    if origin is dict:
+        return _mapping(hint)
+    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        return _record(hint)
+    return _plain(hint)
+
+
+def _plain(kind: type) -> Check:
+    # A peer in another language may write 3.0 as 3; a bool is never a number.
+    accepted = (int, float) if kind is float else (kind,)
+
+    def check(value: Any) -> Any:
+        if type(value) not in accepted:
+            raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    return check
+
+
+def _optional(hint: Any) -> Check:
+    (inner,) = [check_for(part) for part in typing.get_args(hint) if part is not types.NoneType]
+    return lambda value: None if value is None else inner(value)
+
+
+def _one_of(choices: tuple[Any, ...]) -> Check:
+    def check(value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"expected one of {choices}, got {value!r:.40}")
+        return value
+
+    return check
+
+
+def _sequence(kind: type, item: Check) -> Check:
+    def check(value: Any) -> Any:
+        if type(value) is not list:
+            raise TypeError(f"expected an array, got {type(value).__name__}")
+        return kind(map(item, value))
+
+    return check
+
+
+def _mapping(hint: Any) -> Check:
+    key, value_hint = typing.get_args(hint)
+    check_key = _plain(key)
+    check_value = (lambda value: value) if value_hint is Any else check_for(value_hint)
+
+    def check(value: Any) -> Any:
+        if type(value) is not dict:
+            raise TypeError(f"expected a map, got {type(value).__name__}")
+        return {check_key(k): check_value(v) for k, v in value.items()}
+
+    return check
+
+
+def _record(kind: Any) -> Check:
+    hints = typing.get_type_hints(kind)
+    checks = [check_for(hints[name]) for name in kind._fields]
+
+    def check(value: Any) -> Any:
+        if type(value) is not list or len(value) != len(checks):
+            raise TypeError(f"expected an array of {len(checks)} for {kind.__name__}")
+        return kind(*(one(item) for one, item in zip(checks, value, strict=True)))
+
+    return check
+
+
+FROM_CLIENT: Codec[messages.FromClient] = Codec(
+    {1: messages.Hello, 2: messages.Call, 3: messages.Request, 4: messages.Credit, 5: messages.Cancel}
+)
+FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
+    {
+        1: messages.Welcome,
+        2: messages.Refused,
+        3: messages.Accepted,
+        4: messages.Part,
+        5: messages.Result,
+        6: messages.Failure,
+        7: messages.Goodbye,
+    }
+)
+TO_WORKER: Codec[work.ToWorker] = Codec(
+    {1: work.Begin, 2: work.Invoke, 3: work.MoreCredit, 4: work.AskCancel, 5: work.Finish}
+)
+FROM_WORKER: Codec[work.FromWorker] = Codec(
+    {
+        1: work.Arrived,
+        2: work.Ready,
+        3: work.StartFailed,
+        4: work.Yielded,
+        5: work.Returned,
+        6: work.Raised,
+        7: work.Interrupted,
+        8: work.Progressed,
+    }
+)

@@ -1,0 +1,160 @@
+"""The messages between the daemon and a worker, over the worker's own Unix stream socket.
+
+    daemon -> worker                        worker -> daemon
+    Begin        load this app              Arrived      token, before anything else
+    Invoke       run a function             Ready        `setup` is done
+    MoreCredit   room for more parts        StartFailed  import or `setup` raised
+    AskCancel    close the stream           Yielded      one part
+    Finish       run `unload` and exit      Returned     the function's value
+                                            Raised       the function's exception
+                                            Interrupted  the call was cut off, the state kept
+                                            Progressed   what `context.progress()` was given
+
+An `ordinal` numbers the calls of one worker from 1; the control page (`daemon.worker.page`) names
+the running call by it.  Field order is wire order, as in `protocol.messages`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, NewType, TypeAlias
+
+from warmd.protocol.messages import NOTHING, Body, CallId
+
+WorkerId = NewType("WorkerId", int)
+"""One process incarnation; never reused within a daemon's life."""
+Ordinal = NewType("Ordinal", int)
+
+
+class AppSpec(NamedTuple):
+    """Where a worker finds an app: what looking up an `AppRef` gives."""
+
+    name: str
+    target: str
+    """`module:Class`; empty for a class sent by value."""
+    paths: tuple[str, ...] = ()
+    """Put in front of `sys.path`."""
+    cwd: str | None = None
+    python: str | None = None
+    """An interpreter other than the daemon's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    protocol: int
+    version: str
+    token: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Travels with two descriptors: the control page and the memfd for stacks."""
+
+    FRAMES: ClassVar = ("setup", "pickled")
+
+    session: str
+    spec: AppSpec
+    log_path: str
+    max_message_bytes: int
+    setup: Body = NOTHING
+    pickled: Body = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    functions: list[str]
+    imports_seconds: float
+    setup_seconds: float
+    on_cancel: bool
+    """The app wants to be asked before it is interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """`phase` is `"imports"` or `"setup"`."""
+
+    phase: str
+    type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """`window` as in `messages.Call`: None asks for the last value only."""
+
+    FRAMES: ClassVar = ("input",)
+
+    ordinal: Ordinal
+    call: CallId
+    function: str
+    window: int | None
+    input: Body = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class MoreCredit:
+    ordinal: Ordinal
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskCancel:
+    ordinal: Ordinal
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    reason: str
+    """`ended`, `expired` or `stopped`; given to the app's `unload`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded:
+    FRAMES: ClassVar = ("value",)
+
+    ordinal: Ordinal
+    number: int
+    value: Body = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """`parts` counts the values sent before as `Yielded`."""
+
+    FRAMES: ClassVar = ("value",)
+
+    ordinal: Ordinal
+    run_seconds: float
+    parts: int = 0
+    value: Body = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """`type` is `module.Name`, or the bare name of a builtin."""
+
+    ordinal: Ordinal
+    run_seconds: float
+    type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    ordinal: Ordinal
+    run_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    FRAMES: ClassVar = ("value",)
+
+    ordinal: Ordinal
+    value: Body = NOTHING
+
+
+ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish
+FromWorker: TypeAlias = Arrived | Ready | StartFailed | Yielded | Returned | Raised | Interrupted | Progressed
