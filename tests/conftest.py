@@ -1,0 +1,66 @@
+"""The rules for every test: it touches nobody's own daemon and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.leaks import Held, left_behind
+
+# A loaded machine must not fail a property for being slow; pytest-timeout bounds each test.
+settings.register_profile(
+    "warmd", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("warmd")
+
+KEPT = ("WARMD_UPDATE_TRANSCRIPTS",)
+_PRIVATE = Path(tempfile.mkdtemp(prefix="wt-"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run its own directories, so that no test finds, starts or writes to a real daemon.
+
+    TMPDIR too: parallel runs on one machine would else see each other's files as leaks.  pytest's
+    own `tmp_path` stays where people look for it.
+    """
+    for name in [name for name in os.environ if name.startswith("WARMD_") and name not in KEPT]:
+        del os.environ[name]
+    os.environ["WARMD_CHECK"] = "1"  # each daemon under test checks its invariants after each event
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    for variable, folder in (("XDG_RUNTIME_DIR", "run"), ("XDG_STATE_HOME", "state"), ("XDG_CONFIG_HOME", "config")):
+        (_PRIVATE / folder).mkdir(mode=0o700, exist_ok=True)
+        os.environ[variable] = str(_PRIVATE / folder)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_PRIVATE)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    tempfile.tempdir = None
+    shutil.rmtree(_PRIVATE, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fails a test after which a child, descriptor, thread or named file of warmd is left.
+
+    Fixtures of a wider scope are made before this one, so what they hold is not counted.
+    """
+    before = Held.now()
+    yield
+    left = left_behind(before)
+    if left:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fixtures of the whole session are checked here, when they are gone."""
+    children = Held.now().children
+    if children:
+        print(f"\nprocesses left behind by the whole run: {sorted(children)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
