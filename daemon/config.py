@@ -1,0 +1,321 @@
+"""The daemon's settings: what each is, where its value comes from, and how it is checked.
+
+A value is taken from the first of: flags, the environment (`WARMD_<NAME>`), the files in the order
+given, the default.  `standard_files` are the user's and the machine's; a project's own file
+(`project_files`) is read only where a person typed `warmd serve`: a daemon started by a client runs
+in whatever directory that client happened to be in, and serves all of them.
+
+What is unknown is an error that names its source, so that a typing error never passes silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from warmd.protocol import places, units
+
+if TYPE_CHECKING:
+    from warmd.daemon.core.policy import Limits
+
+PREFIX = "WARMD_"
+DEFAULT = "default"
+GIB = 2**30
+
+NOT_SETTINGS = frozenset(
+    PREFIX + name
+    for name in (
+        "HOST", "TOKEN", "CONFIG", "LOG", "CHECK", "AUTOSTART", "DEBUG",
+        "WORKER_TOKEN", "SESSION_ID", "APP", "CALL_ID", "DAEMON_PID",
+    )
+)  # fmt: skip
+"""Variables of ours that say something to the client or to a worker, and nothing here."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the text names it, its source and the remedy."""
+
+
+def _setting(default: Any, kind: str, doc: str, *, env: str = "", most: float = math.inf) -> Any:
+    metadata = {"kind": kind, "doc": doc, "env": env, "most": most}
+    if isinstance(default, tuple):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of the daemon.  Durations are seconds, sizes bytes; `schema()` describes them."""
+
+    session_timeout: float = _setting(60.0, "duration", "idle time of a session that asks for no other")
+    max_session_timeout: float = _setting(
+        3600.0, "duration or never", 'the longest idle time that a session may ask for; "never" lifts the ceiling'
+    )
+    call_timeout: float = _setting(3600.0, "duration", "time that a call may take when it names none")
+    start_timeout: float = _setting(600.0, "duration", "time for a worker's import and setup")
+    drain_timeout: float = _setting(30.0, "duration", "time that running calls get when the daemon stops")
+    end_grace: float = _setting(10.0, "duration", "time for unload and exit before a session is killed")
+    cancel_grace: float = _setting(10.0, "duration", "time that an app's on_cancel gets before the interrupt")
+    max_sessions: int = _setting(256, "count", "processes at once, workers of the shared pool included", most=100_000)
+    max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
+    max_pool_workers: int = _setting(4, "count", "workers of the shared pool for one app and setup", most=100_000)
+    max_message_bytes: int = _setting(
+        256 * 2**20, "size", "all bodies of one message together, at most 4 GiB less one byte", most=4 * GIB - 1
+    )
+    log_max_bytes: int = _setting(8 * 2**20, "size", "what the log of one session may grow to; the newest half stays")
+    log_keep: int = _setting(100, "count", "logs of ended sessions that are kept", most=1_000_000)
+    classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
+    app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
+    run_dir: str = _setting("", "path", "where the daemon's sockets and lock are; empty for the usual place")
+    log_level: str = _setting("info", "level", "what the daemon's own log tells: debug, info, warning or error")
+
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def origin(self, name: str) -> str:
+        """Where the value came from: "default", "environment WARMD_X", "flag --x" or a file's path."""
+        return self.origins.get(name, DEFAULT)
+
+    @property
+    def run_path(self) -> Path:
+        """The run directory, the usual one where none is set."""
+        return Path(self.run_dir) if self.run_dir else places.default_run_dir()
+
+    def limits(self) -> Limits:
+        from warmd.daemon.core.policy import Limits
+
+        return Limits(
+            max_sessions=self.max_sessions,
+            max_queue=self.max_queue,
+            max_pool_workers=self.max_pool_workers,
+            session_timeout_seconds=self.session_timeout,
+            max_session_timeout_seconds=self.max_session_timeout,
+            call_timeout_seconds=self.call_timeout,
+            start_timeout_seconds=self.start_timeout,
+            end_grace_seconds=self.end_grace,
+            cancel_grace_seconds=self.cancel_grace,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the documentation; `shown` is the default as a person would write it."""
+
+    name: str
+    kind: str
+    default: Any
+    shown: str
+    variable: str
+    doc: str
+    most: float
+
+
+def schema() -> list[Setting]:
+    """All settings in their documented order."""
+    rows = []
+    for item in dataclasses.fields(Settings):
+        if not item.metadata:
+            continue
+        default = item.default_factory() if callable(item.default_factory) else item.default
+        kind, variable = item.metadata["kind"], item.metadata["env"] or PREFIX + item.name.upper()
+        shown = spell(kind, default)
+        rows.append(Setting(item.name, kind, default, shown, variable, item.metadata["doc"], item.metadata["most"]))
+    return rows
+
+
+def spell(kind: str, value: Any) -> str:
+    """A value as it could stand in the environment."""
+    if kind.startswith("duration"):
+        return units.spell_seconds(value)
+    if kind == "size":
+        return units.spell_bytes(value)
+    if kind == "paths":
+        return os.pathsep.join(value)
+    return str(value).lower() if kind == "switch" else str(value)
+
+
+def load(
+    flags: Mapping[str, object], environ: Mapping[str, str], files: Sequence[Path] | None = None
+) -> Settings:
+    """The settings in force.  Raises ConfigError.
+
+    `flags` maps settings to values, None meaning not given.  `files` come strongest first and may
+    be missing on disk; None stands for `standard_files(environ)`.
+    """
+    known = {row.name: row for row in schema()}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    sources = [*_from_flags(flags, known), *_from_environ(environ, known)]
+    for path in standard_files(environ) if files is None else files:
+        sources += _from_file(path, known)
+    for name, raw, origin in sources:
+        value = _checked(known[name], raw, origin)
+        if name not in values:
+            values[name], origins[name] = value, origin
+    settings = Settings(**values, origins=origins)
+    _check_together(settings)
+    return settings
+
+
+def standard_files(environ: Mapping[str, str]) -> list[Path]:
+    """The user's file and the machine's; with `WARMD_CONFIG` that file alone.
+
+    Raises ConfigError when the file that `WARMD_CONFIG` names is not there.
+    """
+    if named := environ.get("WARMD_CONFIG"):
+        if not os.path.isfile(named):
+            raise ConfigError(f"environment WARMD_CONFIG: there is no file {named}")
+        return [Path(named)]
+    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
+    return [Path(home, "warmd", "config.toml"), Path("/etc/warmd/config.toml")]
+
+
+def project_files(folder: Path) -> list[Path]:
+    """The files of the project in `folder` that may hold settings."""
+    return [folder / "warmd.toml", folder / "pyproject.toml"]
+
+
+_Found = tuple[str, object, str]
+
+
+def _from_flags(flags: Mapping[str, object], known: Mapping[str, Setting]) -> list[_Found]:
+    found = []
+    for name, value in flags.items():
+        if name not in known:
+            raise ConfigError(f"unknown flag --{_dashed(name)}{_suggest(name, known, lambda n: '--' + _dashed(n))}")
+        if value is not None:
+            found.append((name, value, f"flag --{_dashed(name)}"))
+    return found
+
+
+def _from_environ(environ: Mapping[str, str], known: Mapping[str, Setting]) -> list[_Found]:
+    by_variable = {row.variable: row.name for row in known.values()}
+    found: list[_Found] = []
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
+            continue
+        if variable not in by_variable:
+            raise ConfigError(f"environment {variable}: no such setting{_suggest(variable, by_variable)}")
+        if environ[variable]:
+            found.append((by_variable[variable], environ[variable], f"environment {variable}"))
+    return found
+
+
+def _from_file(path: Path, known: Mapping[str, Setting]) -> list[_Found]:
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    if path.name == "pyproject.toml":
+        table = table.get("tool", {}).get("warmd", {})
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{path}: unknown key {name!r}{_suggest(name, known)}")
+    return [(name, value, str(path)) for name, value in table.items()]
+
+
+def _suggest(name: str, known: Mapping[str, Any], spelled: Any = str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    if close:
+        return f"; did you mean {spelled(close[0])}?"
+    return f"; there are {', '.join(spelled(one) for one in sorted(known))}"
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _checked(row: Setting, raw: object, origin: str) -> Any:
+    what = f"{origin}: {row.name}"
+    try:
+        value = _PARSERS[row.kind](raw, what)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if isinstance(value, (int, float)) and value > row.most:
+        raise ConfigError(f"{what}: {raw!r} is over the limit of {spell(row.kind, int(row.most))}")
+    return value
+
+
+def _duration(raw: object, what: str) -> float:
+    return units.seconds(raw, what=what)
+
+
+def _duration_or_never(raw: object, what: str) -> float:
+    return units.seconds(raw, what=what, allow_never=True)
+
+
+def _size(raw: object, what: str) -> int:
+    return units.size_bytes(raw, what=what)
+
+
+def _count(raw: object, what: str) -> int:
+    text = raw.strip() if isinstance(raw, str) else raw
+    if isinstance(text, str) and text.isascii() and text.isdigit():
+        text = int(text[:20])
+    if not isinstance(text, int) or isinstance(text, bool) or text < 1:
+        raise ValueError(f"{what}: {raw!r} is not a count; give a whole number from 1 up")
+    return text
+
+
+def _switch(raw: object, what: str) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    meaning = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(raw, str) and raw.strip().lower() in meaning:
+        return meaning[raw.strip().lower()]
+    raise ValueError(f"{what}: {raw!r} is not a switch; give true or false")
+
+
+def _path(raw: object, what: str) -> str:
+    if not isinstance(raw, (str, Path)):
+        raise ValueError(f"{what}: {raw!r} is not a path")
+    return os.path.abspath(os.path.expanduser(raw)) if str(raw) else ""
+
+
+def _paths(raw: object, what: str) -> tuple[str, ...]:
+    parts = raw.split(os.pathsep) if isinstance(raw, str) else raw
+    if not isinstance(parts, (list, tuple)):
+        raise ValueError(f"{what}: {raw!r} is not a list of paths")
+    return tuple(_path(part, what) for part in parts if part != "")
+
+
+def _level(raw: object, what: str) -> str:
+    if isinstance(raw, str) and raw.strip().lower() in LOG_LEVELS:
+        return raw.strip().lower()
+    raise ValueError(f"{what}: {raw!r} is not a level; give one of {', '.join(LOG_LEVELS)}")
+
+
+_PARSERS = {
+    "duration": _duration,
+    "duration or never": _duration_or_never,
+    "size": _size,
+    "count": _count,
+    "switch": _switch,
+    "path": _path,
+    "paths": _paths,
+    "level": _level,
+}
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.session_timeout > settings.max_session_timeout:
+        raise ConfigError(
+            f"session_timeout ({units.spell_seconds(settings.session_timeout)}, from "
+            f"{settings.origin('session_timeout')}) is over max_session_timeout "
+            f"({units.spell_seconds(settings.max_session_timeout)}, from {settings.origin('max_session_timeout')}); "
+            "lower the one or raise the other"
+        )

@@ -1,0 +1,292 @@
+import os
+import select
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from warmd.daemon.logs import CHUNK_BYTES, MARK, SessionLogs
+
+A = "sess_" + "a" * 32
+B = "sess_" + "b" * 32
+
+
+@pytest.fixture()
+def logs(tmp_path: Path):
+    logs = SessionLogs(tmp_path / "logs", max_bytes=200_000, keep=3)
+    yield logs
+    logs.close()
+    assert logs.errors == 0, logs.last_error
+
+
+class Reader:
+    """Collects what a follower delivers, driving the logs as the daemon's loop does."""
+
+    def __init__(self, logs: SessionLogs, session: str, tail: int | None = None, follow: bool = True, credit: int = 10**6):
+        self.logs = logs
+        self.data = b""
+        self.chunks = 0
+        self.ended = False
+        self.follower = logs.follow(session, tail, follow, self._deliver, self._done)
+        self.follower.add_credit(credit)
+
+    def _deliver(self, chunk: bytes) -> None:
+        self.data += chunk
+        self.chunks += 1
+
+    def _done(self) -> None:
+        self.ended = True
+
+
+def drive(logs: SessionLogs, until, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        left = deadline - time.monotonic()
+        assert left > 0, "not in time"
+        if select.select([logs.inotify_fd], [], [], left)[0]:
+            logs.readable()
+
+
+def append(path: str, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
+
+
+def test_a_follower_sees_old_lines_and_live_ones(logs):
+    path = logs.open_session(A)
+    append(path, b"one\n")
+    reader = Reader(logs, A)
+    assert reader.data == b"one\n"
+    append(path, b"two\n")
+    drive(logs, lambda: reader.data == b"one\ntwo\n")
+    append(path, b"three\n")
+    drive(logs, lambda: reader.data.endswith(b"three\n"))
+    assert not reader.ended
+    append(path, b"last\n")
+    logs.close_session(A)
+    assert reader.data.endswith(b"three\nlast\n")
+    assert reader.ended
+
+
+def test_without_follow_it_ends_at_what_is_there(logs):
+    path = logs.open_session(A)
+    append(path, b"one\ntwo\nthree\n")
+    reader = Reader(logs, A, tail=2, follow=False)
+    assert (reader.data, reader.ended) == (b"two\nthree\n", True)
+    assert Reader(logs, A, tail=0, follow=False).data == b""
+    assert Reader(logs, A, tail=99, follow=False).data == b"one\ntwo\nthree\n"
+    append(path, b"half")
+    assert Reader(logs, A, tail=2, follow=False).data == b"three\nhalf"
+
+
+def test_the_last_lines_of_a_long_file(logs):
+    path = logs.open_session(A)
+    lines = [b"%d " % n + b"x" * 40 + b"\n" for n in range(4000)]
+    append(path, b"".join(lines))
+    assert Reader(logs, A, tail=3000, follow=False).data == b"".join(lines[-3000:])
+
+
+def test_an_empty_log_ends_at_once(logs):
+    logs.open_session(A)
+    reader = Reader(logs, A, follow=False)
+    assert (reader.data, reader.ended) == (b"", True)
+
+
+def test_delivery_stops_without_credit(logs):
+    path = logs.open_session(A)
+    append(path, b"x" * (2 * CHUNK_BYTES + 10))
+    reader = Reader(logs, A, credit=1)
+    assert len(reader.data) == CHUNK_BYTES
+    reader.follower.add_credit(1)
+    assert len(reader.data) == 2 * CHUNK_BYTES
+    logs.close_session(A)
+    assert not reader.ended
+    reader.follower.add_credit(1)
+    assert (len(reader.data), reader.ended) == (2 * CHUNK_BYTES + 10, True)
+
+
+def test_the_cap_keeps_the_newest_half_and_says_so(logs):
+    path = logs.open_session(A)
+    lines = [b"line %06d\n" % n for n in range(20_000)]
+    append(path, b"".join(lines))
+    drive(logs, lambda: os.path.getsize(path) <= 100_000 + len(MARK))
+    data = Path(path).read_bytes()
+    assert data.startswith(MARK + b"line ")
+    assert b"".join(lines).endswith(data[len(MARK) :])
+    assert len(data) > 90_000
+    append(path, b"after\n")
+    assert Path(path).read_bytes() == data + b"after\n"
+
+
+def test_a_follower_survives_cuts_without_loss_or_repetition(logs):
+    path = logs.open_session(A)
+    reader = Reader(logs, A)
+    wrote = []
+
+    def write() -> None:
+        with open(path, "ab", buffering=0) as file:
+            for n in range(60):
+                # Slower than the reader, so that a cut never takes what it has not seen.
+                wrote.append(b"".join(b"%06d %s\n" % (n * 1000 + i, b"y" * 60) for i in range(100)))
+                file.write(wrote[-1])
+                seen.wait(5)
+                seen.clear()
+
+    seen = threading.Event()
+    thread = threading.Thread(target=write)
+    thread.start()
+    drive(logs, lambda: (seen.set() if len(reader.data) == sum(map(len, wrote)) else None, not thread.is_alive())[1], 20)
+    thread.join()
+    logs.close_session(A)
+    assert reader.data == b"".join(wrote)
+    assert os.path.getsize(path) < 200_000 < len(reader.data)
+
+
+def test_a_slow_follower_is_told_of_the_gap(logs):
+    path = logs.open_session(A)
+    append(path, b"first\n")
+    reader = Reader(logs, A, credit=1)
+    append(path, b"".join(b"line %06d\n" % n for n in range(20_000)))
+    drive(logs, lambda: os.path.getsize(path) < 150_000)
+    reader.follower.add_credit(100)
+    assert reader.data.startswith(b"first\n" + MARK + b"line 0")
+    assert reader.data.endswith(b"line 019999\n")
+    assert reader.follower.skipped_bytes > 0
+
+
+def test_concurrent_writers_and_cuts_lose_few_lines_and_break_none(logs):
+    path = logs.open_session(A)
+    stop = threading.Event()
+
+    def write(number: int) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        count = 0
+        while not stop.is_set() and count < 20_000:
+            os.write(fd, b"%d %06d %s\n" % (number, count, b"z" * 30))
+            count += 1
+        os.close(fd)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        drive(logs, lambda: not any(thread.is_alive() for thread in threads), 20)
+    finally:
+        stop.set()
+    logs.close_session(A)
+    data = Path(path).read_bytes()
+    assert len(data) <= 200_000
+    assert {len(line) for line in data.removeprefix(MARK).splitlines()} == {39}
+
+
+def test_a_file_emptied_by_someone_else(logs):
+    path = logs.open_session(A)
+    append(path, b"old\n")
+    reader = Reader(logs, A)
+    os.truncate(path, 0)
+    append(path, b"n\n")
+    drive(logs, lambda: reader.data == b"old\nn\n")
+
+
+def test_a_quiet_log_wakes_nobody_and_a_busy_one_not_per_line(logs):
+    path = logs.open_session(A)
+    wakes = 0
+    begin = time.monotonic()
+    with open(path, "ab", buffering=0) as file:
+        while time.monotonic() < begin + 0.3:
+            file.write(b"x\n")
+            if select.select([logs.inotify_fd], [], [], 0)[0]:
+                logs.readable()
+                wakes += 1
+    assert 1 <= wakes <= 15
+    deadline = time.monotonic() + 5
+    while select.select([logs.inotify_fd], [], [], 0.1)[0]:
+        logs.readable()
+        assert time.monotonic() < deadline
+    append(path, b"again\n")
+    assert select.select([logs.inotify_fd], [], [], 1)[0]
+
+
+def test_many_sessions_one_inotify(logs):
+    names = [f"sess_{n:032x}" for n in range(50)]
+    paths = [logs.open_session(name) for name in names]
+    readers = [Reader(logs, name) for name in names]
+    for n, path in enumerate(paths):
+        append(path, b"%d\n" % n)
+    drive(logs, lambda: all(reader.data == b"%d\n" % n for n, reader in enumerate(readers)))
+    links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if fd_exists(fd)]
+    assert links.count("anon_inode:inotify") == 1
+
+
+def fd_exists(fd: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{fd}")
+
+
+def test_tail_gives_the_last_lines_clean(logs):
+    path = logs.open_session(A)
+    append(path, b"".join(b"line %d\n" % n for n in range(100)))
+    assert logs.tail(A).splitlines() == [f"line {n}" for n in range(80, 100)]
+    append(path, b"\x1b[31mred\x1b[0m\x00\n 10%\r 20%\r100%\r\n\xff\n")
+    assert logs.tail(A).splitlines()[-3:] == ["red", "100%", "\ufffd"]
+    append(path, b"y" * 9000 + b"\nend\n")
+    assert logs.tail(A) == "end"
+    logs.close_session(A)
+    assert logs.tail(A) == "end"
+
+
+def test_old_logs_are_pruned_and_live_ones_never(logs):
+    live = logs.open_session(B)
+    names = [f"sess_{n:032x}" for n in range(6)]
+    for name in names:
+        append(logs.open_session(name), b"hello\n")
+        logs.close_session(name)
+    left = sorted(os.listdir(logs.folder))
+    assert left == sorted([os.path.basename(live), *(f"{name}.log" for name in names[-3:])])
+    with pytest.raises(FileNotFoundError):
+        Reader(logs, names[0])
+
+
+def test_logs_of_an_earlier_daemon_are_readable_and_pruned(tmp_path):
+    first = SessionLogs(tmp_path, 1000, keep=100)
+    for n in range(4):
+        name = f"sess_{n:032x}"
+        append(first.open_session(name), b"%d\n" % n)
+        os.utime(first.path(name), (1000 + n, 1000 + n))
+    first.close()
+    second = SessionLogs(tmp_path, 1000, keep=2)
+    assert len(os.listdir(tmp_path)) == 2
+    assert Reader(second, "sess_" + "0" * 31 + "3", follow=False).data == b"3\n"
+    second.close()
+
+
+@pytest.mark.parametrize("name", ["../x", "sess_", "sess_" + "g" * 32, A + "/", "", A + "\n"])
+def test_an_id_cannot_lead_out_of_the_folder(logs, name):
+    for call in (logs.open_session, logs.tail, logs.path):
+        with pytest.raises(ValueError, match="is not the id of a session"):
+            call(name)
+
+
+def test_a_failing_disk_costs_lines_only(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    logs = SessionLogs(blocked / "logs", 1000, 10)
+    assert logs.open_session(A).endswith(f"{A}.log")
+    assert logs.tail(A) == ""
+    logs.readable()
+    logs.close_session(A)
+    logs.close()
+    assert logs.errors >= 3
+
+
+def test_descriptors_come_back(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    logs = SessionLogs(tmp_path, 1000, 10)
+    for n in range(20):
+        name = f"sess_{n:032x}"
+        logs.open_session(name)
+        reader = Reader(logs, name, credit=0 if n % 2 else 1)
+        logs.close_session(name)
+        reader.follower.close()
+    logs.close()
+    assert len(os.listdir("/proc/self/fd")) == before
