@@ -29,13 +29,13 @@ from warmd.protocol.messages import Body
 
 TUPLE_CODE, SET_CODE, FROZENSET_CODE, COMPLEX_CODE = 1, 2, 3, 4
 
-MAX_NESTED_LISTS = 511
-"""Lists and dicts within each other: msgpack's own limit."""
 MAX_NESTED_TUPLES = 64
-"""Tuples and sets within each other: each level costs Python frames on both sides."""
+"""Tuples and sets within each other: each level costs Python frames on both sides.  Lists and dicts
+nest to msgpack's own limit (511 or 1024, by its version)."""
 
 _COMPLEX = struct.Struct("<dd")
 _BUFFER_BYTES = 1024
+_MAX_PATH_STEPS = 20
 
 
 class Unpackable(TypeError):
@@ -78,9 +78,7 @@ def _pack(depth: int, value: Any) -> bytes:
 
 
 def _unpack(depth: int, body: Body) -> Any:
-    return msgpack.unpackb(
-        body, ext_hook=_hooks[depth], strict_map_key=False, unicode_errors="surrogatepass"
-    )
+    return msgpack.unpackb(body, ext_hook=_hooks[depth], strict_map_key=False, unicode_errors="surrogatepass")
 
 
 def _default(depth: int, value: Any) -> Any:
@@ -152,14 +150,16 @@ _unpackers = [partial(_unpack, depth) for depth in _depths]
 
 
 def _refuse(value: Any, path: str) -> NoReturn:
-    """Finds the first thing in `value` that does not pack alone, and raises Unpackable about it."""
-    for _ in range(MAX_NESTED_LISTS + MAX_NESTED_TUPLES):
+    """Finds the first thing in `value` that does not pack alone, and raises Unpackable about it.
+
+    Looks only a few levels deep: each level packs again what is below it.
+    """
+    for _ in range(_MAX_PATH_STEPS):
         step = next((one for one in _inside(value, path) if _problem(one[1])), None)
         if step is None:
-            reason = _problem(value) or "could not be packed at the first attempt"
-            raise Unpackable(f"{_cut(path)}: {reason}")
+            break
         path, value = step
-    raise Unpackable(f"{_cut(path)}: nested too deep, or contains itself")
+    raise Unpackable(f"{path}: {_problem(value) or 'could not be packed at the first attempt'}")
 
 
 def _inside(value: Any, path: str) -> Iterable[tuple[str, Any]]:
@@ -177,10 +177,6 @@ def _shown(key: object) -> str:
         return f'"{key[:60]}"'
     # The repr of anything else is somebody's code, which may fail or be endless.
     return f"{key!r:.60}" if type(key) in (int, float, bool, bytes, type(None)) else "..."
-
-
-def _cut(path: str) -> str:
-    return path if len(path) <= 200 else f"{path[:100]} ... {path[-80:]}"
 
 
 def _problem(value: Any) -> str:
