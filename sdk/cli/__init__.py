@@ -1,1 +1,16 @@
-"""placeholder"""
+"""The command line.
+
+`main` is the console script.  Commands live one file a group and are imported only when they are
+used: `warmd --help` loads click and nothing else of weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line with `arguments` (default `sys.argv[1:]`); returns the exit code."""
+    from warmd.cli.root import run
+
+    return run(arguments)

@@ -1,0 +1,92 @@
+"""Errors at the edge of the command line: exit codes, and what is printed.
+
+0  done                          69  no daemon, or it went away
+1  the app raised, or did not    75  busy, try again: queue full, no room, draining
+   start                         77  not allowed
+2  usage, refused input          78  bad configuration
+3  no such session, or it is    124  time-out
+   gone                         130  interrupted or cancelled
+4  the worker died
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from warmd.protocol.errors import WarmdError
+
+APP_FAILED = 1
+USAGE = 2
+NO_SESSION = 3
+WORKER_LOST = 4
+UNAVAILABLE = 69
+BUSY = 75
+NOT_ALLOWED = 77
+BAD_CONFIG = 78
+TIMED_OUT = 124
+INTERRUPTED = 130
+
+BY_CODE = {
+    "APP_ERROR": APP_FAILED,
+    "START_FAILED": APP_FAILED,
+    "INVALID": USAGE,
+    "TOO_LARGE": USAGE,
+    "APP_NOT_FOUND": USAGE,
+    "APP_MISMATCH": USAGE,
+    "FUNCTION_NOT_FOUND": USAGE,
+    "SESSION_NOT_FOUND": NO_SESSION,
+    "SESSION_EXPIRED": NO_SESSION,
+    "SESSION_ENDED": NO_SESSION,
+    "SESSION_DIED": NO_SESSION,
+    "WORKER_DIED": WORKER_LOST,
+    "DAEMON_UNAVAILABLE": UNAVAILABLE,
+    "DAEMON_LOST": UNAVAILABLE,
+    "QUEUE_FULL": BUSY,
+    "NO_ROOM": BUSY,
+    "DRAINING": BUSY,
+    "NOT_ALLOWED": NOT_ALLOWED,
+    "TIMEOUT": TIMED_OUT,
+    "CANCELLED": INTERRUPTED,
+}
+
+
+class Refusal(click.ClickException):
+    """An error of the command line's own, with its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
+
+def exit_code(error: WarmdError) -> int:
+    """The exit code for an error of the client library; 1 for a code from a newer daemon."""
+    return BY_CODE.get(error.code, APP_FAILED)
+
+
+def as_object(error: WarmdError) -> dict[str, Any]:
+    """The error for `--json`."""
+    return {
+        "code": error.code,
+        "outcome": error.outcome,
+        "ran": error.ran,
+        "message": error.message,
+        "session": error.session,
+        "details": error.details,
+    }
+
+
+def report(error: Exception) -> int:
+    """Print an error to stderr and return its exit code.
+
+    An error that nobody expected is raised again: its traceback is then what is wanted.
+    """
+    if not isinstance(error, WarmdError):
+        raise error
+    click.echo(f"warmd: {error.message}", err=True)
+    for key in ("traceback", "stack"):
+        text = str(error.details.get(key) or "").rstrip()
+        if text and text not in error.message:
+            click.echo(text, err=True)
+    return exit_code(error)

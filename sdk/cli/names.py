@@ -1,0 +1,55 @@
+"""Session arguments: a whole id, or any prefix of one that fits only one session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from warmd.cli.exits import NO_SESSION, Refusal
+
+WHOLE_ID = re.compile(r"sess_[0-9a-f]{32}")
+PREFIX = "sess_"
+SHOWN = 10
+"""How many matches an ambiguous prefix lists."""
+
+
+def is_whole(text: str) -> bool:
+    """Whether `text` is an id as it stands, so that nobody need be asked."""
+    return WHOLE_ID.fullmatch(text) is not None
+
+
+def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str:
+    """The id of the one session whose id begins with `text` (with or without `sess_`) or whose
+    name is `text`.
+
+    Sessions that are gone count only if no living one fits.  Raises click.UsageError when several
+    fit, Refusal (exit code 3) when none does.
+    """
+    known = list(sessions)
+    named = [info for info in known if info.get("name") == text and not is_gone(info)]
+    if named:
+        return str(named[0]["id"])
+    start = text if text.startswith(PREFIX) else PREFIX + text
+    fitting = [info for info in known if str(info["id"]).startswith(start)] if text else []
+    living = [info for info in fitting if not is_gone(info)]
+    candidates = living or fitting
+    if len(candidates) > 1:
+        raise click.UsageError(_ambiguous(text, candidates))
+    if not candidates:
+        raise Refusal(f"there is no session {text!r}: `warmd ps --all` lists them", NO_SESSION)
+    return str(candidates[0]["id"])
+
+
+def is_gone(info: Mapping[str, Any]) -> bool:
+    """Whether the session has no process any more."""
+    return info.get("state") in ("ended", "expired", "died")
+
+
+def _ambiguous(text: str, candidates: list[Mapping[str, Any]]) -> str:
+    lines = [f"{info['id']}  {info.get('app')}  {info.get('state')}" for info in candidates[:SHOWN]]
+    more = len(candidates) - SHOWN
+    lines += [f"and {more} more"] * (more > 0)
+    return f"{len(candidates)} sessions begin with {text!r}:\n  " + "\n  ".join(lines)

@@ -1,0 +1,125 @@
+"""The `warmd` command itself: the table of commands, and what becomes of errors.
+
+click asks each command for its short help when it prints its own.  That would import every
+command, so the table below says it instead; tests/cli compares the two.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from warmd import __version__
+
+
+class Entry(NamedTuple):
+    """Where a command is found, `module:function` below `warmd.cli`, and what it says of itself."""
+
+    place: str
+    help: str
+
+
+COMMANDS = {
+    "run": Entry("calls:run", "Run an app: APP [INPUT]; opens a session or uses the shared pool."),
+    "call": Entry("calls:call", "Call a session that exists: SESSION [FUNCTION] [INPUT]."),
+    "ps": Entry("sessions:ps", "List the sessions."),
+    "inspect": Entry("sessions:inspect", "Show all that is known of one session."),
+    "logs": Entry("sessions:logs", "Print what a session's app wrote to stdout and stderr."),
+    "keepalive": Entry("sessions:keepalive", "Start a session's idle time anew."),
+    "end": Entry("sessions:end", "End sessions, with all their processes."),
+    "apps": Entry("catalog:apps", "List the apps that the daemon finds by name."),
+    "demo": Entry("demo:demo", "The first minute: a session on a real model, cold against warm."),
+    "serve": Entry("service:serve", "Run the daemon in the foreground."),
+    "start": Entry("service:start", "Start the daemon in the background, if there is none."),
+    "stop": Entry("service:stop", "Stop the daemon: let calls finish, end the sessions."),
+    "status": Entry("service:status", "Show whether the daemon runs, and how it does."),
+    "completion": Entry("completion:completion", "Print the completion script of a shell."),
+    "version": Entry("catalog:version", "Print the version."),
+}
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell reports for a program that SIGPIPE ended."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, name = entry.place.partition(":")
+        command = getattr(importlib.import_module(f"warmd.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise click.UsageError(f"no such command {name!r}{hint}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="The daemon to talk to, as WARMD_HOST: unix:///path/warmd.sock or that path. "
+    "By default your own, which is started when it is needed.",
+)
+@click.pass_context
+def cli(ctx: click.Context, host: str | None) -> None:
+    """Keeps expensive Python work warm: one long-lived process per session, called by id."""
+    ctx.obj = host
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; every expected error becomes one line on stderr and an exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="warmd", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        return _complain(error.format_message(), error.exit_code, _help_line(error))
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left; at exit Python would flush stdout once more and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        from warmd.cli.exits import report
+
+        return report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _help_line(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx is not None else "warmd"
+    return f"Try '{path} --help'."
+
+
+def _complain(message: str, code: int, *more: str) -> int:
+    for line in (f"warmd: {message}", *more):
+        click.echo(line, err=True)
+    return code

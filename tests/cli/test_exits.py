@@ -1,0 +1,55 @@
+"""Exit codes and what is printed of an error."""
+
+from __future__ import annotations
+
+import pytest
+
+from warmd.cli import exits
+from warmd.protocol.errors import (
+    BY_CODE,
+    AppError,
+    CallTimeout,
+    NoRoom,
+    SessionExpired,
+    WarmdError,
+    WorkerDied,
+)
+
+
+def test_every_code_of_the_protocol_has_an_exit_code() -> None:
+    assert set(exits.BY_CODE) == set(BY_CODE)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AppError("boom"), 1),
+        (SessionExpired("the session expired"), 3),
+        (WorkerDied("SIGSEGV"), 4),
+        (NoRoom("256 sessions"), 75),
+        (CallTimeout("after 1 s"), 124),
+        (WarmdError("something newer"), 1),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(
+    error: WarmdError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exits.report(error) == code
+    assert capsys.readouterr().err == f"warmd: {error.message}\n"
+
+
+def test_the_remote_traceback_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    exits.report(
+        AppError("ValueError: x", details={"traceback": "Traceback ...\n  File ...\nValueError: x\n"})
+    )
+    assert capsys.readouterr().err == "warmd: ValueError: x\nTraceback ...\n  File ...\nValueError: x\n"
+
+
+def test_a_stack_that_the_message_holds_is_not_printed_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    exits.report(CallTimeout("hung at\na.py:3 in run", details={"stack": "a.py:3 in run"}))
+    assert capsys.readouterr().err.count("a.py:3") == 1
+
+
+def test_an_unexpected_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exits.report(ZeroDivisionError())

@@ -1,0 +1,63 @@
+"""Session arguments by prefix."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from warmd.cli import names
+from warmd.cli.exits import NO_SESSION, Refusal
+
+
+def info(start: str, state: str = "idle", name: str | None = None) -> dict[str, object]:
+    return {"id": f"sess_{start:0<32}", "app": "counter", "state": state, "name": name}
+
+
+KNOWN = [
+    info("3f2a"),
+    info("3f2b"),
+    info("a1", "ended"),
+    info("a2"),
+    info("b1", "died"),
+    info("c1", name="mine"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [("3f2a", "3f2a"), ("sess_3f2b", "3f2b"), ("a", "a2"), ("b", "b1"), ("mine", "c1"), ("a1", "a1")],
+)
+def test_a_prefix_that_fits_one_session(text: str, start: str) -> None:
+    assert names.match(text, KNOWN) == info(start)["id"]
+
+
+@pytest.mark.parametrize("text", ["3f2", "sess_", "sess_3"])
+def test_a_prefix_that_fits_several_lists_them(text: str) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        names.match(text, KNOWN)
+    message = caught.value.format_message()
+    assert str(info("3f2a")["id"]) in message
+    assert "counter  idle" in message
+
+
+def test_a_long_list_of_matches_is_cut() -> None:
+    with pytest.raises(click.UsageError, match="and 5 more"):
+        names.match("sess_", [info(f"{n:04}") for n in range(15)])
+
+
+@pytest.mark.parametrize("text", ["ffff", "", "sess_zz"])
+def test_a_prefix_that_fits_none(text: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        names.match(text, KNOWN)
+    assert caught.value.exit_code == NO_SESSION
+    assert "session" in caught.value.format_message()
+
+
+def test_a_name_counts_only_while_its_session_lives() -> None:
+    with pytest.raises(Refusal):
+        names.match("mine", [info("c1", "ended", name="mine")])
+
+
+def test_only_whole_ids_need_no_question() -> None:
+    assert names.is_whole(str(info("3f2a")["id"]))
+    assert not names.is_whole("3f2a")
