@@ -23,7 +23,7 @@ KEPT = ("WARMD_UPDATE_TRANSCRIPTS",)
 _PRIVATE = Path(tempfile.mkdtemp(prefix="wt-"))
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Give the run its own directories, so that no test finds, starts or writes to a real daemon.
 
     TMPDIR too: parallel runs on one machine would else see each other's files as leaks.  pytest's
@@ -33,13 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ["WARMD_CHECK"] = "1"  # each daemon under test checks its invariants after each event
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    for variable, folder in (("XDG_RUNTIME_DIR", "run"), ("XDG_STATE_HOME", "state"), ("XDG_CONFIG_HOME", "config")):
-        (_PRIVATE / folder).mkdir(mode=0o700, exist_ok=True)
-        os.environ[variable] = str(_PRIVATE / folder)
+    for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        folder = _PRIVATE / variable.split("_")[1].lower()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        os.environ[variable] = str(folder)
     os.environ["TMPDIR"] = tempfile.tempdir = str(_PRIVATE)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_unconfigure() -> None:
     tempfile.tempdir = None
     shutil.rmtree(_PRIVATE, ignore_errors=True)
 

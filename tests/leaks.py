@@ -60,11 +60,8 @@ def _nothing_new(before: Held, now: Held) -> bool:
 
 
 def _children() -> frozenset[int]:
-    pids = [
-        int(pid)
-        for task in Path("/proc/self/task").iterdir()
-        for pid in _read(task / "children").split()
-    ]
+    lists = [_read(task / "children") for task in Path("/proc/self/task").iterdir()]
+    pids = [int(pid) for pids in lists for pid in pids.split()]
     return frozenset(pid for pid in pids if "resource_tracker" not in _command(pid))
 
 
@@ -103,7 +100,8 @@ def _await_exit(pid: int) -> None:
 
 
 def _command(pid: int) -> str:
-    return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ").strip() or "(a zombie: nobody waited for it)"
+    command = _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ").strip()
+    return command or "(a zombie: nobody waited for it)"
 
 
 def _read(path: Path) -> str:
