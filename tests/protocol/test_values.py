@@ -15,14 +15,11 @@ import hypothesis.strategies as st
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from warmd.protocol import buffers
 from warmd.protocol.values import MAX_NESTED_TUPLES, Unpackable, pack, unpack
-
-# A loaded machine is no failure.
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 LEAVES = (
@@ -84,7 +81,6 @@ def assert_same_array(got: np.ndarray, sent: np.ndarray) -> None:
         assert got.flags.c_contiguous == sent.flags.c_contiguous
 
 
-@CALM
 @given(VALUES)
 def test_plain_values_come_back_exactly(value):
     assert repr(canonical(unpack(pack(value)))) == repr(canonical(value))
@@ -163,13 +159,12 @@ def test_subclasses_travel_as_their_base(value, plain):
     assert (type(got), got) == (type(plain), plain)
 
 
-@settings(CALM, max_examples=300)
+@settings(max_examples=300)
 @given(ARRAYS)
 def test_arrays_come_back_exactly(array):
     assert_same_array(unpack(pack(array)), array)
 
 
-@CALM
 @given(ARRAYS, st.randoms(use_true_random=False))
 def test_arrays_of_any_layout_come_back(array, random):
     axes = list(range(array.ndim))
@@ -178,7 +173,6 @@ def test_arrays_of_any_layout_come_back(array, random):
     assert_same_array(unpack(pack({"deep": [view]}))["deep"][0], view)
 
 
-@CALM
 @given(hnp.scalar_dtypes().flatmap(lambda dtype: hnp.arrays(dtype, 1)))
 def test_scalars_keep_their_type(array):
     scalar = array[0]
@@ -273,14 +267,14 @@ def test_a_value_that_contains_itself_is_refused():
         pack(value)
 
 
-@settings(CALM, max_examples=500)
+@settings(max_examples=500)
 @given(st.binary(max_size=200))
 def test_garbage_raises_only_value_error(data):
     with contextlib.suppress(ValueError):
         unpack(data)
 
 
-@settings(CALM, max_examples=500)
+@settings(max_examples=500)
 @given(VALUES | ARRAYS, st.data())
 def test_damaged_bytes_raise_only_value_error(value, data):
     packed = bytearray(pack(value))
