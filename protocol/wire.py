@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import msgpack
 
@@ -99,7 +99,7 @@ class _Layout(Generic[M]):
         if self._bodies is None:
             return frames
         if len(self.body_names) == 1:
-            frames.append(self._bodies(message))
+            frames.append(cast("Body", self._bodies(message)))
         else:
             frames.extend(self._bodies(message))
         while frames[-1] is NOTHING or not len(frames[-1]):
@@ -110,7 +110,7 @@ class _Layout(Generic[M]):
         if len(header) - 1 != len(self.checks):
             raise WireError(f"{self.cls.__name__} has {len(header) - 1} fields, expected {len(self.checks)}")
         if len(frames) - 1 > len(self.body_names):
-            raise WireError(f"{self.cls.__name__} has {len(frames) - 1} body frames, expected {len(self.body_names)}")
+            raise WireError(f"{self.cls.__name__} has more than {len(self.body_names)} body frames")
         values = []
         for value, (name, check) in zip(header[1:], self.checks, strict=True):
             try:
@@ -176,7 +176,7 @@ def _sequence(kind: type, item: Check) -> Check:
 def _mapping(hint: Any) -> Check:
     key, value_hint = typing.get_args(hint)
     check_key = _plain(key)
-    check_value = (lambda value: value) if value_hint is Any else check_for(value_hint)
+    check_value: Check = (lambda value: value) if value_hint is Any else check_for(value_hint)
 
     def check(value: Any) -> Any:
         if type(value) is not dict:

@@ -108,15 +108,5 @@ class Stopped:
 
 
 Effect: TypeAlias = (
-    Send
-    | Answer
-    | LookUp
-    | Spawn
-    | Tell
-    | RequestCancel
-    | Interrupt
-    | CaptureStack
-    | Kill
-    | Forget
-    | Stopped
+    Send | Answer | LookUp | Spawn | Tell | RequestCancel | Interrupt | CaptureStack | Kill | Forget | Stopped
 )

@@ -1,0 +1,214 @@
+"""A call arrives: is it sound, where does it belong, and is there room for it?
+
+1. An id that is in use: the call is a repetition, and runs no second time.
+2. A value out of its bounds, or an option that does not fit: refused, before anything starts.
+3. `session` names an id: the live session's queue, or the reason why it is no more.
+4. `session` is "new", with a name that a live session has: joined, if it is the same.
+5. `session` is "new": a session, its app to be looked up, if there is a place for a process.
+6. No session: the pool of its app and `setup`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import pools, serving
+from warmd.daemon.core.book import Book, gone, unknown
+from warmd.daemon.core.events import CallArrived
+from warmd.daemon.core.session import Job, Phase, Session
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import (
+    CALL_ID_BYTES,
+    NEW_SESSION,
+    Call,
+    NewSession,
+    SessionId,
+)
+
+NOT_FUNCTIONS = frozenset({"setup", "unload", "on_cancel"})
+MIN_SESSION_TIMEOUT_SECONDS = 1.0
+MAX_NAME_CHARACTERS = 128
+NO_OPTIONS = NewSession()
+
+
+def call_arrived(book: Book, event: CallArrived) -> None:
+    call = event.call
+    known = book.jobs.get(call.id)
+    if known is not None:
+        if known.client != event.client:
+            problem = Problem("INVALID", "the call's id is in use by another client: choose 16 random bytes")
+            book.refuse(event.client, call.id, None, problem)
+        return
+    outcome = _objection(book, call) or _place(book, event)
+    if outcome is not None:
+        book.refuse(event.client, call.id, None, outcome)
+
+
+def _place(book: Book, event: CallArrived) -> Problem | None:
+    call = event.call
+    if call.session is None:
+        return _into_pool(book, event)
+    if call.session == NEW_SESSION:
+        return _into_new_session(book, event)
+    return _into_session(book, event, SessionId(call.session))
+
+
+def _into_session(book: Book, event: CallArrived, wanted: SessionId) -> Problem | None:
+    session = book.sessions.get(wanted)
+    if session is None or session.pool is not None:
+        buried = book.dead.get(wanted)
+        return gone(wanted, buried.state, buried.reason or "") if buried else unknown(wanted)
+    if session.verdict is not None:
+        return gone(session.id, *session.verdict)
+    if event.call.app is not None and event.call.app != session.app:
+        return Problem(
+            "APP_MISMATCH",
+            f"session {wanted} belongs to app {session.app.name!r}, not to {event.call.app.name!r}"
+            + (" of another interpreter or folder" if event.call.app.name == session.app.name else ""),
+        )
+    return _enqueue(book, event, session)
+
+
+def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
+    call, options = event.call, event.call.new or NO_OPTIONS
+    assert call.app is not None
+    named = book.names.get(options.name) if options.name is not None else None
+    if named is not None:
+        return _objection_to_joining(call, options, named) or _enqueue(book, event, named)
+    if not book.has_room():
+        return Problem("NO_ROOM", pools.no_room(book), details={"limit": book.limits.max_sessions})
+    asked = options.idle_seconds
+    session = Session(
+        id=SessionId(f"sess_{event.fresh}"),
+        app=call.app,
+        created=book.now,
+        idle_seconds=book.limits.session_timeout_seconds if asked is None else asked,
+        setup=call.setup,
+        pickled=call.pickled,
+        env=options.env,
+        name=options.name,
+        labels=options.labels,
+    )
+    book.add(session)
+    book.emit(fx.LookUp(session.id, call.app))
+    return _enqueue(book, event, session)
+
+
+def _into_pool(book: Book, event: CallArrived) -> Problem | None:
+    call, options = event.call, event.call.new or NO_OPTIONS
+    assert call.app is not None
+    key = (call.app, bytes(call.setup), tuple(sorted(options.env.items())))
+    pool = pools.pool_for(book, key, call.pickled)
+    if len(pool.queue) >= book.limits.max_queue:
+        return _queue_full(book, f"app {call.app.name!r}")
+    job = _job(book, event, pool.queue)
+    book.register(job)
+    pools.submit(book, pool, job)
+    return None
+
+
+def _enqueue(book: Book, event: CallArrived, session: Session) -> Problem | None:
+    if len(session.queue) >= book.limits.max_queue:
+        return _queue_full(book, f"session {session.id}")
+    job = _job(book, event, session.queue)
+    job.session = session
+    book.register(job)
+    session.queue.append(job)
+    if session.phase is not Phase.LOOKING_UP:
+        book.accept(job)
+    if session.phase is Phase.IDLE:
+        serving.serve_next(book, session)
+    return None
+
+
+def _job(book: Book, event: CallArrived, queue: deque[Job]) -> Job:
+    call = event.call
+    timeout = call.timeout_seconds
+    return Job(
+        client=event.client,
+        id=call.id,
+        function=call.function,
+        window=call.window,
+        input=call.input,
+        arrived=book.now,
+        timeout_seconds=book.limits.call_timeout_seconds if timeout is None else timeout,
+        wants_accepted=call.session is None or call.session == NEW_SESSION,
+        queue=queue,
+    )
+
+
+def _queue_full(book: Book, where: str) -> Problem:
+    limit = book.limits.max_queue
+    return Problem(
+        "QUEUE_FULL",
+        f"{limit} calls wait for {where} already (max_queue): wait for answers before sending more, "
+        "or use more sessions",
+        details={"limit": limit},
+    )
+
+
+def _objection(book: Book, call: Call) -> Problem | None:
+    """The first thing wrong with the call itself, or None."""
+    if book.draining:
+        return Problem("DRAINING", "the daemon is stopping and takes no more calls: start it again")
+    if call.function.startswith("_") or call.function in NOT_FUNCTIONS:
+        text = f"{call.function!r:.100} is private: only public functions can be called"
+        return Problem("FUNCTION_NOT_FOUND", text)
+    complaint = next(_complaints(book, call), None)
+    return Problem("INVALID", complaint) if complaint else None
+
+
+def _complaints(book: Book, call: Call) -> Iterator[str]:
+    timeout, window = call.timeout_seconds, call.window
+    if len(call.id) != CALL_ID_BYTES:
+        yield f"a call's id has {CALL_ID_BYTES} bytes, not {len(call.id)}"
+    if timeout is not None and not 0 < timeout < math.inf:
+        yield f"timeout is {timeout:g}: give a number of seconds above 0"
+    if window is not None and window < 0:
+        yield f"window is {window}: give the number of parts that can be taken now, 0 or more"
+    new = call.session == NEW_SESSION
+    if (new or call.session is None) and call.app is None:
+        yield "a call without an existing session must name its app"
+    if not new and call.session is not None and (call.new or len(call.setup) or len(call.pickled)):
+        yield "session_timeout, name, labels, env and setup belong to a new session, not to an existing one"
+    if call.new is not None:
+        yield from _complaints_about_options(book, call.new, new)
+
+
+def _complaints_about_options(book: Book, options: NewSession, new: bool) -> Iterator[str]:
+    idle, name = options.idle_seconds, options.name
+    if not new and (idle is not None or name is not None or options.labels):
+        yield 'session_timeout, name and labels need session="new": workers of the shared pool have none'
+    ceiling = book.limits.max_session_timeout_seconds
+    if idle is not None and not MIN_SESSION_TIMEOUT_SECONDS <= idle <= ceiling:
+        bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {ceiling:g} s (max_session_timeout)"
+        yield f"session_timeout is {idle:g} s: it must be from {bounds}"
+    if name is not None and (not 0 < len(name) <= MAX_NAME_CHARACTERS or name.startswith("sess_")):
+        yield (
+            f"the name {name!r:.60} cannot be used: give 1 to {MAX_NAME_CHARACTERS} characters "
+            "that do not begin with 'sess_'"
+        )
+
+
+def _objection_to_joining(call: Call, options: NewSession, named: Session) -> Problem | None:
+    same = call.app == named.app and call.setup == named.setup and options.env == named.env
+    if not same:
+        return Problem(
+            "APP_MISMATCH",
+            f"the name {named.name!r} belongs to session {named.id} of app {named.app.name!r} "
+            "with another app, setup or env: choose another name, or end that session",
+        )
+    asked = options.idle_seconds
+    if asked is not None and asked != named.idle_seconds:
+        return Problem(
+            "INVALID",
+            f"session_timeout is {asked:g} s, but the session named {named.name!r} exists "
+            f"with {named.idle_seconds:g} s: leave the option out, or choose another name",
+        )
+    if options.labels and options.labels != named.labels:
+        text = f"the session named {named.name!r} exists with other labels"
+        return Problem("INVALID", f"{text}: leave them out, or choose another name")
+    return None

@@ -1,0 +1,190 @@
+"""The state of the rule book, and the few moves that keep its indexes true.
+
+Every module beside this one is a set of rules over one `Book`; they change it only through the
+methods here or in the fields of a single record.  Effects collect in `effects` until the event
+that caused them has been handled.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core.deadlines import Deadlines
+from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
+from warmd.daemon.core.session import LEGAL_MOVES, EndRequest, Job, Phase, Pool, PoolKey, Session
+from warmd.daemon.core.views import SessionView, view_of
+from warmd.protocol.errors import Problem, Ran
+from warmd.protocol.messages import NOTHING, Accepted, CallId, ClientId, Failure, FromDaemon, SessionId
+from warmd.protocol.work import WorkerId
+
+CODE_OF_STATE: Mapping[str, str] = {
+    "ended": "SESSION_ENDED",
+    "expired": "SESSION_EXPIRED",
+    "died": "SESSION_DIED",
+}
+
+
+class IllegalMoveError(AssertionError):
+    """A session was about to change into a phase that its own does not lead to."""
+
+
+class Book:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.now = 0.0
+        self.effects: list[fx.Effect] = []
+        self.sessions: dict[SessionId, Session] = {}
+        """All that are not GONE: each holds one of `max_sessions` places."""
+        self.workers: dict[WorkerId, Session] = {}
+        self.names: dict[str, Session] = {}
+        self.pools: dict[PoolKey, Pool] = {}
+        self.untended: dict[PoolKey, Pool] = {}
+        """Pools that lost a worker in this event and may need another."""
+        self.jobs: dict[CallId, Job] = {}
+        self.jobs_of: dict[ClientId, dict[CallId, Job]] = {}
+        self.dead: OrderedDict[SessionId, SessionView] = OrderedDict()
+        self.ends: dict[CallId, EndRequest] = {}
+        self.deadlines = Deadlines()
+        self.draining = False
+        self.stopped = False
+        self.last_worker = 0
+        self.last_pool_member = 0
+
+    def emit(self, effect: fx.Effect) -> None:
+        self.effects.append(effect)
+
+    def send(self, client: ClientId, message: FromDaemon) -> None:
+        self.effects.append(fx.Send(client, message))
+
+    def add(self, session: Session) -> None:
+        self.sessions[session.id] = session
+        if session.name is not None:
+            self.names[session.name] = session
+        if session.pool is not None:
+            session.pool.members[session.id] = session
+
+    def has_room(self) -> bool:
+        return len(self.sessions) < self.limits.max_sessions
+
+    def next_worker(self) -> WorkerId:
+        self.last_worker += 1
+        return WorkerId(self.last_worker)
+
+    def move(self, session: Session, phase: Phase) -> None:
+        """The only way to change a session's phase.  Raises IllegalMoveError."""
+        if phase not in LEGAL_MOVES[session.phase]:
+            raise IllegalMoveError(f"{session.id}: {session.phase.value} -> {phase.value}")
+        session.phase = phase
+        if phase is Phase.STOPPING:
+            self._release_name(session)
+            if session.pool is not None:
+                self.untended[session.pool.key] = session.pool
+            self.deadlines.drop(("start", session.id))
+            self.deadlines.drop(("idle", session.id))
+        elif phase is Phase.GONE:
+            self._bury(session)
+
+    def become_idle(self, session: Session) -> None:
+        """Nothing runs or waits: the idle clock starts from zero."""
+        if session.phase is not Phase.IDLE:
+            self.move(session, Phase.IDLE)
+        self.deadlines.set(("idle", session.id), self.now + session.idle_seconds)
+
+    def register(self, job: Job) -> None:
+        self.jobs[job.id] = job
+        self.jobs_of.setdefault(job.client, {})[job.id] = job
+        self.deadlines.set(("call", job.id), job.arrived + job.timeout_seconds)
+
+    def accept(self, job: Job) -> None:
+        """Tell the client, once, that its call is admitted and where it will run."""
+        if job.wants_accepted and not job.orphan:
+            job.wants_accepted = False
+            in_session = job.session if job.session and not job.session.pool else None
+            self.send(job.client, Accepted(job.id, in_session.id if in_session else None))
+
+    def answer(self, job: Job, message: FromDaemon) -> None:
+        """The one final answer to a call; nothing of it is left afterwards."""
+        del self.jobs[job.id]
+        mine = self.jobs_of[job.client]
+        del mine[job.id]
+        if not mine:
+            del self.jobs_of[job.client]
+        self.deadlines.drop(("call", job.id))
+        if job.ladder is not None:
+            self.deadlines.drop(("ladder", job.id))
+        if not job.orphan:
+            self.effects.append(fx.Send(job.client, message))
+
+    def fail(self, job: Job, code: str, message: str, ran: Ran = "no", **details: Any) -> None:
+        in_session = job.session.id if job.session and not job.session.pool else None
+        self.answer(job, Failure(job.id, in_session, code, message, ran, details))
+
+    def fail_queue(self, queue: deque[Job], code: str, message: str, **details: Any) -> None:
+        while queue:
+            self.fail(queue.popleft(), code, message, **details)
+
+    def refuse(self, client: ClientId, call: CallId, session: SessionId | None, problem: Problem) -> None:
+        """The final answer to a call or request that never became a job."""
+        self.send(
+            client,
+            Failure(call, session, problem.code, problem.message, problem.ran, dict(problem.details)),
+        )
+
+    def expires_at(self, session: Session) -> float | None:
+        at = self.deadlines.time_of(("idle", session.id))
+        return None if at == inf else at
+
+    def view(self, session: Session) -> SessionView:
+        return view_of(session, self.expires_at(session))
+
+    def settle_ends(self, session: Session) -> None:
+        """`session` needs no more waiting for: answer each `end` that waited for it last."""
+        for end in session.ends:
+            end.waiting_for.discard(session.id)
+            if not end.waiting_for and self.ends.pop(end.id, None) is not None:
+                self.emit(fx.Answer(end.client, end.id, end.sessions, end.many))
+        session.ends = []
+
+    def _release_name(self, session: Session) -> None:
+        if session.name is not None and self.names.get(session.name) is session:
+            del self.names[session.name]
+
+    def _bury(self, session: Session) -> None:
+        del self.sessions[session.id]
+        self.deadlines.drop(("finish", session.id))
+        if session.worker is not None:
+            del self.workers[session.worker]
+            self.emit(fx.Forget(session.worker, session.id))
+        session.setup = session.pickled = NOTHING
+        if session.pool is None:
+            self._remember(session)
+        else:
+            self._leave_pool(session, session.pool)
+        self.settle_ends(session)
+
+    def _remember(self, session: Session) -> None:
+        self.dead[session.id] = view_of(session, None)
+        if len(self.dead) > REMEMBERED_SESSIONS:
+            self.dead.popitem(last=False)
+
+    def _leave_pool(self, session: Session, pool: Pool) -> None:
+        del pool.members[session.id]
+        self.untended[pool.key] = pool
+
+
+def gone(session: SessionId, state: str, reason: str) -> Problem:
+    """What a caller is told who names a session that has ended, expired or died."""
+    text = f"session {session} has {state}: {reason}; open a new session"
+    return Problem(CODE_OF_STATE[state], text, details={"reason": reason})
+
+
+def unknown(session: str) -> Problem:
+    return Problem(
+        "SESSION_NOT_FOUND",
+        f"there is no session {session!r:.100} here: it was never opened by this daemon, "
+        "or too long ago to be remembered",
+    )

@@ -1,0 +1,179 @@
+"""The rule book's one door: events and the time go in, effects come out.
+
+`handle` is the only way to change anything, so the same events at the same times always give the
+same effects.  The caller performs the effects in their order, keeps a timer for `deadline()`, and
+hands in `TimePassed` when it is due; calling early or once too often does no harm.
+
+Where the rules are:
+
+    admission   a call arrives: is it sound, where does it belong, is there room
+    starting    from a looked-up app to a ready worker
+    serving     one call after another
+    clients     credits, cancels, clients that leave, deadlines of calls
+    ladder      how a running call is stopped
+    ending      sessions end: on request, idle, dead, with the daemon
+    stopping    the worker and its tree
+    pools       workers shared by calls without a session
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from warmd.daemon.core import admission, clients, ending, ladder, pools, serving, starting, stopping
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.invariants import check
+from warmd.daemon.core.policy import Limits
+from warmd.daemon.core.session import Session
+from warmd.daemon.core.views import CallView, SessionView, Snapshot, Totals, call_view_of
+from warmd.protocol import work
+from warmd.protocol.messages import CallId, SessionId
+
+Rule: TypeAlias = Callable[[Book, Any], None]
+
+
+class Broker:
+    """Decides about every session and call of a daemon; does nothing itself."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._book = Book(limits)
+
+    def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
+        """What is to be done about `event`, which happened by `now` (monotonic seconds)."""
+        book = self._book
+        book.now = now
+        _RULES[type(event)](book, event)
+        if book.untended:
+            _tend_pools(book)
+        if book.draining and not book.stopped:
+            _stop_when_empty(book)
+        effects, book.effects = book.effects, []
+        return effects
+
+    def deadline(self) -> float | None:
+        """When `TimePassed` is due, or None when nothing waits for time to pass."""
+        return self._book.deadlines.next()
+
+    def check(self) -> None:
+        """Raise AssertionError, with the reason, if anything in the book contradicts itself."""
+        check(self._book)
+
+    def view(self, session: str) -> SessionView | None:
+        """One session by id, also one that is gone and still remembered."""
+        live = self._book.sessions.get(SessionId(session))
+        return self._book.view(live) if live else self._book.dead.get(SessionId(session))
+
+    def views(self, include_dead: bool = False) -> list[SessionView]:
+        live = [self._book.view(session) for session in self._book.sessions.values()]
+        return [*self._book.dead.values(), *live] if include_dead else live
+
+    def call_view(self, call: str) -> CallView | None:
+        """A call under way by its id in hex; None once it is answered, or for an odd id."""
+        try:
+            job = self._book.jobs.get(CallId(bytes.fromhex(call)))
+        except ValueError:
+            return None
+        return call_view_of(job) if job else None
+
+    def totals(self) -> Totals:
+        book = self._book
+        running = sum(session.running is not None for session in book.sessions.values())
+        return Totals(len(book.sessions), running, len(book.jobs) - running, book.draining)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(tuple(self.views()), tuple(self._book.dead.values()), self.totals())
+
+
+def _about_session(rule: Callable[[Book, Session, Any], None]) -> Rule:
+    """A rule about a session that may be gone by the time the event comes: then it is dropped."""
+
+    def apply(book: Book, event: ev.AppFound | ev.AppMissing) -> None:
+        session = book.sessions.get(event.session)
+        if session is not None:
+            rule(book, session, event)
+
+    return apply
+
+
+def _about_worker(rule: Callable[[Book, Session, Any], None]) -> Rule:
+    """The same for a worker; word from an incarnation that is gone means nothing."""
+
+    def apply(book: Book, event: Any) -> None:
+        session = book.workers.get(event.worker)
+        if session is not None:
+            rule(book, session, event)
+
+    return apply
+
+
+_WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
+    work.Ready: starting.ready,
+    work.StartFailed: starting.failed,
+    work.Yielded: serving.yielded,
+    work.Returned: serving.returned,
+    work.Raised: serving.raised,
+    work.Interrupted: serving.interrupted,
+    work.Progressed: serving.progressed,
+}
+
+
+def _worker_said(book: Book, event: ev.WorkerSaid) -> None:
+    session = book.workers.get(event.worker)
+    rule = _WORDS.get(type(event.message))
+    if session is not None and rule is not None:
+        rule(book, session, event.message)
+
+
+def _time_passed(book: Book, _: ev.TimePassed) -> None:
+    while (key := book.deadlines.pop_due(book.now)) is not None:
+        kind, subject = key
+        _TIMERS[kind](book, subject)
+
+
+_TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
+    "call": lambda book, call: clients.call_overdue(book, book.jobs[call]),
+    "ladder": lambda book, call: ladder.step_due(book, book.jobs[call]),
+    "start": lambda book, session: starting.overdue(book, book.sessions[session]),
+    "idle": lambda book, session: ending.idled_too_long(book, book.sessions[session]),
+    "finish": lambda book, session: stopping.kill(book, book.sessions[session]),
+    "drain": lambda book, _: ending.drain_over(book),
+}
+
+_RULES: Mapping[type, Rule] = {
+    ev.CallArrived: admission.call_arrived,
+    ev.CreditArrived: clients.credit_arrived,
+    ev.CancelArrived: clients.cancel_arrived,
+    ev.ClientGone: clients.client_gone,
+    ev.KeepaliveArrived: ending.keepalive_arrived,
+    ev.EndArrived: ending.end_arrived,
+    ev.DrainArrived: ending.drain_arrived,
+    ev.AppFound: _about_session(lambda book, s, event: starting.app_found(book, s, event.spec)),
+    ev.AppMissing: _about_session(lambda book, s, event: starting.app_missing(book, s, event.problem)),
+    ev.WorkerSpawned: _about_worker(lambda book, s, event: starting.spawned(book, s, event.pid)),
+    ev.SpawnFailed: _about_worker(lambda book, s, event: starting.spawn_failed(book, s, event.message)),
+    ev.WorkerSaid: _worker_said,
+    ev.LinkLost: _about_worker(lambda book, s, event: ending.link_lost(book, s, event.message)),
+    ev.WorkerExited: _about_worker(ending.worker_exited),
+    ev.TreeGone: _about_worker(lambda book, s, event: ending.tree_gone(book, s, event.stuck)),
+    ev.StackCaptured: _about_worker(
+        lambda book, s, event: ladder.stack_captured(book, s, event.ordinal, event.stack)
+    ),
+    ev.TimePassed: _time_passed,
+}
+
+
+def _tend_pools(book: Book) -> None:
+    untended, book.untended = book.untended, {}
+    for pool in untended.values():
+        pools.tend(book, pool)
+
+
+def _stop_when_empty(book: Book) -> None:
+    """A process that cannot be killed holds its place, but not the daemon."""
+    if all(session.tree_gone for session in book.sessions.values()):
+        book.stopped = True
+        book.deadlines.drop(("drain", None))
+        book.emit(fx.Stopped())

@@ -1,0 +1,143 @@
+"""Sessions end: by request, by idling too long, by dying, or with the daemon."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import ladder, starting, stopping
+from warmd.daemon.core.book import Book, gone, unknown
+from warmd.daemon.core.events import DrainArrived, EndArrived, KeepaliveArrived, WorkerExited
+from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict
+from warmd.protocol.messages import SessionId
+
+STOPPING_TEXT = "the daemon was stopped"
+
+
+def keepalive_arrived(book: Book, event: KeepaliveArrived) -> None:
+    session = book.sessions.get(event.session)
+    if session is None or session.pool is not None:
+        buried = book.dead.get(event.session)
+        problem = gone(buried.id, buried.state, buried.reason or "") if buried else unknown(event.session)
+        book.refuse(event.client, event.request, None, problem)
+    elif session.verdict is not None:
+        book.refuse(event.client, event.request, None, gone(session.id, *session.verdict))
+    else:
+        if session.phase is Phase.IDLE:
+            book.become_idle(session)
+        book.emit(fx.Answer(event.client, event.request, (session.id,), many=False))
+
+
+def end_arrived(book: Book, event: EndArrived) -> None:
+    """Answered when all that is to end has ended; at once for what had ended before."""
+    if event.request in book.ends:
+        return
+    if event.session is not None:
+        live = book.sessions.get(event.session)
+        if live is None and event.session not in book.dead:
+            book.refuse(event.client, event.request, None, unknown(event.session))
+            return
+        sessions = [live] if live else []
+        named: tuple[SessionId, ...] = (event.session,)
+    else:
+        sessions = [s for s in book.sessions.values() if event.app in (None, s.app.name)]
+        named = tuple(s.id for s in sessions if s.pool is None)
+    waiting_for = {session.id for session in sessions}
+    request = EndRequest(event.client, event.request, named, event.session is None, waiting_for)
+    if not sessions:
+        book.emit(fx.Answer(event.client, event.request, named, request.many))
+        return
+    book.ends[event.request] = request
+    for session in sessions:
+        session.ends.append(request)
+        end(book, session, Verdict("ended", "it was ended on request"), event.running)
+
+
+def end(book: Book, session: Session, verdict: Verdict, running: Literal["cancel", "finish"]) -> None:
+    """Waiting calls are cancelled; the running one too, or awaited; then the worker finishes."""
+    text = f"session {session.id} is ending: {verdict.reason}"
+    if session.phase is not Phase.STOPPING:
+        starting_up = session.phase in (Phase.LOOKING_UP, Phase.STARTING)
+        stopping.begin(book, session, verdict)
+        if session.pool is None:
+            book.fail_queue(session.queue, "CANCELLED", text, reason=verdict.reason)
+        if starting_up:
+            stopping.kill(book, session)
+        elif session.running is None:
+            stopping.finish(book, session)
+    if session.running is not None and running == "cancel":
+        ladder.climb(book, session.running, "CANCELLED", text)
+
+
+def idled_too_long(book: Book, session: Session) -> None:
+    reason = f"nothing called it for {session.idle_seconds:g} s (session_timeout)"
+    stopping.begin(book, session, Verdict("expired", reason))
+    stopping.finish(book, session)
+
+
+def link_lost(book: Book, session: Session, message: str) -> None:
+    """The exit that follows says more than the lost link, so the running call is told then.
+
+    A worker that was told to finish closes its link by exiting: that is in order.
+    """
+    if session.lost_link is not None or session.exited or session.finish_told:
+        return
+    session.lost_link = message
+    if session.phase in (Phase.IDLE, Phase.BUSY):
+        stopping.begin(book, session, Verdict("died", f"its worker {message}"))
+        stopping.fail_waiting(book, session, f"its worker {message}")
+    stopping.kill(book, session)
+
+
+def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
+    session.exited = True
+    details: dict[str, Any] = {"log_tail": event.log_tail} if event.log_tail else {}
+    if event.signal is not None:
+        details["signal"] = event.signal
+        how = f"its worker was killed by {event.signal}"
+    else:
+        details["exit_code"] = event.exit_code
+        how = f"its worker exited with code {event.exit_code}"
+    if session.lost_link is not None and event.signal == "SIGKILL":
+        how = f"its worker {session.lost_link} and was killed"
+    if session.phase is Phase.STARTING:
+        starting.fail(book, session, "START_FAILED", how, **details)
+    elif session.phase is not Phase.STOPPING or session.running is not None:
+        stopping.die(book, session, how, **details)
+    if session.lost_link is not None:
+        session.verdict = Verdict("died", how)
+    stopping.kill(book, session)
+    stopping.bury_if_over(book, session)
+
+
+def tree_gone(book: Book, session: Session, stuck: tuple[int, ...]) -> None:
+    session.tree_gone = True
+    if session.running is not None:
+        stopping.die(book, session, f"its worker cannot be killed (stuck in the kernel: pids {stuck})")
+    stopping.bury_if_over(book, session)
+    book.settle_ends(session)
+
+
+def drain_arrived(book: Book, event: DrainArrived) -> None:
+    """What waits is cancelled; what runs may finish until the drain's own deadline."""
+    book.draining = True
+    for pool in list(book.pools.values()):
+        book.fail_queue(pool.queue, "CANCELLED", STOPPING_TEXT)
+    for session in list(book.sessions.values()):
+        end(book, session, Verdict("ended", STOPPING_TEXT), "finish")
+    if event.drain_seconds > 0:
+        book.deadlines.set(("drain", None), book.now + event.drain_seconds)
+    else:
+        _stop_now(book)
+
+
+def drain_over(book: Book) -> None:
+    for session in list(book.sessions.values()):
+        if session.running is not None:
+            ladder.climb(book, session.running, "CANCELLED", STOPPING_TEXT, hurry=True)
+
+
+def _stop_now(book: Book) -> None:
+    book.deadlines.drop(("drain", None))
+    for session in list(book.sessions.values()):
+        stopping.die(book, session, STOPPING_TEXT, "CANCELLED")

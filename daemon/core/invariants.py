@@ -1,0 +1,93 @@
+"""What is always true of the book between two events; checked in tests and under WARMD_CHECK=1."""
+
+from __future__ import annotations
+
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.session import Job, Phase, Session
+
+TIMERS_OF_CALLS = ("call", "ladder")
+TIMERS_OF_SESSIONS = ("start", "idle", "finish")
+
+
+def check(book: Book) -> None:
+    """Raise AssertionError, with the reason, at the first contradiction."""
+    assert len(book.sessions) <= book.limits.max_sessions, "more processes than max_sessions"
+    for session in book.sessions.values():
+        _check_session(book, session)
+    for job in book.jobs.values():
+        _check_job(book, job)
+    for name, session in book.names.items():
+        assert session.name == name, f"{name} is the name of another session"
+        assert session.phase not in (Phase.STOPPING, Phase.GONE), f"{name} names a stopping session"
+    _check_pools(book)
+    _check_indexes(book)
+    _check_timers(book)
+    assert not book.effects, "effects were left from an event before"
+
+
+def _check_session(book: Book, session: Session) -> None:
+    label = f"{session.id} ({session.phase.value})"
+    timers = {kind for kind in TIMERS_OF_SESSIONS if (kind, session.id) in book.deadlines}
+    waiting = bool(session.queue) if session.pool is None else False
+    assert len(session.queue) <= book.limits.max_queue, f"{label} has more waiting calls than max_queue"
+    if session.phase is Phase.LOOKING_UP:
+        assert session.worker is None and not timers, f"{label} has a worker or a timer"
+    elif session.phase is Phase.STARTING:
+        assert timers == {"start"}, f"{label} must have its start timer alone, has {timers}"
+        assert session.kill_wanted == (session.lost_link is not None), f"{label} is being killed"
+    elif session.phase is Phase.IDLE:
+        assert timers == {"idle"}, f"{label} must have its idle timer alone, has {timers}"
+        assert session.running is None and not session.queue, f"{label} has work and does not do it"
+    elif session.phase is Phase.BUSY:
+        assert session.running is not None and not timers, f"{label} runs nothing, or would expire"
+    elif session.phase is Phase.STOPPING:
+        assert session.verdict is not None and not waiting, f"{label} has no verdict, or waiting calls"
+        going = session.running or session.kill_wanted or "finish" in timers
+        assert going, f"{label} will never end"
+    else:
+        raise AssertionError(f"{label} is gone and still listed")
+    if session.running is not None:
+        assert session.running.session is session and session.running.ordinal, f"{label} runs a stranger"
+        assert session.running.id in book.jobs, f"{label} runs a call that was answered"
+
+
+def _check_job(book: Book, job: Job) -> None:
+    label = f"call {job.id.hex()}"
+    running = job.session is not None and job.session.running is job
+    waiting = job.queue.count(job)
+    assert running + waiting == 1, f"{label} is in {running} workers and {waiting} queue places"
+    assert running == bool(job.ordinal), f"{label} has ordinal {job.ordinal} and runs: {running}"
+    if job.ladder is None:
+        assert ("call", job.id) in book.deadlines, f"{label} has no deadline"
+    else:
+        assert ("ladder", job.id) in book.deadlines, f"{label} is on a ladder that does not move"
+    assert book.jobs_of[job.client][job.id] is job, f"{label} is not among its client's calls"
+
+
+def _check_pools(book: Book) -> None:
+    for pool in book.pools.values():
+        assert pool.members or not pool.queue, "calls wait for a pool without workers"
+        assert len(pool.queue) <= book.limits.max_queue, "a pool has more waiting calls than max_queue"
+        alive = [m for m in pool.members.values() if m.phase is not Phase.STOPPING]
+        assert len(alive) <= book.limits.max_pool_workers, "a pool has more workers than max_pool_workers"
+        for member in pool.members.values():
+            assert book.sessions.get(member.id) is member, "a pool has a worker that is gone"
+
+
+def _check_indexes(book: Book) -> None:
+    for worker, session in book.workers.items():
+        assert session.worker == worker and session.id in book.sessions, f"worker {worker} has no session"
+    assert sum(map(len, book.jobs_of.values())) == len(book.jobs), "clients have calls that are not listed"
+    waited_for = {end.id for session in book.sessions.values() for end in session.ends}
+    assert waited_for == set(book.ends), "an end waits for nothing, or for what is not listed"
+    assert not set(book.dead) & set(book.sessions), "a session is both dead and alive"
+
+
+def _check_timers(book: Book) -> None:
+    for kind, subject in book.deadlines:
+        if kind in TIMERS_OF_CALLS:
+            assert subject in book.jobs, f"a {kind} timer outlived its call"
+        elif kind in TIMERS_OF_SESSIONS:
+            assert subject in book.sessions, f"a {kind} timer outlived its session"
+        else:
+            assert kind == "drain" and book.draining, f"an unknown timer: {kind}"

@@ -1,0 +1,80 @@
+"""The shared pool: calls without a session go to any idle worker of the same app and `setup`.
+
+A pool grows by a worker for each call that waits and has none starting for it, up to
+`max_pool_workers`; it shrinks because its workers expire like idle sessions.  The most recently
+used worker is taken first, so that a pool too large for its load does expire.
+"""
+
+from __future__ import annotations
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import serving
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.session import Job, Phase, Pool, PoolKey, Session
+from warmd.protocol.messages import Body, SessionId
+
+COMING = (Phase.LOOKING_UP, Phase.STARTING)
+
+
+def pool_for(book: Book, key: PoolKey, pickled: Body) -> Pool:
+    pool = book.pools.get(key)
+    if pool is None:
+        pool = book.pools[key] = Pool(key, pickled)
+    return pool
+
+
+def submit(book: Book, pool: Pool, job: Job) -> None:
+    """`job`, already registered, waits in the pool's queue; get it served."""
+    pool.queue.append(job)
+    if pool.found:
+        book.accept(job)
+    idle = [member for member in pool.members.values() if member.phase is Phase.IDLE]
+    if idle:
+        serving.serve_next(book, max(idle, key=lambda member: member.last_call or member.ready_at))
+    else:
+        tend(book, pool)
+
+
+def tend(book: Book, pool: Pool) -> None:
+    """Start the workers that waiting calls need; refuse the calls when there can be none."""
+    alive = sum(member.phase is not Phase.STOPPING for member in pool.members.values())
+    coming = sum(member.phase in COMING for member in pool.members.values())
+    while len(pool.queue) > coming and alive < book.limits.max_pool_workers and book.has_room():
+        _open_member(book, pool)
+        alive, coming = alive + 1, coming + 1
+    if pool.queue and not pool.members:
+        book.fail_queue(pool.queue, "NO_ROOM", no_room(book), limit=book.limits.max_sessions)
+    if not pool.members and not pool.queue:
+        book.pools.pop(pool.key, None)
+
+
+def start_failed(book: Book, pool: Pool, code: str, message: str, **details: object) -> None:
+    """A worker did not come up: without another that did, the app does not start for anybody."""
+    if not any(member.phase in (Phase.IDLE, Phase.BUSY) for member in pool.members.values()):
+        book.fail_queue(pool.queue, code, message, **details)
+
+
+def no_room(book: Book) -> str:
+    return (
+        f"all {book.limits.max_sessions} places for processes are taken (max_sessions): "
+        "end a session, wait for one to expire, or raise the setting"
+    )
+
+
+def _open_member(book: Book, pool: Pool) -> None:
+    app, setup, env = pool.key
+    book.last_pool_member += 1
+    member = Session(
+        # No call can name a pool worker, so its id need not be a secret.
+        id=SessionId(f"pool_{book.last_pool_member:032x}"),
+        app=app,
+        created=book.now,
+        idle_seconds=book.limits.session_timeout_seconds,
+        setup=setup,
+        pickled=pool.pickled,
+        env=dict(env),
+        pool=pool,
+        queue=pool.queue,
+    )
+    book.add(member)
+    book.emit(fx.LookUp(member.id, app))

@@ -1,0 +1,146 @@
+"""One call after another: how a ready worker gets its next call and what becomes of its words.
+
+This is the path of every warm call, and the shortest in the book: an arriving call is dispatched
+at once when its session is idle, and a call that ends makes room for the next.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import ladder, stopping
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.session import Job, Phase, Session
+from warmd.protocol import work
+from warmd.protocol.messages import NOTHING, Body, Part, Result, Timing
+from warmd.protocol.work import Ordinal
+
+PACKED_NONE = b"\xc0"
+
+
+def serve_next(book: Book, session: Session) -> None:
+    """Give the worker, which runs nothing, its next call; idle it, or finish it, without one."""
+    if session.phase is Phase.STOPPING:
+        stopping.finish(book, session)
+        return
+    queue = session.queue
+    while queue:
+        job = queue.popleft()
+        job.session = session
+        job.cold = job.arrived < session.ready_at and (session.pool is None or not session.calls)
+        if job.function in session.functions:
+            _dispatch(book, session, job)
+            return
+        if job.function:
+            _refuse_unknown_function(book, session, job)
+        else:
+            _answer(book, session, job, 0.0, 0, PACKED_NONE)
+    book.become_idle(session)
+
+
+def _dispatch(book: Book, session: Session, job: Job) -> None:
+    if session.phase is Phase.IDLE:
+        book.deadlines.drop(("idle", session.id))
+        book.move(session, Phase.BUSY)
+    elif session.phase is Phase.STARTING:
+        book.move(session, Phase.IDLE)
+        book.move(session, Phase.BUSY)
+    session.running = job
+    session.calls += 1
+    session.last_call = job.dispatched = book.now
+    job.ordinal = Ordinal(session.calls)
+    assert session.worker is not None
+    invoke = work.Invoke(job.ordinal, job.id, job.function, job.window, job.input)
+    job.input = NOTHING
+    book.effects.append(fx.Tell(session.worker, invoke))
+
+
+def _refuse_unknown_function(book: Book, session: Session, job: Job) -> None:
+    near = get_close_matches(job.function, session.functions, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(session.functions) or "none"
+    text = f"app {session.app.name!r} has no function {job.function!r}{hint} (functions: {known})"
+    book.fail(job, "FUNCTION_NOT_FOUND", text, functions=list(session.functions))
+
+
+def returned(book: Book, session: Session, said: work.Returned) -> None:
+    job = _take_running(session, said.ordinal)
+    if job is None:
+        return
+    if job.ladder is not None or job.abandoned:
+        _end_stopped(book, job)
+    else:
+        _answer(book, session, job, said.run_seconds, said.parts, said.value)
+    serve_next(book, session)
+
+
+def raised(book: Book, session: Session, said: work.Raised) -> None:
+    job = _take_running(session, said.ordinal)
+    if job is None:
+        return
+    if job.ladder is not None:
+        _end_stopped(book, job)
+    else:
+        text = f"{said.type}: {said.message}" if said.message else said.type
+        book.fail(job, "APP_ERROR", text, "yes", type=said.type, traceback=said.traceback)
+    serve_next(book, session)
+
+
+def interrupted(book: Book, session: Session, said: work.Interrupted) -> None:
+    job = _take_running(session, said.ordinal)
+    if job is not None:
+        _end_stopped(book, job)
+        serve_next(book, session)
+
+
+def yielded(book: Book, session: Session, said: work.Yielded) -> None:
+    job = session.running
+    if job is None or job.ordinal != said.ordinal:
+        return
+    job.parts = said.number + 1
+    if job.ladder is None and not job.abandoned:
+        book.send(job.client, Part(job.id, said.number, said.value))
+
+
+def progressed(_book: Book, session: Session, said: work.Progressed) -> None:
+    job = session.running
+    if job is not None and job.ordinal == said.ordinal:
+        job.progress = said.value
+
+
+def _answer(book: Book, session: Session, job: Job, run_seconds: float, parts: int, value: Body) -> None:
+    shown = None if session.pool else session.id
+    book.answer(job, Result(job.id, shown, parts, _timing(book, session, job, run_seconds), value))
+
+
+def _take_running(session: Session, ordinal: Ordinal) -> Job | None:
+    """The call that the worker speaks of; None for the late word of one that was given up."""
+    job = session.running
+    if job is None or job.ordinal != ordinal:
+        return None
+    session.running = None
+    return job
+
+
+def _end_stopped(book: Book, job: Job) -> None:
+    if job.ladder is None:
+        book.fail(job, "CANCELLED", "the call was left by its reader", "maybe")
+    else:
+        code, message, details = ladder.end_of(job.ladder)
+        book.fail(job, code, message, "maybe", **details)
+
+
+def _timing(book: Book, session: Session, job: Job, run_seconds: float) -> Timing:
+    waited = (job.dispatched or book.now) - job.arrived
+    if not job.cold:
+        return Timing(False, waited, 0.0, 0.0, 0.0, run_seconds)
+    start = session.spawn_seconds + session.imports_seconds + session.setup_seconds
+    return Timing(
+        True,
+        max(0.0, waited - start),
+        session.spawn_seconds,
+        session.imports_seconds,
+        session.setup_seconds,
+        run_seconds,
+    )

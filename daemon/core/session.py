@@ -1,0 +1,174 @@
+"""The records of the rule book: sessions, calls, and the phases a session moves through.
+
+                    AppFound           Ready             a call is dispatched
+    LOOKING_UP ---------------> STARTING -------> IDLE <----------------------> BUSY
+        |                           |               |      it is answered         |
+        |                           |               |                             |
+        |  AppMissing               +---------------+------------+----------------+
+        |                           | start failed, end, expiry, death, drain
+        |                           v
+        +----------------------> STOPPING ------> GONE
+                                     process exited and tree gone
+
+A session is one process incarnation: it is never restarted, and its worker id is never reused.
+A worker of the shared pool is a session too, of kind "pool": it shares its queue with the other
+workers of its pool, and no call can name it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NamedTuple, TypeAlias
+
+from warmd.protocol.messages import NOTHING, AppRef, Body, CallId, ClientId, SessionId
+from warmd.protocol.work import Ordinal, WorkerId
+
+
+class Phase(Enum):
+    LOOKING_UP = "looking_up"
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash costs a call on each move
+
+
+LEGAL_MOVES: Mapping[Phase, frozenset[Phase]] = {
+    Phase.LOOKING_UP: frozenset({Phase.STARTING, Phase.STOPPING}),
+    Phase.STARTING: frozenset({Phase.IDLE, Phase.STOPPING}),
+    Phase.IDLE: frozenset({Phase.BUSY, Phase.STOPPING}),
+    Phase.BUSY: frozenset({Phase.IDLE, Phase.STOPPING}),
+    Phase.STOPPING: frozenset({Phase.GONE}),
+    Phase.GONE: frozenset(),
+}
+
+
+class Verdict(NamedTuple):
+    """Why a session is no more, told to everybody who still asks for it."""
+
+    state: Literal["ended", "expired", "died"]
+    reason: str
+
+
+NOT_DISPATCHED = Ordinal(0)
+
+PoolKey: TypeAlias = tuple[AppRef, bytes, tuple[tuple[str, str], ...]]
+"""The app, its packed `setup` and its environment: calls alike in these share workers."""
+
+
+class LadderStep(Enum):
+    STACK = "stack"
+    GRACE = "grace"
+    INTERRUPT = "interrupt"
+
+
+@dataclass(slots=True)
+class Ladder:
+    """How far the daemon has gone to stop a running call (`ladder.py`)."""
+
+    cause: Literal["CANCELLED", "TIMEOUT"]
+    why: str
+    hurry: bool
+    """Give an `on_cancel` little time: the caller's patience, or the daemon's, has ended."""
+    step: LadderStep = LadderStep.STACK
+    kill_at: float = 0.0
+    stack: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A call, from its arrival to its one final answer."""
+
+    client: ClientId
+    id: CallId
+    function: str
+    window: int | None
+    input: Body
+    arrived: float
+    timeout_seconds: float
+    wants_accepted: bool
+    queue: deque[Job]
+    """The queue that it waits in: its session's, or its pool's."""
+    session: Session | None = None
+    """None while it waits for any worker of a pool."""
+    ordinal: Ordinal = NOT_DISPATCHED
+    dispatched: float = 0.0
+    cold: bool = False
+    parts: int = 0
+    progress: Body = NOTHING
+    ladder: Ladder | None = None
+    abandoned: bool = False
+    """Its reader left the stream, or its client is gone."""
+    orphan: bool = False
+    """Its client is gone: nobody is there to be answered."""
+
+
+@dataclass(slots=True, eq=False)
+class EndRequest:
+    """An `end` that waits until the trees of all its sessions are gone."""
+
+    client: ClientId
+    id: CallId
+    sessions: tuple[SessionId, ...]
+    many: bool
+    waiting_for: set[SessionId]
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """The shared workers of one app and `setup`, and the calls that wait for any of them."""
+
+    key: PoolKey
+    pickled: Body = NOTHING
+    queue: deque[Job] = field(default_factory=deque)
+    members: dict[SessionId, Session] = field(default_factory=dict)
+    found: bool = False
+    """The app exists: calls can be accepted at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    id: SessionId
+    app: AppRef
+    created: float
+    idle_seconds: float
+    setup: Body = NOTHING
+    pickled: Body = NOTHING
+    env: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pool: Pool | None = None
+    phase: Phase = Phase.LOOKING_UP
+    queue: deque[Job] = field(default_factory=deque)
+    running: Job | None = None
+    verdict: Verdict | None = None
+
+    worker: WorkerId | None = None
+    pid: int | None = None
+    spawn_ordered: float = 0.0
+    ready_at: float = 0.0
+    spawn_seconds: float = 0.0
+    imports_seconds: float = 0.0
+    setup_seconds: float = 0.0
+    functions: tuple[str, ...] = ()
+    on_cancel: bool = False
+
+    calls: int = 0
+    last_call: float | None = None
+
+    lost_link: str | None = None
+    kill_wanted: bool = False
+    kill_ordered: bool = False
+    finish_told: bool = False
+    exited: bool = False
+    tree_gone: bool = False
+    ends: list[EndRequest] = field(default_factory=list)
+
+    @property
+    def kind(self) -> Literal["session", "pool"]:
+        return "session" if self.pool is None else "pool"

@@ -1,0 +1,95 @@
+"""From a looked-up app to a worker that is ready, and every way in which a start can fail.
+
+A start belongs to the calls that wait for it: they share its failure, and when the last of them
+has timed out, been cancelled or lost its client, the start is given up.
+"""
+
+from __future__ import annotations
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import pools, serving, stopping
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.session import Phase, Session, Verdict
+from warmd.protocol import work
+from warmd.protocol.errors import Problem
+from warmd.protocol.work import AppSpec
+
+
+def app_found(book: Book, session: Session, spec: AppSpec) -> None:
+    if session.phase is not Phase.LOOKING_UP:
+        return
+    book.move(session, Phase.STARTING)
+    session.worker = book.next_worker()
+    session.spawn_ordered = book.now
+    book.workers[session.worker] = session
+    book.deadlines.set(("start", session.id), book.now + book.limits.start_timeout_seconds)
+    if session.pool is not None:
+        session.pool.found = True
+    for job in session.queue:
+        book.accept(job)
+    book.emit(fx.Spawn(session.worker, session.id, spec, session.env, session.setup, session.pickled))
+
+
+def app_missing(book: Book, session: Session, problem: Problem) -> None:
+    if session.phase is Phase.LOOKING_UP:
+        fail(book, session, problem.code, problem.message, **problem.details)
+
+
+def spawned(book: Book, session: Session, pid: int) -> None:
+    session.pid = pid
+    if session.kill_wanted:
+        stopping.kill(book, session)
+
+
+def spawn_failed(book: Book, session: Session, message: str) -> None:
+    """No process came to be, so there is no exit or tree to wait for."""
+    session.exited = session.tree_gone = session.kill_ordered = True
+    if session.phase is not Phase.STOPPING:
+        fail(book, session, "START_FAILED", f"the process could not be started: {message}")
+    stopping.bury_if_over(book, session)
+
+
+def ready(book: Book, session: Session, said: work.Ready) -> None:
+    if session.phase is not Phase.STARTING:
+        return
+    book.deadlines.drop(("start", session.id))
+    session.ready_at = book.now
+    session.functions = tuple(said.functions)
+    session.on_cancel = said.on_cancel
+    session.imports_seconds = said.imports_seconds
+    session.setup_seconds = said.setup_seconds
+    inside = said.imports_seconds + said.setup_seconds
+    session.spawn_seconds = max(0.0, book.now - session.spawn_ordered - inside)
+    serving.serve_next(book, session)
+
+
+def failed(book: Book, session: Session, said: work.StartFailed) -> None:
+    """The worker says that importing the app, or its `setup`, raised."""
+    if session.phase is Phase.STARTING:
+        what = "importing the app" if said.phase == "imports" else "setup"
+        text = f"{what} failed: {said.type}: {said.message}"
+        fail(book, session, "START_FAILED", text, type=said.type, traceback=said.traceback)
+
+
+def overdue(book: Book, session: Session) -> None:
+    seconds = book.limits.start_timeout_seconds
+    fail(book, session, "TIMEOUT", f"the start took longer than start_timeout ({seconds:g} s)", limit=seconds)
+
+
+def fail(book: Book, session: Session, code: str, message: str, **details: object) -> None:
+    """The session never came up: its waiting calls get the reason, its process goes."""
+    text = f"app {session.app.name!r} did not start: {message}" if code != "APP_NOT_FOUND" else message
+    stopping.begin(book, session, Verdict("died", text))
+    text = stopping.with_output(text, details)
+    if session.pool is not None:
+        pools.start_failed(book, session.pool, code, text, **details)
+    else:
+        book.fail_queue(session.queue, code, text, **details)
+    stopping.kill(book, session)
+
+
+def give_up_unwanted(book: Book, session: Session) -> None:
+    """The last call left the queue unserved: end a start that nobody waits for any more."""
+    if session.phase in pools.COMING:
+        stopping.begin(book, session, Verdict("ended", "nobody waited for its start any more"))
+        stopping.kill(book, session)

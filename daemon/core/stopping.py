@@ -1,0 +1,73 @@
+"""How a session comes to its end: asked to finish, or killed; then its tree, then its grave.
+
+An orderly end tells the worker to `Finish` and waits `end_grace_seconds` for its exit; whatever is
+left then, and after every exit, is killed.  A place in `max_sessions` is free, and an `end` is
+answered, only when the worker has exited and no process of its tree is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.session import Phase, Session, Verdict
+from warmd.protocol.work import Finish
+
+
+def begin(book: Book, session: Session, verdict: Verdict) -> None:
+    """The session takes no more calls, for the reason that the verdict gives."""
+    session.verdict = verdict
+    book.move(session, Phase.STOPPING)
+
+
+def finish(book: Book, session: Session) -> None:
+    """Ask the worker to run `unload` and exit, and kill it if that takes too long."""
+    if session.worker is None or session.finish_told or session.kill_wanted:
+        return
+    session.finish_told = True
+    reason = "stopped" if book.draining or session.verdict is None else session.verdict.state
+    book.emit(fx.Tell(session.worker, Finish(reason)))
+    book.deadlines.set(("finish", session.id), book.now + book.limits.end_grace_seconds)
+
+
+def kill(book: Book, session: Session) -> None:
+    """End the worker and its tree; one that is still being spawned, as soon as it exists."""
+    session.kill_wanted = True
+    book.deadlines.drop(("finish", session.id))
+    if session.worker is None:
+        book.move(session, Phase.GONE)
+    elif not session.kill_ordered and (session.pid is not None or session.exited):
+        session.kill_ordered = True
+        book.emit(fx.Kill(session.worker))
+
+
+def die(book: Book, session: Session, reason: str, code: str = "WORKER_DIED", **details: Any) -> None:
+    """The worker is lost or must go: answer all who wait for it (the running call with `code`),
+    and end its tree."""
+    if session.phase is not Phase.STOPPING:
+        begin(book, session, Verdict("died", reason))
+    job, session.running = session.running, None
+    if job is not None:
+        book.fail(job, code, with_output(reason, details), "maybe", **details)
+    fail_waiting(book, session, reason, **details)
+    kill(book, session)
+
+
+def with_output(reason: str, details: Mapping[str, Any]) -> str:
+    """`reason` and, where they are known, the last lines that the worker wrote."""
+    tail = details.get("log_tail")
+    return f"{reason}; its last output was:\n{tail}" if tail else reason
+
+
+def fail_waiting(book: Book, session: Session, reason: str, **details: Any) -> None:
+    """The calls behind the one that ran; those of a pool go on waiting for another worker."""
+    if session.pool is None:
+        text = f"session {session.id} has died before this call could run: {reason}"
+        book.fail_queue(session.queue, "SESSION_DIED", text, reason=reason, **details)
+
+
+def bury_if_over(book: Book, session: Session) -> None:
+    if session.exited and session.tree_gone:
+        book.move(session, Phase.GONE)

@@ -1,0 +1,112 @@
+"""What others may see of the rule book: frozen copies, made when somebody asks.
+
+They are advisory: good for `ps` and metrics, never for a decision (that would be a second writer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from warmd.daemon.core.session import Job, Phase, Session
+from warmd.protocol.messages import NOTHING, Body, SessionId
+from warmd.protocol.work import WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """Times are monotonic seconds of the daemon."""
+
+    id: SessionId
+    kind: Literal["session", "pool"]
+    app: str
+    name: str | None
+    labels: Mapping[str, str]
+    state: str
+    """A phase's value, or for a session that is gone: ended, expired, died."""
+    worker: WorkerId | None
+    pid: int | None
+    created: float
+    last_call: float | None
+    calls: int
+    queued: int
+    running_call: str | None
+    running_since: float | None
+    idle_seconds: float
+    expires_at: float | None
+    """None while it does not count: something runs or waits, or it never expires."""
+    reason: str | None
+    progress: Body
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    id: str
+    state: Literal["queued", "starting", "running", "cancelling"]
+    session: SessionId | None
+    position: int
+    """Calls ahead of it in its queue, the running one not counted."""
+    since: float
+    """When it came into this state, as far as it is known: its dispatch, else its arrival."""
+    progress: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    sessions: int
+    """Processes, dying ones and workers of the shared pool included."""
+    running: int
+    queued: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    sessions: tuple[SessionView, ...]
+    dead: tuple[SessionView, ...]
+    totals: Totals
+
+
+def view_of(session: Session, expires_at: float | None) -> SessionView:
+    running, verdict = session.running, session.verdict
+    gone = session.phase is Phase.GONE
+    return SessionView(
+        id=session.id,
+        kind=session.kind,
+        app=session.app.name,
+        name=session.name,
+        labels=session.labels,
+        state=verdict.state if gone and verdict else session.phase.value,
+        worker=session.worker,
+        pid=None if gone else session.pid,
+        created=session.created,
+        last_call=session.last_call,
+        calls=session.calls,
+        queued=0 if session.pool else len(session.queue),
+        running_call=running.id.hex() if running else None,
+        running_since=running.dispatched if running else None,
+        idle_seconds=session.idle_seconds,
+        expires_at=expires_at,
+        reason=verdict.reason if verdict else None,
+        progress=running.progress if running else NOTHING,
+    )
+
+
+def call_view_of(job: Job) -> CallView:
+    session = job.session
+    state: Literal["queued", "starting", "running", "cancelling"]
+    if job.ordinal:
+        state = "cancelling" if job.ladder or job.abandoned else "running"
+    elif session and session.phase in (Phase.LOOKING_UP, Phase.STARTING):
+        state = "starting"
+    else:
+        state = "queued"
+    return CallView(
+        id=job.id.hex(),
+        state=state,
+        session=session.id if session and not session.pool else None,
+        position=0 if job.ordinal else job.queue.index(job),
+        since=job.dispatched if job.ordinal else job.arrived,
+        progress=job.progress,
+    )
