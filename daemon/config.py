@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "WARMD_"
 DEFAULT = "default"
-GIB = 2**30
+KIB, GIB = 2**10, 2**30
 
 NOT_SETTINGS = frozenset(
     PREFIX + name
@@ -44,8 +44,10 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the text names it, its source and the remedy."""
 
 
-def _setting(default: Any, kind: str, doc: str, *, env: str = "", most: float = math.inf) -> Any:
-    metadata = {"kind": kind, "doc": doc, "env": env, "most": most}
+def _setting(
+    default: Any, kind: str, doc: str, *, env: str = "", least: int = 0, most: float = math.inf
+) -> Any:
+    metadata = {"kind": kind, "doc": doc, "env": env, "least": least, "most": most}
     if isinstance(default, tuple):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -55,27 +57,35 @@ def _setting(default: Any, kind: str, doc: str, *, env: str = "", most: float = 
 class Settings:
     """Every setting of the daemon.  Durations are seconds, sizes bytes; `schema()` describes them."""
 
-    session_timeout: float = _setting(60.0, "duration", "idle time of a session that asks for no other")
+    session_timeout: float = _setting(
+        60.0, "duration", "idle time of a session that asks for no other", least=1
+    )
     max_session_timeout: float = _setting(
-        3600.0, "duration or never", 'the longest idle time that a session may ask for; "never" lifts the ceiling'
+        3600.0, "duration or never", 'the longest session_timeout to ask for; "never" lifts it', least=1
     )
     call_timeout: float = _setting(3600.0, "duration", "time that a call may take when it names none")
     start_timeout: float = _setting(600.0, "duration", "time for a worker's import and setup")
     drain_timeout: float = _setting(30.0, "duration", "time that running calls get when the daemon stops")
     end_grace: float = _setting(10.0, "duration", "time for unload and exit before a session is killed")
     cancel_grace: float = _setting(10.0, "duration", "time that an app's on_cancel gets before the interrupt")
-    max_sessions: int = _setting(256, "count", "processes at once, workers of the shared pool included", most=100_000)
+    max_sessions: int = _setting(256, "count", "processes at once, the shared pool's included", most=100_000)
     max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
-    max_pool_workers: int = _setting(4, "count", "workers of the shared pool for one app and setup", most=100_000)
+    max_pool_workers: int = _setting(4, "count", "pool workers for one app and setup", most=100_000)
     max_message_bytes: int = _setting(
-        256 * 2**20, "size", "all bodies of one message together, at most 4 GiB less one byte", most=4 * GIB - 1
+        256 * 2**20, "size", "all bodies of one message together", least=64 * KIB, most=4 * GIB - 1
     )
-    log_max_bytes: int = _setting(8 * 2**20, "size", "what the log of one session may grow to; the newest half stays")
+    log_max_bytes: int = _setting(
+        8 * 2**20,
+        "size",
+        "size at which a session's log is cut to its newest half",
+        least=64 * KIB,
+        most=4 * GIB,
+    )
     log_keep: int = _setting(100, "count", "logs of ended sessions that are kept", most=1_000_000)
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
     run_dir: str = _setting("", "path", "where the daemon's sockets and lock are; empty for the usual place")
-    log_level: str = _setting("info", "level", "what the daemon's own log tells: debug, info, warning or error")
+    log_level: str = _setting("info", "level", "of the daemon's own log: debug, info, warning or error")
 
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
@@ -114,20 +124,28 @@ class Setting:
     shown: str
     variable: str
     doc: str
+    least: float
     most: float
 
 
 def schema() -> list[Setting]:
     """All settings in their documented order."""
-    rows = []
-    for item in dataclasses.fields(Settings):
-        if not item.metadata:
-            continue
-        default = item.default_factory() if callable(item.default_factory) else item.default
-        kind, variable = item.metadata["kind"], item.metadata["env"] or PREFIX + item.name.upper()
-        shown = spell(kind, default)
-        rows.append(Setting(item.name, kind, default, shown, variable, item.metadata["doc"], item.metadata["most"]))
-    return rows
+    return [_row(item) for item in dataclasses.fields(Settings) if item.metadata]
+
+
+def _row(item: dataclasses.Field[Any]) -> Setting:
+    default = item.default_factory() if callable(item.default_factory) else item.default
+    facts = item.metadata
+    return Setting(
+        name=item.name,
+        kind=facts["kind"],
+        default=default,
+        shown=spell(facts["kind"], default),
+        variable=facts["env"] or PREFIX + item.name.upper(),
+        doc=facts["doc"],
+        least=facts["least"],
+        most=facts["most"],
+    )
 
 
 def spell(kind: str, value: Any) -> str:
@@ -173,7 +191,9 @@ def standard_files(environ: Mapping[str, str]) -> list[Path]:
         if not os.path.isfile(named):
             raise ConfigError(f"environment WARMD_CONFIG: there is no file {named}")
         return [Path(named)]
-    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
+    home = environ.get("XDG_CONFIG_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".config"
+    )
     return [Path(home, "warmd", "config.toml"), Path("/etc/warmd/config.toml")]
 
 
@@ -189,7 +209,9 @@ def _from_flags(flags: Mapping[str, object], known: Mapping[str, Setting]) -> li
     found = []
     for name, value in flags.items():
         if name not in known:
-            raise ConfigError(f"unknown flag --{_dashed(name)}{_suggest(name, known, lambda n: '--' + _dashed(n))}")
+            raise ConfigError(
+                f"unknown flag --{_dashed(name)}{_suggest(name, known, lambda n: '--' + _dashed(n))}"
+            )
         if value is not None:
             found.append((name, value, f"flag --{_dashed(name)}"))
     return found
@@ -245,8 +267,11 @@ def _checked(row: Setting, raw: object, origin: str) -> Any:
         value = _PARSERS[row.kind](raw, what)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    if isinstance(value, (int, float)) and value > row.most:
-        raise ConfigError(f"{what}: {raw!r} is over the limit of {spell(row.kind, int(row.most))}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value > row.most:
+            raise ConfigError(f"{what}: {raw!r} is over the limit of {spell(row.kind, row.most)}")
+        if value < row.least:
+            raise ConfigError(f"{what}: {raw!r} is under the minimum of {spell(row.kind, row.least)}")
     return value
 
 
@@ -274,7 +299,16 @@ def _count(raw: object, what: str) -> int:
 def _switch(raw: object, what: str) -> bool:
     if isinstance(raw, bool):
         return raw
-    meaning = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    meaning = {
+        "true": True,
+        "yes": True,
+        "on": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "off": False,
+        "0": False,
+    }
     if isinstance(raw, str) and raw.strip().lower() in meaning:
         return meaning[raw.strip().lower()]
     raise ValueError(f"{what}: {raw!r} is not a switch; give true or false")
@@ -312,10 +346,10 @@ _PARSERS = {
 
 
 def _check_together(settings: Settings) -> None:
-    if settings.session_timeout > settings.max_session_timeout:
+    asked, most = settings.session_timeout, settings.max_session_timeout
+    if asked > most:
         raise ConfigError(
-            f"session_timeout ({units.spell_seconds(settings.session_timeout)}, from "
-            f"{settings.origin('session_timeout')}) is over max_session_timeout "
-            f"({units.spell_seconds(settings.max_session_timeout)}, from {settings.origin('max_session_timeout')}); "
+            f"session_timeout ({units.spell_seconds(asked)}, {settings.origin('session_timeout')}) is over "
+            f"max_session_timeout ({units.spell_seconds(most)}, {settings.origin('max_session_timeout')}): "
             "lower the one or raise the other"
         )

@@ -78,7 +78,12 @@ class Follower:
     """One reader of a log: chunks go to `deliver` as far as `credit` reaches, then `done` is called."""
 
     def __init__(
-        self, log: _Log, position: int, follow: bool, deliver: Callable[[bytes], None], done: Callable[[], None]
+        self,
+        log: _Log,
+        position: int,
+        follow: bool,
+        deliver: Callable[[bytes], None],
+        done: Callable[[], None],
     ) -> None:
         self._log = log
         self._position = position

@@ -25,10 +25,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
 def seconds(value: object, *, what: str, allow_never: bool = False) -> float:
-    """A duration in seconds; `math.inf` for never.  Raises ValueError naming `what`, the value and the remedy.
+    """A duration in seconds; `math.inf` for never.
 
     Takes a positive int or float, `"90"`, `"90s"`, `"5m"`, `"1h30m"`, `"500ms"`, and where
-    `allow_never` is set `"never"` or inf.
+    `allow_never` is set `"never"` or inf.  Raises ValueError naming `what`, the value and the remedy.
     """
     never = ', or "never"' if allow_never else ""
     hint = f'give a positive number of seconds or a text such as "90s", "5m", "1h30m"{never}'

@@ -12,7 +12,7 @@ A = "sess_" + "a" * 32
 B = "sess_" + "b" * 32
 
 
-@pytest.fixture()
+@pytest.fixture
 def logs(tmp_path: Path):
     logs = SessionLogs(tmp_path / "logs", max_bytes=200_000, keep=3)
     yield logs
@@ -23,7 +23,14 @@ def logs(tmp_path: Path):
 class Reader:
     """Collects what a follower delivers, driving the logs as the daemon's loop does."""
 
-    def __init__(self, logs: SessionLogs, session: str, tail: int | None = None, follow: bool = True, credit: int = 10**6):
+    def __init__(
+        self,
+        logs: SessionLogs,
+        session: str,
+        tail: int | None = None,
+        follow: bool = True,
+        credit: int = 10**6,
+    ):
         self.logs = logs
         self.data = b""
         self.chunks = 0
@@ -136,7 +143,11 @@ def test_a_follower_survives_cuts_without_loss_or_repetition(logs):
     seen = threading.Event()
     thread = threading.Thread(target=write)
     thread.start()
-    drive(logs, lambda: (seen.set() if len(reader.data) == sum(map(len, wrote)) else None, not thread.is_alive())[1], 20)
+    drive(
+        logs,
+        lambda: (seen.set() if len(reader.data) == sum(map(len, wrote)) else None, not thread.is_alive())[1],
+        20,
+    )
     thread.join()
     logs.close_session(A)
     assert reader.data == b"".join(wrote)

@@ -1,0 +1,374 @@
+"""Administrative requests: what each verb takes, what it answers.
+
+Most verbs read the rule book's views and answer at once.  Those that change something become
+events; the rule book settles them with an `Answer`, which comes back through `answer()`.  `logs` is
+a stream of its own: it lives here, with its credits, until it ends or its reader goes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgpack
+
+import warmd
+from warmd.daemon.catalog import Catalog
+from warmd.daemon.config import Settings
+from warmd.daemon.core.effects import Answer
+from warmd.daemon.core.events import EndArrived, Event, KeepaliveArrived
+from warmd.daemon.core.views import CallView, SessionView, Totals
+from warmd.daemon.logs import Follower, SessionLogs
+from warmd.daemon.verbs import Refusal, checked, invalid
+from warmd.protocol import messages, places, values
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import PROTOCOL, Body, CallId, ClientId, FromDaemon, Request, SessionId
+
+T = TypeVar("T")
+_log = logging.getLogger("warmd.control")
+
+MAX_PROGRESS_BYTES = 16 * 1024
+"""A longer progress is left out of listings."""
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+
+
+class Views(Protocol):
+    """What is read of the broker."""
+
+    def view(self, session: SessionId) -> SessionView | None: ...
+    def views(self, include_dead: bool = False) -> Iterable[SessionView]: ...
+    def call_view(self, call: str) -> CallView | None: ...
+    def totals(self) -> Totals: ...
+
+
+class Services(Protocol):
+    """What the server does for these verbs."""
+
+    settings: Settings
+    logs: SessionLogs
+    catalog: Catalog
+    boot: str
+    started: float
+    """Monotonic seconds."""
+
+    @property
+    def broker(self) -> Views: ...
+
+    def now(self) -> float: ...
+    def send(self, client: ClientId, message: FromDaemon) -> None: ...
+    def submit(self, event: Event) -> None:
+        """Hand an event to the broker and perform what it orders."""
+
+    def request_stop(self, drain_seconds: float) -> None: ...
+    def counters(self) -> Mapping[str, int]:
+        """What the server counts: `dropped_messages`, `log_lines_dropped`, `clients`..."""
+
+    def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Call `work` on a helper thread, then `done` with its result on the loop's."""
+
+
+class _LogStream:
+    """One `logs` request under way: chunks of its log go out as parts."""
+
+    def __init__(
+        self, services: Services, client: ClientId, id: CallId, forget: Callable[[], object]
+    ) -> None:
+        self._services = services
+        self._client = client
+        self._id = id
+        self._forget = forget
+        self._parts = 0
+        self.follower: Follower | None = None
+
+    def deliver(self, chunk: bytes) -> None:
+        self._services.send(self._client, messages.Part(self._id, self._parts, values.pack(chunk)))
+        self._parts += 1
+
+    def done(self) -> None:
+        self._forget()
+        self._services.send(self._client, messages.Result(self._id, None, self._parts))
+
+    def close(self) -> None:
+        if self.follower:
+            self.follower.close()
+
+
+class Control:
+    """Answers requests; used by the loop's thread alone."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._streams: dict[tuple[ClientId, CallId], _LogStream] = {}
+
+    def handle(self, client: ClientId, request: Request, now: float) -> None:
+        """Performs a request; whatever goes wrong, it is answered."""
+        try:
+            arguments = checked(request)
+            method = getattr(self, "_" + request.verb.replace(".", "_"))
+            answer = method(client, request, now, **arguments)
+        except Refusal as refusal:
+            self._fail(client, request, refusal.problem, refusal.session)
+        except Exception as error:
+            _log.exception("the request %s failed", request.verb)
+            text = f"the daemon failed to answer {request.verb}: {error!r}; its log says more"
+            self._fail(client, request, Problem("INVALID", text))
+        else:
+            if answer is not None:
+                self._succeed(client, request.id, answer)
+
+    def answer(self, effect: Answer, now: float) -> None:
+        """The rule book has settled a request: answers it with the sessions' info."""
+        packed = [self._packed_info(view, now) for id in effect.sessions if (view := self._broker.view(id))]
+        if effect.many or not packed:
+            packed = [_array(packed)]
+        self._succeed(effect.client, effect.request, packed[0])
+
+    def owns(self, client: ClientId, id: CallId) -> bool:
+        """Whether this request streams, so that credits and cancels for it belong here."""
+        return (client, id) in self._streams
+
+    def credit(self, client: ClientId, id: CallId, parts: int) -> None:
+        stream = self._streams.get((client, id))
+        if stream and stream.follower and parts > 0:
+            stream.follower.add_credit(parts)
+
+    def cancel(self, client: ClientId, id: CallId) -> None:
+        stream = self._streams.pop((client, id), None)
+        if stream:
+            stream.close()
+            self._services.send(
+                client, messages.Failure(id, None, "CANCELLED", "the request was cancelled", "no")
+            )
+
+    def client_gone(self, client: ClientId) -> None:
+        for key in [key for key in self._streams if key[0] == client]:
+            self._streams.pop(key).close()
+
+    def info(self, view: SessionView, now: float) -> dict[str, Any]:
+        """What listings say of a session, without its progress.  Times are for people: wall clock."""
+        wall = time.time() - now
+        return {
+            "id": view.id,
+            "kind": view.kind,
+            "app": view.app,
+            "name": view.name,
+            "labels": dict(view.labels),
+            "state": view.state,
+            "created": wall + view.created,
+            "last_call": None if view.last_call is None else wall + view.last_call,
+            "calls": view.calls,
+            "queued": view.queued,
+            "running_call": view.running_call,
+            "running_seconds": None if view.running_since is None else max(0.0, now - view.running_since),
+            "idle_timeout": None if view.idle_seconds == math.inf else view.idle_seconds,
+            "expires_in": None if view.expires_at in (None, math.inf) else max(0.0, view.expires_at - now),
+            "pid": view.pid,
+            "memory": resident_bytes(view.pid) if view.pid else None,
+            "gpu": None,
+            "reason": view.reason,
+        }
+
+    @property
+    def _broker(self) -> Views:
+        return self._services.broker
+
+    def _succeed(self, client: ClientId, id: CallId, packed: bytes) -> None:
+        self._services.send(client, messages.Result(id, None, 0, None, packed))
+
+    def _fail(
+        self, client: ClientId, request: Request, problem: Problem, session: SessionId | None = None
+    ) -> None:
+        failure = messages.Failure(
+            request.id, session, problem.code, problem.message, problem.ran, dict(problem.details)
+        )
+        self._services.send(client, failure)
+
+    def _packed_info(self, view: SessionView, now: float) -> bytes:
+        return _with_progress(self.info(view, now), view.progress)
+
+    def _known(self, session: SessionId) -> SessionView:
+        view = self._broker.view(session)
+        if view is None:
+            raise _not_found(session)
+        return view
+
+    def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
+        return _array([self._packed_info(view, now) for view in self._broker.views(all)])
+
+    def _sessions_get(self, _client: ClientId, _request: Request, now: float, session: SessionId) -> bytes:
+        return self._packed_info(self._known(session), now)
+
+    def _sessions_keepalive(
+        self, client: ClientId, request: Request, _now: float, session: SessionId
+    ) -> None:
+        self._known(session)
+        self._services.submit(KeepaliveArrived(client, request.id, session))
+
+    def _sessions_end(
+        self,
+        client: ClientId,
+        request: Request,
+        _now: float,
+        session: SessionId | None = None,
+        app: str | None = None,
+        all: bool = False,
+        running: Literal["cancel", "finish"] = "cancel",
+    ) -> None:
+        if (session is not None) + (app is not None) + all != 1:
+            raise invalid("sessions.end takes exactly one of session, app and all=true")
+        if session is not None:
+            self._known(session)
+        self._services.submit(EndArrived(client, request.id, session, app, running))
+
+    def _calls_get(self, _client: ClientId, _request: Request, now: float, call: str) -> bytes:
+        view = self._broker.call_view(call)
+        if view is None:
+            unknown = {"id": call, "state": "unknown", "session": None, "position": None, "seconds": None}
+            return _with_progress(unknown, messages.NOTHING)
+        facts = {
+            "id": call,
+            "state": view.state,
+            "session": view.session,
+            "position": view.position,
+            "seconds": max(0.0, now - view.since),
+        }
+        return _with_progress(facts, view.progress)
+
+    def _logs(
+        self,
+        client: ClientId,
+        request: Request,
+        _now: float,
+        session: SessionId,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> bytes | None:
+        if request.window is None:
+            if follow:
+                raise invalid("logs with follow=true is a stream: give the request a window")
+            whole: list[bytes] = []
+            self._reader(session, tail, False, whole.append, _nothing).add_credit(2**31)
+            return values.pack(b"".join(whole))
+        key = (client, request.id)
+        stream = _LogStream(self._services, client, request.id, lambda: self._streams.pop(key, None))
+        stream.follower = self._reader(session, tail, follow, stream.deliver, stream.done)
+        self._streams[key] = stream
+        stream.follower.add_credit(request.window)
+        return None
+
+    def _reader(
+        self,
+        session: SessionId,
+        tail: int | None,
+        follow: bool,
+        deliver: Callable[[bytes], None],
+        done: Callable[[], None],
+    ) -> Follower:
+        try:
+            return self._services.logs.follow(session, tail, follow, deliver, done)
+        except (FileNotFoundError, ValueError):
+            raise self._no_log(session) from None
+
+    def _no_log(self, session: SessionId) -> Refusal:
+        if self._broker.view(session) is None:
+            return _not_found(session)
+        keep = self._services.settings.log_keep
+        text = f"the log of session {session} is no longer kept: log_keep is {keep} ended sessions"
+        return Refusal(Problem("SESSION_NOT_FOUND", text), session)
+
+    def _apps_list(self, client: ClientId, request: Request, _now: float) -> None:
+        def done(found: list[dict[str, Any]] | BaseException) -> None:
+            if isinstance(found, BaseException):
+                text = f"the apps could not be listed: {found!r}"
+                self._fail(client, request, Problem("INVALID", text))
+            else:
+                self._succeed(client, request.id, values.pack(found))
+
+        self._services.in_thread(self._services.catalog.apps, done)
+
+    def _status(self, _client: ClientId, _request: Request, now: float) -> bytes:
+        services, totals = self._services, self._broker.totals()
+        run_dir = services.settings.run_path
+        facts: dict[str, Any] = {
+            "version": warmd.__version__,
+            "protocol": PROTOCOL,
+            "boot": services.boot,
+            "pid": os.getpid(),
+            "address": places.address_of(places.socket_path(run_dir)),
+            "run_dir": str(run_dir),
+            "logs_dir": str(services.logs.folder),
+            "uptime_seconds": now - services.started,
+            "memory": resident_bytes(os.getpid()),
+            "sessions": totals.sessions,
+            "max_sessions": services.settings.max_sessions,
+            "queued": totals.queued,
+            "running": totals.running,
+            "draining": totals.draining,
+            "log_errors": services.logs.errors,
+            "log_error": services.logs.last_error,
+        }
+        return values.pack(facts | dict(services.counters()))
+
+    def _stop(
+        self, client: ClientId, request: Request, _now: float, drain_seconds: float | None = None
+    ) -> None:
+        if drain_seconds is None:
+            drain_seconds = self._services.settings.drain_timeout
+        # Answered first: the connection may be gone by the time the daemon has stopped.
+        self._succeed(client, request.id, values.pack({"stopping": True, "drain_seconds": drain_seconds}))
+        self._services.request_stop(drain_seconds)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The process's resident memory; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _not_found(session: SessionId) -> Refusal:
+    text = (
+        f"there is no session {session[:80]}: it was never here, or is long gone; `warmd ps --all` lists them"
+    )
+    return Refusal(Problem("SESSION_NOT_FOUND", text), session)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:
+    """A packed map with the progress spliced in as the bytes that the worker sent: unpacking could
+    import numpy here, or blow up in memory (trap 11)."""
+    pieces = [_packer().pack_map_header(len(facts) + 1)]
+    for name, value in facts.items():
+        pieces += [values.pack(name), values.pack(value)]
+    shown = bytes(progress) if _sound(progress) else values.pack(None)
+    return b"".join([*pieces, values.pack("progress"), shown])
+
+
+def _sound(progress: Body) -> bool:
+    """Whether these bytes are exactly one msgpack value, so that they cannot spoil their neighbours."""
+    if not 0 < len(progress) <= MAX_PROGRESS_BYTES:
+        return False
+    unpacker = msgpack.Unpacker(max_buffer_size=MAX_PROGRESS_BYTES)
+    try:
+        unpacker.feed(progress)
+        unpacker.skip()
+    except Exception:  # msgpack raises eight unrelated kinds (trap 11)
+        return False
+    return bool(unpacker.tell() == len(progress))
+
+
+def _array(pieces: list[bytes]) -> bytes:
+    return b"".join([_packer().pack_array_header(len(pieces)), *pieces])
+
+
+def _packer() -> Any:
+    return msgpack.Packer()
