@@ -89,9 +89,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]]
         pytest.skip("not a git checkout: nothing says which files belong to the project")
     copy = ["git", "checkout-index", "--all", f"--prefix={source}/"]
     subprocess.run(copy, cwd=ROOT, check=True, capture_output=True)
+    # The backend changes sys.argv, so the folder is read first.
     build = (
-        "from setuptools import build_meta as b; import sys;"
-        "b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
+        "from setuptools import build_meta as b; import sys; out = sys.argv[1];"
+        "b.build_wheel(out); b.build_sdist(out)"
     )
     out = tmp_path_factory.mktemp("built")
     command = [sys.executable, "-W", "ignore", "-c", build, str(out)]

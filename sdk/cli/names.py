@@ -53,3 +53,8 @@ def _ambiguous(text: str, candidates: list[Mapping[str, Any]]) -> str:
     more = len(candidates) - SHOWN
     lines += [f"and {more} more"] * (more > 0)
     return f"{len(candidates)} sessions begin with {text!r}:\n  " + "\n  ".join(lines)
+
+
+def unique(ids: Iterable[str]) -> list[str]:
+    """The ids without repetitions, in their order."""
+    return list(dict.fromkeys(ids))

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": Entry("calls:run", "Run an app: APP [INPUT]; opens a session or uses the shared pool."),
+    "run": Entry("calls:run", "Run an app: APP [INPUT], in a session or the shared pool."),
     "call": Entry("calls:call", "Call a session that exists: SESSION [FUNCTION] [INPUT]."),
     "ps": Entry("sessions:ps", "List the sessions."),
     "inspect": Entry("sessions:inspect", "Show all that is known of one session."),
@@ -35,7 +35,7 @@ COMMANDS = {
     "end": Entry("sessions:end", "End sessions, with all their processes."),
     "apps": Entry("catalog:apps", "List the apps that the daemon finds by name."),
     "demo": Entry("demo:demo", "The first minute: a session on a real model, cold against warm."),
-    "serve": Entry("service:serve", "Run the daemon in the foreground."),
+    "serve": Entry("serve:serve", "Run the daemon in the foreground."),
     "start": Entry("service:start", "Start the daemon in the background, if there is none."),
     "stop": Entry("service:stop", "Stop the daemon: let calls finish, end the sessions."),
     "status": Entry("service:status", "Show whether the daemon runs, and how it does."),
@@ -73,6 +73,16 @@ class LazyGroup(click.Group):
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise click.UsageError(f"no such command {name!r}{hint}", ctx)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # click would say 1, which is an app's error here; and Python flushes once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+        return code
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
@@ -96,17 +106,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every expected error becomes one line on stderr and an exit code."""
     try:
         code = cli.main(args=arguments, prog_name="warmd", standalone_mode=False)
-        sys.stdout.flush()
     except click.UsageError as error:
         return _complain(error.format_message(), error.exit_code, _help_line(error))
     except click.ClickException as error:
         return _complain(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left; at exit Python would flush stdout once more and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except Exception as error:
         from warmd.cli.exits import report
 

@@ -1,0 +1,146 @@
+"""`run` and `call`: one call to an app, its result as JSON on stdout."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from warmd.cli.completion import complete_apps, complete_sessions
+from warmd.cli.link import open_client, resolve
+from warmd.cli.talk import data, json_object, json_option, json_result, say, timing_line
+from warmd.cli.values import parse_input, parse_json, parse_pairs, to_json, to_plain
+
+INPUT_HELP = """\
+INPUT is JSON text, @file.json, - for standard input, or KEY=VALUE words; a VALUE that is
+not JSON is text.  Bytes are written as {"$bytes": "<base64>"}, in results too."""
+
+NO_FUNCTIONS = ("null", "true", "false", "NaN", "Infinity")
+"""Words of JSON that could be names of functions."""
+
+timeout_option = click.option("--timeout", metavar="DURATION", help="Give the call up after this time.")
+stream_option = click.option(
+    "--stream", is_flag=True, help="Print each part as it comes, one JSON text a line."
+)
+
+
+@click.command(epilog=INPUT_HELP)
+@click.argument("app", shell_complete=complete_apps)
+@click.argument("words", nargs=-1, metavar="[INPUT]")
+@click.option("--function", "-f", help="The function to call.  [run]")
+@click.option(
+    "--session",
+    "-s",
+    metavar="new|SESSION",
+    help="Open a session, or use one; without it a worker of the shared pool runs the call.",
+    shell_complete=complete_sessions,
+)
+@click.option("--session-timeout", metavar="DURATION", help="Idle time after which a new session ends.")
+@click.option("--name", help="Open the session of this name, or use it if there is one.")
+@click.option("--setup", metavar="JSON", help="What the app's `setup` is given; JSON text or @file.")
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable for a new session; repeatable.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label for a new session; repeatable.")
+@timeout_option
+@stream_option
+@json_option
+def run(app: str, words: tuple[str, ...], stream: bool, as_json: bool, **given: Any) -> None:
+    """Run an app and print its result as JSON.
+
+    APP is a name (see `warmd apps`), a folder, or module:Class. --session-timeout, --name and
+    --label open a session, as --session new does; its id is told on stderr.
+    """
+    options = {"app": app, "input": parse_input(words), **_options(given)}
+    with open_client() as client:
+        if options["session"] not in (None, "new"):
+            options["session"] = resolve(client, options["session"])
+        _perform(client, options, stream, as_json)
+
+
+@click.command(epilog=INPUT_HELP)
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("words", nargs=-1, metavar="[FUNCTION] [INPUT]")
+@timeout_option
+@stream_option
+@json_option
+def call(session: str, words: tuple[str, ...], timeout: str | None, stream: bool, as_json: bool) -> None:
+    """Call a session that exists and print the result as JSON.
+
+    SESSION is an id, a unique beginning of one, or a session's name. FUNCTION is `run` unless the
+    first word after SESSION is a name.
+    """
+    function, words = split_function(words)
+    options = {"function": function, "input": parse_input(words), "timeout": timeout}
+    with open_client(autostart=False) as client:
+        _perform(client, {**options, "session": resolve(client, session)}, stream, as_json)
+
+
+def split_function(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The function named by the first word, if it is a name, and the words of INPUT.
+
+    >>> split_function(("incr", "by=2")), split_function(("by=2",)), split_function(("null",))
+    (('incr', ('by=2',)), (None, ('by=2',)), (None, ('null',)))
+    """
+    if words and words[0].isidentifier() and words[0] not in NO_FUNCTIONS:
+        return words[0], words[1:]
+    return None, words
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """The client's options for the command line's."""
+    setup = given["setup"]
+    found = {
+        **given,
+        "setup": None if setup is None else parse_json(setup, "--setup"),
+        "env": parse_pairs(given["env"], "--env") or None,
+        "labels": parse_pairs(given["label"], "--label") or None,
+    }
+    del found["label"]
+    opens = any(found[option] is not None for option in ("session_timeout", "name", "labels"))
+    if found["session"] is None and opens:
+        found["session"] = "new"
+    return found
+
+
+def _perform(client: Any, options: dict[str, Any], stream: bool, as_json: bool) -> None:
+    if stream:
+        _print_stream(client, options, as_json)
+    else:
+        _print_result(client, options, as_json)
+
+
+def _print_result(client: Any, options: dict[str, Any], as_json: bool) -> None:
+    call = client.submit(options)
+    try:
+        result = call.result()
+    except KeyboardInterrupt:
+        result = _cancelled(call)
+    if as_json:
+        json_object(session=result.session_id, output=to_plain(result.output), timing=dict(result.timing))
+    else:
+        json_result(result.output)
+        say(timing_line(result.session_id, result.timing))
+
+
+def _print_stream(client: Any, options: dict[str, Any], as_json: bool) -> None:
+    with client.stream(options) as stream:
+        try:
+            for number, part in enumerate(stream):
+                if as_json:
+                    json_object(part=number, value=to_plain(part))
+                else:
+                    data(to_json(part))
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            _cancelled(stream.call)
+        if as_json:
+            json_object(session=stream.session_id, timing=dict(stream.timing))
+        else:
+            say(timing_line(stream.session_id, stream.timing))
+
+
+def _cancelled(call: Any) -> Any:
+    """The outcome of a call after Ctrl-C: mostly CallCancelled, raised.  A second Ctrl-C leaves at once."""
+    say("warmd: cancelling; Ctrl-C again to leave without waiting")
+    call.cancel()
+    return call.result()

@@ -1,0 +1,63 @@
+"""`serve`: the daemon in the foreground, with one flag for each of its settings.
+
+The only module of the command line that imports the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from warmd.cli.exits import BAD_CONFIG, Refusal
+from warmd.daemon import config
+
+Command = Callable[..., Any]
+
+METAVARS = {"count": "N", "duration or never": "DURATION"}
+
+
+def settings_options(command: Command) -> Command:
+    """Adds one option for each setting of the daemon, so that the two cannot drift apart."""
+    for row in reversed(config.schema()):
+        flag = "--" + row.name.replace("_", "-")
+        text = f"{row.doc[0].upper()}{row.doc[1:]}.  [{row.shown or 'none'}; {row.variable}]"
+        if row.kind == "switch":
+            option = click.option(f"{flag}/--no-{flag[2:]}", row.name, default=None, help=text)
+        elif row.kind == "level":
+            option = click.option(flag, row.name, type=click.Choice(config.LOG_LEVELS), help=text)
+        else:
+            option = click.option(flag, row.name, metavar=METAVARS.get(row.kind, row.kind.upper()), help=text)
+        command = option(command)
+    return command
+
+
+@click.command()
+@settings_options
+@click.option("--ready-fd", type=int, hidden=True, help="Told when the daemon is ready, or why it is not.")
+@click.option("--lifeline-fd", type=int, hidden=True, help="The daemon stops at its end of file.")
+@click.option("--private", is_flag=True, hidden=True, help="The run directory goes when the daemon goes.")
+def serve(ready_fd: int | None, lifeline_fd: int | None, private: bool, **flags: Any) -> int:
+    """Run the daemon in the foreground.
+
+    Each setting can also come from the environment, from `warmd.toml` or `[tool.warmd]` of
+    `pyproject.toml` here, or from ~/.config/warmd/config.toml; flags win.  Durations are seconds or
+    texts such as 90s, 5m, 1h30m; sizes are bytes or texts such as 256MiB.
+
+    SIGTERM or Ctrl-C lets running calls finish and ends the sessions; a second one ends them now.
+    """
+    try:
+        files = config.standard_files(os.environ)
+        if ready_fd is None:  # a person typed it, here; a client starts the daemon just anywhere
+            files = [*config.project_files(Path.cwd()), *files]
+        settings = config.load(flags, os.environ, files)
+    except config.ConfigError as error:
+        if ready_fd is not None:
+            os.write(ready_fd, str(error).encode())
+        raise Refusal(str(error), BAD_CONFIG) from None
+    from warmd.daemon.main import serve as run_daemon
+
+    return run_daemon(settings, ready_fd, lifeline_fd, private)

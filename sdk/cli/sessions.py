@@ -1,0 +1,173 @@
+"""The commands about sessions that exist: ps, inspect, logs, keepalive, end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from warmd.cli import names, talk
+from warmd.cli.completion import complete_apps, complete_sessions
+from warmd.cli.link import ask, follow_log, open_client, resolve
+from warmd.cli.talk import data, json_object, json_option, say, short, span, table
+from warmd.cli.values import parse_pairs
+
+session_argument = click.argument("session", shell_complete=complete_sessions)
+
+
+@click.command()
+@click.option("--all", "-a", "show_all", is_flag=True, help="Those that are gone too, with the reason.")
+@click.option("--app", metavar="APP", help="Only sessions of this app.", shell_complete=complete_apps)
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only those with this label.")
+@click.option("--quiet", "-q", is_flag=True, help="Only the ids, whole: for other commands.")
+@click.option("--no-trunc", is_flag=True, help="Whole ids.")
+@json_option
+def ps(
+    show_all: bool, app: str | None, labels: tuple[str, ...], quiet: bool, no_trunc: bool, as_json: bool
+) -> None:
+    """List the sessions, and the workers of the shared pool."""
+    wanted = parse_pairs(labels, "--label")
+    with open_client(autostart=False) as client:
+        found = ask(client, "sessions.list", all=show_all)
+    found = [
+        info for info in found if app in (None, info["app"]) and wanted.items() <= info["labels"].items()
+    ]
+    if as_json:
+        json_object(sessions=found)
+    elif quiet:
+        for info in found:
+            if info["kind"] == "session":
+                data(info["id"])
+    elif found:
+        data(listing(found, time.time(), whole_ids=no_trunc))
+    else:
+        say("no sessions")
+
+
+def listing(found: Iterable[Mapping[str, Any]], now: float, *, whole_ids: bool = False) -> str:
+    """The sessions as a table; `now` is the wall clock, which their times are told by."""
+    rows = []
+    for info in found:
+        named = info["name"] or ("(pool)" if info["kind"] == "pool" else "-")
+        shown = info["id"] if whole_ids else short(info["id"])
+        rows.append([shown, info["app"], named, _state(info), str(info["calls"]), str(info["queued"]),
+                     span(now - info["created"]), span(info["expires_in"]), str(info["pid"] or "-"),
+                     talk.size(info["memory"])])  # fmt: skip
+    heads = ["ID", "APP", "NAME", "STATE", "CALLS", "QUEUED", "AGE", "EXPIRES", "PID", "MEMORY"]
+    return table(heads, rows)
+
+
+def _state(info: Mapping[str, Any]) -> str:
+    running = info.get("running_seconds")
+    return f"{info['state']} {span(running)}" if running is not None else str(info["state"])
+
+
+@click.command()
+@session_argument
+@json_option
+def inspect(session: str, as_json: bool) -> None:
+    """Show all that is known of one session.
+
+    SESSION is an id, a unique beginning of one, or a session's name; also of one that is gone.
+    """
+    with open_client(autostart=False) as client:
+        info = ask(client, "sessions.get", session=resolve(client, session))
+    if as_json:
+        json_object(**info)
+    else:
+        data("\n".join(f"{key + ':':17}{_shown(key, value)}" for key, value in info.items()))
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return "never" if key == "idle_timeout" else "-"
+    if key in ("created", "last_call"):
+        return (
+            f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(value))} ({span(time.time() - value)} ago)"
+        )
+    if key in ("idle_timeout", "expires_in", "running_seconds"):
+        return span(value)
+    if key == "memory":
+        return talk.size(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={item}" for name, item in value.items()) or "-"
+    return str(value)
+
+
+@click.command()
+@session_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on until the session ends.")
+@click.option("--tail", "-n", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
+@json_option
+def logs(session: str, follow: bool, tail: int | None, as_json: bool) -> None:
+    """Print what a session's app wrote to stdout and stderr; also of one that is gone."""
+    with open_client(autostart=False) as client:
+        chunks = follow_log(client, resolve(client, session), tail, follow)
+        if as_json:
+            for line in lines_of(chunks):
+                json_object(line=line.decode("utf-8", "replace"))
+                sys.stdout.flush()
+        else:
+            for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+
+
+def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The whole lines of a text that comes in pieces; a last one without its end counts too."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+@click.command()
+@session_argument
+@json_option
+def keepalive(session: str, as_json: bool) -> None:
+    """Start a session's idle time anew."""
+    with open_client(autostart=False) as client:
+        info = ask(client, "sessions.keepalive", session=resolve(client, session))
+    if as_json:
+        json_object(**info)
+    else:
+        left = info["expires_in"]
+        say(
+            f"session {short(info['id'])} "
+            + ("does not expire now" if left is None else f"expires in {span(left)}")
+        )
+
+
+@click.command()
+@click.argument("sessions", nargs=-1, metavar="SESSION...", shell_complete=complete_sessions)
+@click.option("--app", metavar="APP", help="All sessions of this app.", shell_complete=complete_apps)
+@click.option("--all", "everything", is_flag=True, help="All sessions.")
+@click.option("--finish", is_flag=True, help="Let the running call finish; by default it is cancelled.")
+@json_option
+def end(sessions: tuple[str, ...], app: str | None, everything: bool, finish: bool, as_json: bool) -> None:
+    """End sessions, with all their processes.
+
+    Returns when the processes are gone.  Prints the ids of the sessions that were ended.
+    """
+    if bool(sessions) + (app is not None) + everything != 1:
+        raise click.UsageError("say which: SESSION..., --app APP or --all")
+    running = "finish" if finish else "cancel"
+    with open_client(autostart=False) as client:
+        if sessions:
+            ids = names.unique(resolve(client, session) for session in sessions)
+            ended = [ask(client, "sessions.end", session=one, running=running) for one in ids]
+        else:
+            what = {"app": app} if app is not None else {"all": True}
+            ended = ask(client, "sessions.end", **what, running=running)
+    if as_json:
+        json_object(sessions=ended)
+        return
+    for info in ended:
+        data(info["id"])
+    if not ended:
+        say("no sessions")
