@@ -1,0 +1,291 @@
+"""The workers' processes as the server holds them: one record each, from its order to its grave.
+
+A worker's end comes in two halves, in any order: its process exits (the pidfd), and its tree is
+swept (`tree.Sweeper`).  The rule book hears of the exit first.  Between the two the process stays
+a zombie, so that its pid means nobody else while the sweep goes by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core.events import (
+    Event,
+    LinkLost,
+    SpawnFailed,
+    StackCaptured,
+    TreeGone,
+    WorkerExited,
+    WorkerSaid,
+    WorkerSpawned,
+)
+from warmd.daemon.door import Door
+from warmd.daemon.launch import Launch, Launcher, new_token, worker_environment
+from warmd.daemon.logs import SessionLogs
+from warmd.daemon.loop import Loop
+from warmd.daemon.stacks import StackCapture
+from warmd.daemon.tree import Sweeper
+from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
+from warmd.protocol import places
+from warmd.protocol.messages import SessionId
+from warmd.protocol.work import AskCancel, Begin, FromWorker, WorkerId
+
+log = logging.getLogger("warmd.fleet")
+
+CLOSE_SECONDS = 2.0
+"""For workers that are killed with the daemon to leave the process table."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """What is held for one worker until it is forgotten."""
+
+    id: WorkerId
+    session: SessionId
+    token: str
+    page: ControlPage
+    stack_fd: int
+    pid: int = 0
+    pidfd: int = -1
+    exited: bool = False
+    sweep: str = "none"
+    """none, running, done, told"""
+    capture: StackCapture | None = None
+
+
+class Fleet:
+    """Performs the effects that concern workers; what happens to them becomes events for `submit`."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        run_dir: Path,
+        max_message_bytes: int,
+        logs: SessionLogs,
+        submit: Callable[[Event], object],
+    ) -> None:
+        self._loop = loop
+        self._run_dir = run_dir
+        self._max_message_bytes = max_message_bytes
+        self._logs = logs
+        self._submit = submit
+        self._workers: dict[WorkerId, Worker] = {}
+        self._lines_dropped_before = 0
+        self.door = Door(loop, places.door_path(run_dir), max_message_bytes, self._said, self._lost)
+        self._launcher = Launcher(self._on_started, self._on_failed)
+        self._sweeper = Sweeper(self._launcher, self._on_swept)
+        self.tell = self.door.tell
+
+    @property
+    def lines_dropped(self) -> int:
+        """Lines of output, of all workers so far, that a full disk could not take."""
+        now = sum(worker.page.lines_dropped for worker in self._workers.values())
+        return self._lines_dropped_before + now
+
+    def reap_orphans(self) -> None:
+        """A child has ended (SIGCHLD); adopted ones are nobody else's to reap."""
+        self._sweeper.reap_orphans()
+
+    def close(self) -> None:
+        """End all workers at once and release everything."""
+        for worker in self._workers.values():
+            self._signal(worker, signal.SIGKILL)
+        self._launcher.close()
+        self._sweeper.close()
+        until = time.monotonic() + CLOSE_SECONDS
+        for worker in self._workers.values():
+            if worker.pidfd >= 0:
+                select.select([worker.pidfd], [], [], max(0.0, until - time.monotonic()))
+            self._release(worker)
+        self._workers.clear()
+        self.door.close()
+
+    # Effects
+
+    def spawn(self, effect: fx.Spawn) -> None:
+        try:
+            worker = self._prepared(effect)
+        except (OSError, ValueError) as error:
+            log.warning("worker %d could not be prepared: %s", effect.worker, error)
+            self._submit(SpawnFailed(effect.worker, str(error)))
+            return
+        spec = effect.spec
+        python = spec.python if spec.python != sys.executable else None
+        env = worker_environment(effect.env, worker.token, effect.session, spec.name, str(self._run_dir))
+        name = f"warmd-{effect.session[:13]}"
+        self._launcher.start(Launch(effect.worker, name, str(self.door.path), env, python))
+
+    def request_cancel(self, effect: fx.RequestCancel) -> None:
+        worker = self._workers.get(effect.worker)
+        if worker is not None:
+            worker.page.request_cancel(effect.ordinal)
+            self.door.tell(effect.worker, AskCancel(effect.ordinal))
+            if effect.signal:
+                self._signal(worker, INTERRUPT_SIGNAL)
+
+    def interrupt(self, effect: fx.Interrupt) -> None:
+        worker = self._workers.get(effect.worker)
+        if worker is not None:
+            worker.page.request_interrupt(effect.ordinal)
+            self._signal(worker, INTERRUPT_SIGNAL)
+
+    def capture_stack(self, effect: fx.CaptureStack) -> None:
+        worker = self._workers.get(effect.worker)
+        if worker is None or worker.pidfd < 0:
+            self._submit(StackCaptured(effect.worker, effect.ordinal, ""))
+            return
+        if worker.capture is not None:
+            worker.capture.cancel()
+
+        def done(text: str) -> None:
+            self._submit(StackCaptured(effect.worker, effect.ordinal, text))
+
+        worker.capture = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
+
+    def kill(self, effect: fx.Kill) -> None:
+        worker = self._workers.get(effect.worker)
+        if worker is None or worker.sweep != "none":
+            return
+        if worker.pidfd < 0:
+            log.error("worker %d is to be killed but has no process", worker.id)
+            return
+        worker.sweep = "running"
+        self._signal(worker, signal.SIGKILL)
+        self._sweeper.sweep(worker.id, worker.token, worker.pid)
+
+    def forget(self, effect: fx.Forget) -> None:
+        worker = self._workers.pop(effect.worker, None)
+        if worker is not None:
+            self._release(worker)
+
+    # From the order to the process
+
+    def _prepared(self, effect: fx.Spawn) -> Worker:
+        """The record, and the door expecting the process.  Raises OSError, and WireError."""
+        page = ControlPage.create()
+        try:
+            stack_fd = create_stack_file()
+        except OSError:
+            page.close()
+            raise
+        worker = Worker(effect.worker, effect.session, new_token(), page, stack_fd)
+        self._workers[effect.worker] = worker
+        begin = Begin(
+            effect.session,
+            effect.spec,
+            self._logs.open_session(effect.session),
+            self._max_message_bytes,
+            effect.setup,
+            effect.pickled,
+        )
+        self.door.expect(worker.token, effect.worker, begin, (page.fd, stack_fd))
+        return worker
+
+    def _on_started(self, id: WorkerId, pid: int, pidfd: int) -> None:
+        self._loop.post(lambda: self._started(id, pid, pidfd))
+
+    def _on_failed(self, id: WorkerId, text: str) -> None:
+        self._loop.post(lambda: self._submit(SpawnFailed(id, text)))
+
+    def _started(self, id: WorkerId, pid: int, pidfd: int) -> None:
+        worker = self._workers[id]
+        worker.pid, worker.pidfd = pid, pidfd
+        self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
+        self._submit(WorkerSpawned(id, pid))
+
+    # What workers say
+
+    def _said(self, id: WorkerId, message: FromWorker) -> None:
+        self._submit(WorkerSaid(id, message))
+
+    def _lost(self, id: WorkerId, text: str) -> None:
+        self._submit(LinkLost(id, text))
+
+    # The end, in two halves
+
+    def _on_exit(self, worker: Worker) -> None:
+        end = exit_of(worker.pidfd)
+        if end is None:
+            return
+        self._loop.unwatch(worker.pidfd)
+        self.door.read_to_end(worker.id)
+        worker.exited = True
+        self._submit(WorkerExited(worker.id, end.exit_code, end.signal, self._logs.tail(worker.session)))
+        self._tell_if_gone(worker)
+
+    def _on_swept(self, id: WorkerId, stuck: tuple[int, ...]) -> None:
+        self._loop.post(lambda: self._swept(id, stuck))
+
+    def _swept(self, id: WorkerId, stuck: tuple[int, ...]) -> None:
+        worker = self._workers.get(id)
+        if worker is None:
+            return
+        worker.sweep = "done"
+        self._tell_if_gone(worker, stuck)
+
+    def _tell_if_gone(self, worker: Worker, stuck: Sequence[int] = ()) -> None:
+        if worker.sweep != "done" or not (worker.exited or stuck):
+            return
+        worker.sweep = "told"
+        if worker.exited:
+            self._launcher.reap(worker.pid, worker.pidfd)
+        if stuck:
+            log.error("worker %d cannot be killed: pids %s are stuck in the kernel", worker.id, stuck)
+        self._submit(TreeGone(worker.id, tuple(stuck)))
+
+    def _release(self, worker: Worker) -> None:
+        self.door.forget(worker.id)
+        if worker.capture is not None:
+            worker.capture.cancel()
+        if worker.pidfd >= 0:
+            self._loop.unwatch(worker.pidfd)
+            self._launcher.reap(worker.pid, worker.pidfd)
+            os.close(worker.pidfd)
+        self._lines_dropped_before += worker.page.lines_dropped
+        worker.page.close()
+        os.close(worker.stack_fd)
+        self._logs.close_session(worker.session)
+
+    def _signal(self, worker: Worker, signum: int) -> None:
+        if worker.pidfd >= 0 and not worker.exited:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(worker.pidfd, signum)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: exactly one of the two is set."""
+
+    exit_code: int | None
+    signal: str | None
+
+
+def exit_of(pidfd: int) -> Exit | None:
+    """How the process ended, None while it lives.  It stays a zombie."""
+    try:
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        # Some code in this process waited for any child: the exit is certain, its manner lost.
+        return Exit(-1, None)
+    if found is None:
+        return None
+    if found.si_code == os.CLD_EXITED:
+        return Exit(found.si_status, None)
+    return Exit(None, signal_name(found.si_status))
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

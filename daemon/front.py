@@ -1,0 +1,338 @@
+"""The clients' side of the daemon: one ROUTER socket, and who is connected to it.
+
+Theory
+------
+* ZMQ_FD is edge-triggered: it becomes readable when the socket's state may have changed, and any
+  call on the socket may consume that edge.  So whether messages wait is read from ZMQ_EVENTS:
+  before each message, and before the loop waits if anything was sent since (`_unsure`).
+* A ROUTER never says that a peer left.  But each message carries the descriptor number of the
+  connection that it came through (SRCFD), and the socket's monitor names that number when the
+  connection closes.  Both come from one I/O thread in order: whatever the monitor holds is read
+  before a number is bound to a new client, so a number that was given out again is never mistaken.
+* A process that dies while a child of its own holds the connection open is noticed by a pidfd,
+  one for each client process.
+* MANDATORY makes a send to a peer that has left fail instead of vanishing.  SNDHWM is 0: at its
+  default a ROUTER drops parts silently (trap 8).
+* MAXMSGSIZE bounds a frame before memory is taken for it (trap 10).  It ends the connection of
+  whoever exceeds it; clients check sizes before they send.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from warmd.daemon.loop import Loop
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import (
+    CALL_ID_BYTES,
+    PROTOCOL,
+    Body,
+    Call,
+    CallId,
+    ClientId,
+    Failure,
+    FromClient,
+    FromDaemon,
+    Hello,
+    Refused,
+    Welcome,
+)
+from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, MAX_HEADER_BYTES, WireError
+
+log = logging.getLogger("warmd.front")
+
+MESSAGES_PER_TURN = 64
+"""Then the workers get their turn; what is left is taken up at once afterwards."""
+MAX_FRAMES = 4
+RECEIVE_QUEUE_MESSAGES = 1000
+"""Per client, inside libzmq; beyond it the client's own socket fills."""
+HANDSHAKE_MILLISECONDS = 5000
+COPY_BELOW_BYTES = 16 * 1024
+"""Below it a copied body is cheaper than a view that keeps the message's memory."""
+
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_SRCFD = 2
+_MONITOR_EVENT = struct.Struct("=hi")
+_pack = FROM_DAEMON.pack
+_unpack = FROM_CLIENT.unpack
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One connected client."""
+
+    pid: int
+    fd: int
+    name: str
+
+
+class Front:
+    """Receives from clients and sends to them.
+
+    `received(client, message)` is called for each message after the handshake, `gone(client)`
+    once for each client that left.  `counters` counts what was dropped, by reason.
+    Raises OSError (zmq.ZMQError) if the socket cannot be bound.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: Path,
+        welcome: Welcome,
+        received: Callable[[ClientId, FromClient], object],
+        gone: Callable[[ClientId], object],
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._loop = loop
+        self._welcome = welcome
+        self._received = received
+        self._gone = gone
+        self._peers: dict[bytes, _Peer] = {}
+        self._by_fd: dict[int, bytes] = {}
+        self._processes: dict[int, _Process] = {}
+        self._unsure = True
+        self._path = path
+        self._context = zmq.Context()
+        self._socket = self._bound(path)
+        self._monitor = self._socket_monitor
+        # The wrappers of zmq.Socket cost as much as the call itself.
+        self._recv: Any = self._socket.recv
+        self._get: Any = self._socket.get
+        self._send: Any = zmq.backend.Socket.send.__get__(self._socket)
+        self._get_monitor: Any = self._monitor.get
+        self._fds: list[int] = [self._get(zmq.FD), self._get_monitor(zmq.FD)]
+        loop.watch(self._fds[0], self._on_readable)
+        loop.watch(self._fds[1], self._on_monitor)
+        loop.before_wait.append(self._before_wait)
+
+    def _bound(self, path: Path) -> zmq.Socket[bytes]:
+        sock: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        sock.setsockopt(zmq.SNDHWM, 0)
+        sock.setsockopt(zmq.RCVHWM, RECEIVE_QUEUE_MESSAGES)
+        sock.setsockopt(zmq.MAXMSGSIZE, max(self._welcome.max_message_bytes, MAX_HEADER_BYTES))
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
+        sock.setsockopt(zmq.BACKLOG, 512)
+        self._socket_monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        old_umask = os.umask(0o077)
+        try:
+            sock.bind(f"ipc://{path}")
+        except zmq.ZMQError:
+            sock.close(0)
+            self._context.term()
+            raise
+        finally:
+            os.umask(old_umask)
+        return sock
+
+    def send(self, client: ClientId, message: FromDaemon) -> None:
+        """Send; silently nothing for a client that has left.  Raises WireError if it cannot be packed."""
+        frames = _pack(message)
+        send = self._send
+        last = frames.pop()
+        try:
+            send(client, _MORE)
+            for frame in frames:
+                send(frame, _MORE)
+            send(last, _NOBLOCK)
+        except zmq.ZMQError as error:
+            self._unsendable(client, error)
+        self._unsure = True
+
+    def broadcast(self, message: FromDaemon) -> None:
+        for identity in list(self._peers):
+            self.send(ClientId(identity), message)
+
+    def connected(self) -> list[tuple[int, str]]:
+        """Process id and program name of each client."""
+        return [(peer.pid, peer.name) for peer in self._peers.values()]
+
+    def close(self, linger_seconds: float = 0.0) -> None:
+        """Close the socket; what is still unsent gets `linger_seconds`."""
+        self._loop.before_wait.remove(self._before_wait)
+        for fd in self._fds:
+            self._loop.unwatch(fd)
+        for process in self._processes.values():
+            self._loop.unwatch(process.pidfd)
+            os.close(process.pidfd)
+        self._processes.clear()
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(int(linger_seconds * 1000))
+        self._context.term()
+
+    # Receiving
+
+    def _before_wait(self) -> bool:
+        if self._unsure:
+            return self._drain()
+        return False
+
+    def _on_readable(self, _mask: int) -> None:
+        self._drain()
+
+    def _drain(self) -> bool:
+        """Take one turn's messages; whether there are more."""
+        get = self._get
+        for _ in range(MESSAGES_PER_TURN):
+            self._unsure = False
+            if not get(_EVENTS) & _POLLIN:
+                return self._unsure
+            self._receive()
+        self._unsure = True
+        return True
+
+    def _receive(self) -> None:
+        recv = self._recv
+        identity = recv(_NOBLOCK)
+        header = recv(_NOBLOCK, False)
+        frames: list[Body] = [header.bytes]
+        frame = header
+        while frame.more:
+            frame = recv(_NOBLOCK, False)
+            if len(frames) < MAX_FRAMES:
+                # Beyond that, only counted: an endless message must not gather here (trap 27).
+                frames.append(frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer)
+            else:
+                self.counters["too many frames"] += 1
+                frames[0] = b""
+        peer = self._peers.get(identity)
+        try:
+            message = _unpack(frames)
+        except WireError as error:
+            self._malformed(identity, error)
+            return
+        if peer is None:
+            self._greet(identity, header, message)
+        elif isinstance(message, Hello):
+            self.counters["second hello"] += 1
+        elif len(message.id) != CALL_ID_BYTES:
+            self.counters["malformed"] += 1
+        elif len(frames) > 1 and sum(map(len, frames)) - len(frames[0]) > self._welcome.max_message_bytes:
+            self._too_large(ClientId(identity), message)
+        else:
+            self._received(ClientId(identity), message)
+
+    def _malformed(self, identity: bytes, error: WireError) -> None:
+        self.counters["malformed"] += 1
+        log.debug("dropped a malformed message from %s: %s", identity.hex(), error)
+
+    def _too_large(self, client: ClientId, message: FromClient) -> None:
+        limit = self._welcome.max_message_bytes
+        if isinstance(message, Call):
+            text = f"the call's input is over the limit of {limit} bytes (max_message_bytes): send less"
+            self.send(client, refusal(message.id, Problem("TOO_LARGE", text, details={"limit": limit})))
+
+    # Who is there
+
+    def _greet(self, identity: bytes, frame: zmq.Frame, message: FromClient) -> None:
+        if not isinstance(message, Hello):
+            self.counters["before hello"] += 1
+            return
+        self._read_monitor()
+        uid, pid = _peer_address(frame)
+        if message.protocol != PROTOCOL:
+            text = (
+                f"this daemon is warmd {self._welcome.version} and speaks protocol {PROTOCOL}; the client "
+                f"is warmd {message.version} and speaks protocol {message.protocol}: install the same "
+                "version on both sides"
+            )
+        elif uid != os.getuid():
+            text = f"this daemon serves user id {os.getuid()} only, the client runs as {uid}"
+        else:
+            self._admit(identity, _Peer(pid, frame.get(_SRCFD), message.client))
+            return
+        self.counters["refused"] += 1
+        self.send(ClientId(identity), Refused(PROTOCOL, self._welcome.version, text))
+
+    def _admit(self, identity: bytes, peer: _Peer) -> None:
+        self._peers[identity] = peer
+        self._by_fd[peer.fd] = identity
+        process = self._processes.get(peer.pid) or self._watched(peer.pid)
+        if process is not None:
+            process.identities.add(identity)
+        self.send(ClientId(identity), self._welcome)
+
+    def _watched(self, pid: int) -> _Process | None:
+        """None where there is nothing to watch: ended, or in a namespace that we do not see."""
+        try:
+            process = _Process(os.pidfd_open(pid), set())
+        except (OSError, ValueError):
+            return None
+        self._processes[pid] = process
+        self._loop.watch(process.pidfd, lambda _mask: self._process_died(pid))
+        return process
+
+    def _unsendable(self, client: ClientId, error: zmq.ZMQError) -> None:
+        if error.errno != zmq.EHOSTUNREACH:
+            self.counters["unsendable"] += 1
+            log.warning("a message to %s was not sent: %s", client.hex(), error)
+        elif client in self._peers:
+            # Not from within the rule book's turn: it is told when the loop is free again.
+            self._loop.post(lambda: self._left(client))
+
+    def _process_died(self, pid: int) -> None:
+        process = self._processes.get(pid)
+        for identity in list(process.identities) if process is not None else ():
+            self._left(identity)
+
+    def _on_monitor(self, _mask: int) -> None:
+        self._read_monitor()
+
+    def _read_monitor(self) -> None:
+        while self._get_monitor(_EVENTS) & _POLLIN:
+            event, *_endpoint = self._monitor.recv_multipart(_NOBLOCK)
+            number, fd = _MONITOR_EVENT.unpack(event)
+            identity = self._by_fd.get(fd)
+            if number == zmq.EVENT_DISCONNECTED and identity is not None:
+                self._left(identity)
+
+    def _left(self, identity: bytes) -> None:
+        peer = self._peers.pop(identity, None)
+        if peer is None:
+            return
+        if self._by_fd.get(peer.fd) == identity:
+            del self._by_fd[peer.fd]
+        process = self._processes.get(peer.pid)
+        if process is not None:
+            process.identities.discard(identity)
+            if not process.identities:
+                del self._processes[peer.pid]
+                self._loop.unwatch(process.pidfd)
+                os.close(process.pidfd)
+        self._gone(ClientId(identity))
+
+
+@dataclass(slots=True)
+class _Process:
+    """A client process, with one pidfd for all of its connections."""
+
+    pidfd: int
+    identities: set[bytes]
+
+
+def refusal(call: CallId, problem: Problem) -> Failure:
+    """The failure that answers a call or request without a session."""
+    return Failure(call, None, problem.code, problem.message, problem.ran, dict(problem.details))
+
+
+def _peer_address(frame: zmq.Frame) -> tuple[int, int]:
+    """The user and process id behind an ipc connection; -1 and 0 where unknown."""
+    try:
+        _host, uid, _gid, pid = str(frame.get("Peer-Address")).split(":")
+        return int(uid), int(pid)
+    except (ValueError, zmq.ZMQError):
+        return -1, 0

@@ -1,0 +1,269 @@
+"""The daemon at work: sockets and processes on one side, the rule book on the other.
+
+Whatever happens becomes an event; `submit` hands it to the broker with the time, performs the
+effects in their order, and so is the only place where time enters the rule book.  Events that
+come up while effects are performed (a process that could not be prepared) wait their turn.
+
+The loop's timer for the rule book is only ever moved forward: deadlines move back with almost
+every call, an early `TimePassed` is harmless, and so a warm call costs no timer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import warmd
+from warmd.daemon.catalog import AppLookupError, Catalog
+from warmd.daemon.config import Settings
+from warmd.daemon.control import Control
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.core.broker import Broker
+from warmd.daemon.fleet import Fleet
+from warmd.daemon.front import Front, refusal
+from warmd.daemon.logs import SessionLogs
+from warmd.daemon.loop import Loop, Timer
+from warmd.daemon.tree import become_subreaper
+from warmd.protocol import messages as msg
+from warmd.protocol import places
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromClient, FromDaemon
+from warmd.protocol.wire import WireError
+
+log = logging.getLogger("warmd.server")
+T = TypeVar("T")
+
+GOODBYE_SECONDS = 1.0
+"""For the last answers to leave the socket when the daemon stops."""
+SIGNALS_TO_LEAVE = 3
+"""The first SIGTERM or SIGINT drains, the second kills what runs, the third waits for nothing."""
+
+
+class BrokenInvariant(BaseException):
+    """The rule book contradicts itself (under WARMD_CHECK=1): nothing may go on from there."""
+
+
+class Server:
+    """One daemon.  The run directory is locked by the caller.  Raises OSError if a socket cannot be bound.
+
+    `Control` is given this object as its `Services`.
+    """
+
+    def __init__(self, settings: Settings, broker: Broker, catalog: Catalog, logs: SessionLogs) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.catalog = catalog
+        self.logs = logs
+        self.boot = secrets.token_hex(16)
+        self.started = time.monotonic()
+        self.loop = Loop()
+        self._check = os.environ.get("WARMD_CHECK") == "1"
+        self._waiting: deque[ev.Event] = deque()
+        self._busy = False
+        self._timer: Timer | None = None
+        self._signals = 0
+        run_dir = settings.run_path
+        welcome = msg.Welcome(PROTOCOL, warmd.__version__, self.boot, os.getpid(), settings.max_message_bytes)
+        self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
+        self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._received, self._gone)
+        self.control = Control(self)
+        self._received_by = self._receivers()
+        self._perform_by = self._performers()
+        self.loop.before_wait.append(self._arm)
+        if logs.inotify_fd >= 0:
+            self.loop.watch(logs.inotify_fd, lambda _mask: logs.readable())
+
+    def run(self) -> None:
+        """Serve until stopped.  In the main thread SIGTERM and SIGINT stop, and orphans are reaped."""
+        become_subreaper()
+        if threading.current_thread() is threading.main_thread():
+            self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
+            self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
+            self.loop.on_signal(signal.SIGINT, self._on_stop_signal)
+        self.loop.run()
+
+    def close(self) -> None:
+        """Release everything; workers that are still there are killed."""
+        self.fleet.close()
+        self.front.close(GOODBYE_SECONDS)
+        if self.logs.inotify_fd >= 0:
+            self.loop.unwatch(self.logs.inotify_fd)
+        self.loop.close()
+
+    # Services
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def send(self, client: ClientId, message: FromDaemon) -> None:
+        self.front.send(client, message)
+
+    def submit(self, event: ev.Event) -> None:
+        """Hand an event to the rule book and perform what it orders; not at once within a turn."""
+        self._waiting.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting:
+                self._turn(self._waiting.popleft())
+        finally:
+            self._busy = False
+
+    def request_stop(self, drain_seconds: float) -> None:
+        """Take no more work, let what runs finish for `drain_seconds`, then leave `run()`."""
+        self.submit(ev.DrainArrived(drain_seconds))
+
+    def counters(self) -> Mapping[str, int]:
+        return {
+            "clients": len(self.front.connected()),
+            "dropped_messages": sum(self.front.counters.values()),
+            "log_lines_dropped": self.fleet.lines_dropped,
+        }
+
+    def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Call `work` on a helper thread of its own, then `done` with its result on the loop's.
+
+        A thread each, so that one that hangs on a dead file system holds up nobody else.
+        """
+
+        def run() -> None:
+            try:
+                result: T | BaseException = work()
+            except Exception as error:
+                result = error
+            self.loop.post(lambda: done(result))
+
+        threading.Thread(target=run, name="warmd-helper", daemon=True).start()
+
+    # Events
+
+    def _turn(self, event: ev.Event) -> None:
+        try:
+            effects = self.broker.handle(event, time.monotonic())
+        except Exception as error:
+            self._failed(event, error)
+            return
+        perform_by = self._perform_by
+        for effect in effects:
+            try:
+                perform_by[type(effect)](effect)
+            except Exception:
+                log.exception("%s could not be performed", type(effect).__name__)
+        if self._check:
+            try:
+                self.broker.check()
+            except AssertionError as error:
+                raise BrokenInvariant(f"after {event!r:.500}: {error}") from error
+
+    def _failed(self, event: ev.Event, error: Exception) -> None:
+        log.exception("the rule book failed on %s", type(event).__name__)
+        if self._check:
+            raise BrokenInvariant(f"{event!r:.500}") from error
+        if isinstance(event, ev.CallArrived):
+            text = f"the daemon failed on this call: {error!r}; its log says more"
+            self.front.send(event.client, refusal(event.call.id, Problem("INTERNAL", text, "maybe")))
+
+    def _arm(self) -> bool:
+        """Before each wait: see to it that the loop wakes by the rule book's next deadline."""
+        due = self.broker.deadline()
+        timer = self._timer
+        if due is not None and (timer is None or due < timer.when):
+            if timer is not None:
+                timer.cancel()
+            self._timer = self.loop.call_at(due, self._time_passed)
+        return False
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self.submit(ev.TimePassed())
+
+    def _receivers(self) -> Mapping[type, Callable[[ClientId, Any], object]]:
+        return {
+            msg.Call: self._call,
+            msg.Request: lambda client, request: self.control.handle(client, request, self.now()),
+            msg.Credit: self._credit,
+            msg.Cancel: self._cancel,
+        }
+
+    def _received(self, client: ClientId, message: FromClient) -> None:
+        self._received_by[type(message)](client, message)
+
+    def _call(self, client: ClientId, call: msg.Call) -> None:
+        # A call that names its session opens none, and needs no id for it.
+        fresh = os.urandom(16).hex() if call.session is None or call.session == NEW_SESSION else ""
+        self.submit(ev.CallArrived(client, call, fresh))
+
+    def _credit(self, client: ClientId, credit: msg.Credit) -> None:
+        if self.control.owns(client, credit.id):
+            self.control.credit(client, credit.id, credit.parts)
+        else:
+            self.submit(ev.CreditArrived(client, credit.id, credit.parts))
+
+    def _cancel(self, client: ClientId, cancel: msg.Cancel) -> None:
+        if self.control.owns(client, cancel.id):
+            self.control.cancel(client, cancel.id)
+        else:
+            self.submit(ev.CancelArrived(client, cancel.id, cancel.how))
+
+    def _gone(self, client: ClientId) -> None:
+        self.control.client_gone(client)
+        self.submit(ev.ClientGone(client))
+
+    def _on_stop_signal(self) -> None:
+        self._signals += 1
+        if self._signals >= SIGNALS_TO_LEAVE:
+            self.loop.stop()
+        else:
+            self.request_stop(self.settings.drain_timeout if self._signals == 1 else 0.0)
+
+    # Effects
+
+    def _performers(self) -> Mapping[type, Callable[[Any], object]]:
+        return {
+            fx.Send: self._send,
+            fx.Answer: lambda effect: self.control.answer(effect, self.now()),
+            fx.LookUp: self._look_up,
+            fx.Spawn: self.fleet.spawn,
+            fx.Tell: lambda effect: self.fleet.tell(effect.worker, effect.message),
+            fx.RequestCancel: self.fleet.request_cancel,
+            fx.Interrupt: self.fleet.interrupt,
+            fx.CaptureStack: self.fleet.capture_stack,
+            fx.Kill: self.fleet.kill,
+            fx.Forget: self.fleet.forget,
+            fx.Stopped: self._stopped,
+        }
+
+    def _send(self, effect: fx.Send) -> None:
+        try:
+            self.front.send(effect.client, effect.message)
+        except WireError as error:
+            # An answer that cannot be packed is still an answer.
+            log.warning("an answer could not be packed: %s", error)
+            call = getattr(effect.message, "id", None)
+            if call is not None:
+                self.front.send(effect.client, refusal(call, Problem("INTERNAL", str(error), "maybe")))
+
+    def _look_up(self, effect: fx.LookUp) -> None:
+        def done(found: object) -> None:
+            if isinstance(found, AppLookupError):
+                self.submit(ev.AppMissing(effect.session, found.problem))
+            elif isinstance(found, BaseException):
+                text = f"app {effect.app.name!r} could not be looked up: {found!r}"
+                self.submit(ev.AppMissing(effect.session, Problem("APP_NOT_FOUND", text)))
+            else:
+                self.submit(ev.AppFound(effect.session, found))  # type: ignore[arg-type]
+
+        self.in_thread(lambda: self.catalog.lookup(effect.app), done)
+
+    def _stopped(self, _effect: fx.Stopped) -> None:
+        self.front.broadcast(msg.Goodbye("the daemon was stopped"))
+        self.loop.stop()
