@@ -1,0 +1,141 @@
+"""Finds an app's class and says which of its functions may be called, and how.
+
+An app is async when `setup`, `unload`, `on_cancel` or any public function is; then all of it runs
+in one event loop.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from warmd.daemon.worker.calling import Plan, plan_for
+from warmd.protocol.messages import Body
+from warmd.protocol.work import AppSpec
+
+HOOKS = ("setup", "unload", "on_cancel")
+
+
+class App:
+    """An app's class, and its instance once `make` was called."""
+
+    def __init__(self, cls: type, name: str) -> None:
+        self.cls = cls
+        self.name = name
+        self.functions = public_functions(cls)
+        members = [*self.functions, *(hook for hook in HOOKS if _has_hook(cls, hook))]
+        self.is_async = any(is_async(getattr(cls, member)) for member in members)
+        self._instance: Any = None
+        self._plans: dict[str, Plan] = {}
+
+    def make(self) -> None:
+        """Makes the instance; whatever the class's constructor raises comes through."""
+        self._instance = self.cls()
+
+    def hook(self, name: str) -> Callable[..., Any] | None:
+        """The instance's `setup`, `unload` or `on_cancel`, if it has one."""
+        if not _has_hook(self.cls, name):
+            return None
+        bound: Callable[..., Any] = getattr(self._instance, name)
+        return bound
+
+    def plan(self, function: str) -> Plan:
+        """How to call `function`.  Raises AttributeError for one that is not public."""
+        plan = self._plans.get(function)
+        if plan is None:
+            if function not in self.functions:
+                raise AttributeError(
+                    f"app {self.name} has no function {function!r}{hint(function, self.functions)}"
+                )
+            plan = self._plans[function] = plan_for(getattr(self._instance, function), function)
+        return plan
+
+
+def load(spec: AppSpec, pickled: Body) -> App:
+    """Imports the app's class, in its folder and with its paths.
+
+    Raises whatever the import raises, and ImportError or TypeError for a target that is no class.
+    """
+    if spec.cwd is not None:
+        os.chdir(spec.cwd)
+    sys.path[:0] = spec.paths
+    importlib.invalidate_caches()
+    if not spec.target:
+        return App(_unpickle(pickled), spec.name)
+    return App(find_class(spec.target), spec.name)
+
+
+def find_class(target: str) -> type:
+    """The class that `module:Class` names; `Class` may be dotted."""
+    module_name, _, path = target.partition(":")
+    if not module_name or not path:
+        raise ImportError(f"the app {target!r} is not of the form module:Class")
+    found: Any = importlib.import_module(module_name)
+    for step in path.split("."):
+        if not hasattr(found, step):
+            where = getattr(found, "__file__", None) or f"{module_name} (a package without __init__.py)"
+            raise ImportError(f"{where} has no class {path!r}{hint(step, _class_names(found))}")
+        found = getattr(found, step)
+    return _checked(found, target)
+
+
+def _unpickle(pickled: Body) -> type:
+    if not len(pickled):
+        raise ImportError("neither a target nor a class was given for the app")
+    try:
+        import cloudpickle
+    except ImportError as error:
+        raise ImportError(
+            f"a class given by value needs the package cloudpickle in {sys.executable}: install it there, "
+            "or name the app as module:Class"
+        ) from error
+    return _checked(cloudpickle.loads(pickled), "the class given by value")
+
+
+def _checked(found: Any, what: str) -> type:
+    if not isinstance(found, type):
+        raise TypeError(f"{what} is a {type(found).__name__}, not a class: an app is a class")
+    return found
+
+
+def _class_names(holder: Any) -> list[str]:
+    return [
+        name for name, value in vars(holder).items() if isinstance(value, type) and not name.startswith("_")
+    ]
+
+
+def hint(wrong: str, right: list[str]) -> str:
+    """`: did you mean 'x'?`, or what there is, or nothing."""
+    close = difflib.get_close_matches(wrong, right, 1)
+    if close:
+        return f": did you mean {close[0]!r}?"
+    return f": there is {', '.join(sorted(right)[:10])}" if right else ""
+
+
+def public_functions(cls: type) -> list[str]:
+    """The names that clients may call, sorted."""
+    names = (name for name in dir(cls) if not name.startswith("_") and name not in HOOKS)
+    return [name for name in names if _is_function(cls, name)]
+
+
+def _is_function(cls: type, name: str) -> bool:
+    try:
+        raw = inspect.getattr_static(cls, name)
+        if isinstance(raw, (type, property)):
+            return False
+        return callable(getattr(cls, name)) and not isinstance(getattr(cls, name), type)
+    except Exception:  # a descriptor may refuse to be looked at
+        return False
+
+
+def _has_hook(cls: type, name: str) -> bool:
+    return callable(getattr(cls, name, None))
+
+
+def is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

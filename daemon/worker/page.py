@@ -1,0 +1,142 @@
+"""The control page: 4 KiB of memory that the daemon and one worker share, and the two signals.
+
+The link carries messages in order; the page carries what must not wait in a queue.  Each side
+writes only its own fields, each of them 8 bytes and aligned, so no field is ever seen half-written:
+
+    worker   running (ordinal, 0 for none), armed, since (monotonic seconds), lines_dropped
+    daemon   cancel (ordinal), interrupt (ordinal)
+
+A cancel or an interrupt names the call that it means.  The worker compares that with the call that
+it runs, so one that comes late spares the next call.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import signal
+import struct
+
+PAGE_BYTES = 4096
+INTERRUPT_SIGNAL: int = signal.SIGRTMIN + 3
+"""Tells the worker to look at `cancel` and `interrupt`."""
+STACK_SIGNAL: int = signal.SIGRTMIN + 4
+"""Makes the worker's main thread write its stack to the stack memfd, also while C code runs."""
+
+_MAGIC = 0x31_44_4D_52_41_57  # "WARMD1", little-endian
+_WORD = struct.Struct("=Q")
+_CALL = struct.Struct("=QQd")
+_ASKED = struct.Struct("=QQ")
+_SECONDS = struct.Struct("=d")
+# The two writers' fields lie in cache lines of their own.
+_AT_MAGIC = 0
+_AT_CALL = 64
+_AT_ARMED = 72
+_AT_SINCE = 80
+_AT_CANCEL = 128
+_AT_INTERRUPT = 136
+_AT_LINES_DROPPED = 192
+
+
+class ControlPage:
+    """One side's view of the page.  `fd` is the memfd, owned by this object until `close`."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = mmap.mmap(fd, PAGE_BYTES)
+
+    @classmethod
+    def create(cls) -> ControlPage:
+        """A new page whose size can never change again.  Raises OSError."""
+        fd = os.memfd_create("warmd-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(fd, PAGE_BYTES)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            page = cls(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        _WORD.pack_into(page._map, _AT_MAGIC, _MAGIC)
+        return page
+
+    @classmethod
+    def attach(cls, fd: int) -> ControlPage:
+        """The page behind a received descriptor.  Raises ValueError when it is none."""
+        size = os.fstat(fd).st_size
+        if size != PAGE_BYTES:
+            raise ValueError(f"the control page has {size} bytes, expected {PAGE_BYTES}")
+        page = cls(fd)
+        if _WORD.unpack_from(page._map, _AT_MAGIC)[0] != _MAGIC:
+            raise ValueError("the control page is of another version of warmd")
+        return page
+
+    def close(self) -> None:
+        self._map.close()
+        os.close(self.fd)
+
+    # Written by the worker.
+
+    def begin(self, ordinal: int, now: float) -> None:
+        """The call's function is about to be entered; `now` in monotonic seconds."""
+        _CALL.pack_into(self._map, _AT_CALL, ordinal, 1, now)
+
+    def end(self) -> None:
+        """The call's function is left: nothing may be interrupted any more."""
+        _ASKED.pack_into(self._map, _AT_CALL, 0, 0)
+
+    def add_lines_dropped(self, count: int) -> None:
+        _WORD.pack_into(self._map, _AT_LINES_DROPPED, self.lines_dropped + count)
+
+    # Written by the daemon.
+
+    def request_cancel(self, ordinal: int) -> None:
+        _WORD.pack_into(self._map, _AT_CANCEL, ordinal)
+
+    def request_interrupt(self, ordinal: int) -> None:
+        _WORD.pack_into(self._map, _AT_INTERRUPT, ordinal)
+
+    # Read by both.
+
+    @property
+    def running(self) -> int:
+        return self._word(_AT_CALL)
+
+    @property
+    def armed(self) -> bool:
+        return self._word(_AT_ARMED) != 0
+
+    @property
+    def since(self) -> float:
+        """When the running call began, in monotonic seconds; of the last one while none runs."""
+        seconds: float = _SECONDS.unpack_from(self._map, _AT_SINCE)[0]
+        return seconds
+
+    @property
+    def cancel(self) -> int:
+        return self._word(_AT_CANCEL)
+
+    @property
+    def interrupt(self) -> int:
+        return self._word(_AT_INTERRUPT)
+
+    def asked(self) -> tuple[int, int]:
+        """The ordinals that the daemon wants cancelled and interrupted, in one read."""
+        cancel, interrupt = _ASKED.unpack_from(self._map, _AT_CANCEL)
+        return cancel, interrupt
+
+    @property
+    def lines_dropped(self) -> int:
+        """Lines of output that the log could not take (a full disk)."""
+        return self._word(_AT_LINES_DROPPED)
+
+    def _word(self, at: int) -> int:
+        word: int = _WORD.unpack_from(self._map, at)[0]
+        return word
+
+
+def create_stack_file() -> int:
+    """A memfd for stacks, written at its end by faulthandler: a truncation empties it."""
+    fd = os.memfd_create("warmd-stack", os.MFD_CLOEXEC)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND | os.O_RDWR)
+    return fd

@@ -1,0 +1,83 @@
+"""Turns a process that loky (or an exec) has just started into a worker's.
+
+The order matters.  PDEATHSIG comes before the check of the parent: a daemon that died before the
+request would never be noticed (trap 5).  setsid comes before anything the app may start, so that
+Ctrl-C at the daemon's terminal reaches no worker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
+DAEMON_PID_VARIABLE = "WARMD_DAEMON_PID"
+OOM_SCORE_ADJ = 500
+"""The kernel's choice when memory runs out: a worker before the daemon."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def is_other_interpreter(python: str) -> bool:
+    """Whether `python` is another environment than this one.
+
+    Environments share one real file through links, so the folder counts too.
+    """
+    here, there = os.path.abspath(sys.executable), os.path.abspath(python)
+    same_folder = os.path.dirname(here) == os.path.dirname(there)
+    return not (same_folder and os.path.realpath(here) == os.path.realpath(there))
+
+
+def exec_interpreter(python: str, door_path: str) -> OSError:
+    """Replaces this process by a worker in another interpreter; returns only to say why not."""
+    for name in os.listdir("/proc/self/fd"):
+        # loky's pipes are inheritable and would stay open for good.
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:  # the listing's own descriptor
+                continue
+    try:
+        # -P: a module in the daemon's working directory must not shadow ours.
+        os.execve(python, [python, "-P", "-m", "warmd.daemon.worker", door_path], os.environ)
+    except OSError as error:
+        return error
+
+
+def become_worker() -> None:
+    """Parent's death, session, signals and OOM score.  Raises RuntimeError when the daemon is gone."""
+    _die_with_parent()
+    if os.getpid() != os.getsid(0):
+        os.setsid()
+    _reset_signals()
+    _offer_to_oom_killer()
+
+
+def _die_with_parent() -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    expected = os.environ.get(DAEMON_PID_VARIABLE)
+    if expected is not None and int(expected) != os.getppid():
+        raise RuntimeError(f"the daemon (pid {expected}) is gone")
+
+
+def _reset_signals() -> None:
+    # Ignored signals and masks are inherited, through exec too (trap 6); those two Python ignores itself.
+    for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _offer_to_oom_killer() -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+            if int(file.read()) < OOM_SCORE_ADJ:
+                file.write(b"%d" % OOM_SCORE_ADJ)
+    except OSError:  # no /proc, or a sandbox
+        return

@@ -1,0 +1,184 @@
+"""The state of a worker that its signal handler sees, and the rules for interrupts.
+
+An interrupt raises `Interrupted` from a signal handler, at any bytecode of the main thread, so it
+must hit the app's code and nothing else.  `armed` says whether it may: set around the app's code
+only, and cleared while the runtime borrows the thread inside of that (`progress`).  What the
+daemon wants is on the control page; the ordinal there must be the running call's, so that one
+that comes late spares the next call.  `ordinal` is set before the page is looked at for the first
+time: a request that came too early for the handler is seen there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from warmd.app import Interrupted, context
+from warmd.daemon.worker import output
+from warmd.daemon.worker.link import Link
+from warmd.daemon.worker.load import App
+from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage
+from warmd.daemon.worker.text import describe
+from warmd.protocol.values import pack
+from warmd.protocol.work import Begin, Invoke, Ordinal, Progressed, Raised
+from warmd.protocol.work import Interrupted as CutOff
+
+MAX_PROGRESS_BYTES = 64 * 1024
+
+
+class Runtime:
+    """One per worker process; also what `warmd.context` looks at."""
+
+    def __init__(self, link: Link, page: ControlPage, begin: Begin, app: App) -> None:
+        self.link = link
+        self.page = page
+        self.app = app
+        self.session_id = begin.session
+        self.app_name = begin.spec.name
+        self.max_message_bytes = begin.max_message_bytes
+        self.ordinal = 0
+        self.armed = False
+        self.on_cancel: Callable[[], Any] | None = None
+        self._main_thread = threading.get_ident()
+        self._told = False
+        self._call: bytes | None = None
+        self._started = 0.0
+
+    def install(self) -> None:
+        """Takes over the interrupt signal and `warmd.context`."""
+        signal.signal(INTERRUPT_SIGNAL, self._on_signal)
+        context._runtime = self
+
+    # What `warmd.context` shows.
+
+    @property
+    def call_id(self) -> str | None:
+        return None if self._call is None else self._call.hex()
+
+    @property
+    def cancelled(self) -> bool:
+        return self.ordinal != 0 and self.ordinal in self.page.asked()
+
+    def progress(self, value: Any) -> None:
+        ordinal = self.ordinal
+        if not ordinal or self.link.forked:
+            return
+        body = pack(value, "progress")
+        if len(body) > MAX_PROGRESS_BYTES:
+            raise ValueError(
+                f"progress takes at most {MAX_PROGRESS_BYTES} bytes packed, got {len(body)}: "
+                "yield or return what is larger"
+            )
+        if threading.get_ident() != self._main_thread:
+            self.link.send(Progressed(Ordinal(ordinal), body))
+            return
+        armed, self.armed = self.armed, False
+        try:
+            self.link.send(Progressed(Ordinal(ordinal), body))
+        finally:
+            self.armed = armed
+
+    # The life of a call.
+
+    def begin(self, invoke: Invoke) -> bool:
+        """A call begins; False when it was already asked to stop and must not be entered."""
+        self._told = False
+        self._call = invoke.call
+        self._started = time.monotonic()
+        self.ordinal = invoke.ordinal
+        self.page.begin(invoke.ordinal, self._started)
+        return invoke.ordinal not in self.page.asked()
+
+    def end(self) -> None:
+        """The call's function is left for good: from here on it cannot be interrupted."""
+        self.armed = False
+        self.ordinal = 0
+        self._call = None
+        self.page.end()
+
+    def asked_to_stop(self) -> bool:
+        return self.ordinal in self.page.asked()
+
+    def seconds(self) -> float:
+        """Since the call began."""
+        return time.monotonic() - self._started
+
+    def guarded(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs the app's code: here an interrupt may raise, and a forked child never comes back."""
+        try:
+            self.armed = True
+            return function(*args, **kwargs)
+        finally:
+            self.armed = False
+            if self.link.forked:
+                leave_fork(sys.exception())
+
+    def run_hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Runs the class's constructor, `setup` or `unload`.  Raises what they raise."""
+        self.guarded(function, *args, **kwargs)
+
+    def close(self) -> None:
+        """Ends what the runtime runs besides calls."""
+
+    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | CutOff:
+        """The reply for what the function raised."""
+        if self.was_interrupt(ordinal, error):
+            return CutOff(ordinal, self.seconds())
+        return Raised(ordinal, self.seconds(), *describe(error))
+
+    def was_interrupt(self, ordinal: Ordinal, error: BaseException) -> bool:
+        if ordinal not in self.page.asked():
+            return False
+        if isinstance(error, BaseExceptionGroup):
+            return error.subgroup(self.is_cut) is not None
+        return self.is_cut(error)
+
+    def is_cut(self, error: BaseException) -> bool:
+        return isinstance(error, Interrupted)
+
+    # Called by Python at any bytecode of the main thread.
+
+    def _on_signal(self, _signum: int, _frame: object) -> None:
+        ordinal = self.ordinal
+        if not ordinal or self.link.forked:
+            return
+        cancel, interrupt = self.page.asked()
+        if cancel == ordinal:
+            self.tell()
+        if interrupt == ordinal and self.armed:
+            self.cut()
+
+    def tell(self) -> None:
+        """Calls the app's `on_cancel`, once a call."""
+        if self._told or self.on_cancel is None:
+            return
+        self._told = True
+        self.call_on_cancel(self.on_cancel)
+
+    def call_on_cancel(self, on_cancel: Callable[[], Any]) -> None:
+        try:
+            on_cancel()
+        except Interrupted:
+            raise
+        except BaseException as error:
+            output.note(f"on_cancel raised:\n{describe(error).traceback}")
+
+    def cut(self) -> None:
+        raise Interrupted("the call was cancelled or ran past its deadline")
+
+
+def leave_fork(error: BaseException | None) -> NoReturn:
+    """Ends a process that the app forked and that came back to where only the worker may go."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        output.note(f"a forked child raised:\n{describe(error).traceback}")
+        code = 1
+    output.flush()
+    os._exit(code & 0xFF)
