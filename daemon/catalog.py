@@ -127,7 +127,6 @@ class Catalog:
         # shows in the time of its folder.
         seen = tuple((folder, _changed(folder)) for folder in sys.path)
         if seen != self._seen:
-            importlib.metadata.MetadataPathFinder.invalidate_caches()
             self._registered = dict(_read_entry_points())
             self._seen = seen
         return self._registered
@@ -192,7 +191,7 @@ def _other_python(python: str) -> str | None:
     """None where `python` is the daemon's own interpreter, under whatever name."""
     if not python or python == sys.executable:
         return None
-    if not os.path.isabs(python) or not os.access(python, os.X_OK):
+    if not (os.path.isabs(python) and os.path.isfile(python) and os.access(python, os.X_OK)):
         raise AppLookupError("INVALID", f"the client's interpreter {python!r} is no executable file here")
     # Only within one folder: each virtual environment links to the same binary and is another one.
     ours, theirs = (os.path.realpath(os.path.dirname(path)) for path in (sys.executable, python))

@@ -74,7 +74,9 @@ class RunDirectory:
         """
         if self._lock_fd < 0:
             return
-        names = [places.socket_path(self.path), places.door_path(self.path), places.pid_path(self.path)]
+        with contextlib.suppress(OSError, StartError):
+            self._clear()
+        names = [places.pid_path(self.path)]
         if remove:
             shutil.rmtree(self.path / LOGS, ignore_errors=True)
             names += [self.path / DAEMON_LOG, places.lock_path(self.path)]
