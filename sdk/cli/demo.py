@@ -104,45 +104,51 @@ class _Show:
 
 def chat_turns(client: Any, max_tokens: int, show: _Show) -> list[Turn]:
     """The three questions to the chat app, measured."""
-    turns = []
-    session, opening = None, None
+    turns: list[Turn] = []
+    session: str | None = None
     for number, question in enumerate(QUESTIONS, 1):
         show.question(question)
         asked = time.monotonic()
-        if session is None:
-            opened = client.run(
-                app="chat", session="new", session_timeout=600, input={"action": "init", "system": SYSTEM}
-            )
-            session, opening = opened.session_id, opened.timing
-            show.remark(f"session {short(session)}: a process of its own, and the model loaded into it")
-        ready = time.monotonic()
-        wanted = {"message": question, "max_tokens": max_tokens}
-        parts = client.stream(app="chat", function="generate", session=session, input=wanted)
-        first, count = _watch(parts, show.piece)
-        show.piece("\n")
-        label = f"question {number} ({'warm' if opening is None else 'cold'})"
-        turns.append(_turn(label, asked, ready, first, count, opening))
         opening = None
+        if session is None:
+            start = {"action": "init", "system": SYSTEM}
+            opened = client.run(app="chat", session="new", session_timeout=600, input=start)
+            session, opening = opened.session_id, opened.timing
+            show.remark(f"session {short(opened.session_id)}: its own process, the model loaded into it")
+        label = f"question {number} ({'cold' if opening else 'warm'})"
+        wanted = {"message": question, "max_tokens": max_tokens}
+        turns.append(_answered(client, session, wanted, label, asked, opening, show))
     client.sessions.end(session)
     return turns
 
 
-def _watch(parts: Iterable[Any], piece: Callable[[str], None]) -> tuple[float, int]:
-    """When the first part came, and how many did; each is shown as it comes."""
+def _answered(
+    client: Any, session: str, wanted: dict[str, Any], label: str, asked: float, opening: Any, show: _Show
+) -> Turn:
+    ready = time.monotonic()
+    parts = client.stream(function="generate", session=session, input=wanted)
+    first, count, whole = _watch(parts, show.piece)
+    show.piece("\n")
+    turn = _turn(label, asked, ready, first, count, opening)
+    show.remark(
+        f"first token after {turn.until_first:.2f} s; {whole['cached_tokens']} of "
+        f"{whole['prompt_tokens']} tokens of the conversation were in memory already"
+    )
+    return turn
+
+
+def _watch(
+    parts: Iterable[dict[str, Any]], piece: Callable[[str], None]
+) -> tuple[float, int, dict[str, Any]]:
+    """When the first piece of an answer came, how many did, and the last part; shows what comes."""
     first, count = 0.0, 0
+    part: dict[str, Any] = {}
     for part in parts:
-        count += 1
-        if count == 1:
-            first = time.monotonic()
-        piece(text_of(part))
-    return first or time.monotonic(), count
-
-
-def text_of(part: Any) -> str:
-    """What a part of an answer adds to the text."""
-    if isinstance(part, dict):
-        return str(part.get("token") or part.get("delta") or "")
-    return str(part)
+        if "text" in part:
+            first = first or time.monotonic()
+            count += 1
+            piece(part["text"])
+    return first or time.monotonic(), count, part
 
 
 def counter_turns(client: Any, show: _Show) -> list[Turn]:

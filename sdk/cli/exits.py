@@ -57,7 +57,7 @@ class Refusal(click.ClickException):
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
-        self.exit_code = code
+        self.code = code
 
 
 def exit_code(error: WarmdError) -> int:

@@ -109,7 +109,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         return _complain(error.format_message(), error.exit_code, _help_line(error))
     except click.ClickException as error:
-        return _complain(error.format_message(), error.exit_code)
+        return _complain(error.format_message(), getattr(error, "code", error.exit_code))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except Exception as error:

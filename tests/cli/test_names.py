@@ -49,7 +49,7 @@ def test_a_long_list_of_matches_is_cut() -> None:
 def test_a_prefix_that_fits_none(text: str) -> None:
     with pytest.raises(Refusal) as caught:
         names.match(text, KNOWN)
-    assert caught.value.exit_code == NO_SESSION
+    assert caught.value.code == NO_SESSION
     assert "session" in caught.value.format_message()
 
 
