@@ -1,0 +1,226 @@
+"""What a warm call costs in warmd, beside the floor, in the same run.
+
+    python -m benchmarks.hops [--seconds N] [--json]
+
+Measured in turns, a short slice each, so that whatever else the machine does hits all alike:
+
+* the floor (`benchmarks.floor`): the same processes and transports, only forwarding;
+* warmd with 1, 50 and 200 idle sessions: three daemons side by side, each called through the
+  public client in one session of the app `counter`.
+
+For each: the time of one call after the other, and calls per second with 64 under way.  Then the
+processor time that a daemon and 20 idle sessions take together in 30 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import warmd
+from benchmarks import processes
+from benchmarks.facts import machine_facts
+from benchmarks.floor import IN_FLIGHT, running_floor
+
+IDLE_SESSIONS = (1, 50, 200)
+CPU_SESSIONS = 20
+CPU_SECONDS = 30.0
+SETTLE_SECONDS = 3.0
+START_SECONDS = 300.0
+WARM_UP_CALLS = 200
+SLICE_CALLS = 200
+SLICE_PIPELINED = 1000
+
+MAX_LATENCY_RATIO = 1.6
+MIN_THROUGHPUT_RATIO = 0.35
+MAX_SPREAD = 1.2
+MAX_CPU_SECONDS = 0.05
+
+
+@dataclass
+class Subject:
+    """Something to call, and what was measured of it."""
+
+    name: str
+    call: Callable[[], Any]
+    pipeline: Callable[[int], Any]
+    times: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    def measure_calls(self) -> None:
+        for _ in range(SLICE_CALLS):
+            begun = time.perf_counter()
+            self.call()
+            self.times.append(time.perf_counter() - begun)
+
+    def measure_pipeline(self) -> None:
+        begun = time.perf_counter()
+        self.pipeline(SLICE_PIPELINED)
+        self.rates.append(SLICE_PIPELINED / (time.perf_counter() - begun))
+
+    def figures(self) -> dict[str, float]:
+        cuts = statistics.quantiles(self.times, n=100)
+        return {
+            "p50_us": statistics.median(self.times) * 1e6,
+            "p90_us": cuts[89] * 1e6,
+            "p99_us": cuts[98] * 1e6,
+            "calls_per_second": statistics.median(self.rates),
+            "calls": len(self.times),
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the verdict."""
+
+    text: str
+    value: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+
+@contextlib.contextmanager
+def floor_subject() -> Iterator[Subject]:
+    with running_floor() as client:
+        yield Subject("floor", client.call, client.pipeline)
+
+
+@contextlib.contextmanager
+def warmd_subject(sessions: int) -> Iterator[Subject]:
+    """A daemon of its own with so many idle sessions, the first of which is called."""
+    with warmd.local() as client:
+        session = open_sessions(client, sessions)[0]
+
+        def call() -> None:
+            client.run(app="counter", function="incr", input={"by": 1}, session=session)
+
+        def pipeline(calls: int) -> None:
+            under_way: collections.deque[Any] = collections.deque()
+            for _ in range(calls):
+                if len(under_way) == IN_FLIGHT:
+                    under_way.popleft().result()
+                under_way.append(
+                    client.submit(app="counter", function="incr", input={"by": 1}, session=session)
+                )
+            for last in under_way:
+                last.result()
+
+        yield Subject(f"warmd, {sessions} session{'s' * (sessions > 1)}", call, pipeline)
+
+
+def open_sessions(client: Any, count: int) -> list[str]:
+    """The ids of `count` new sessions of the counter, each called once."""
+    calls = [
+        client.submit(app="counter", function="get", session="new", session_timeout=3600)
+        for _ in range(count)
+    ]
+    return [call.result(timeout=START_SECONDS).session_id for call in calls]
+
+
+def measure(seconds: float) -> list[Subject]:
+    """All subjects in turns, for so many seconds each."""
+    with contextlib.ExitStack() as stack:
+        subjects = [stack.enter_context(floor_subject())]
+        for count in IDLE_SESSIONS:
+            say(f"starting a daemon with {count} sessions")
+            subjects.append(stack.enter_context(warmd_subject(count)))
+        for subject in subjects:
+            subject.pipeline(WARM_UP_CALLS)
+        say(f"measuring for {seconds * len(subjects):.0f} s")
+        end = time.monotonic() + seconds * len(subjects)
+        while time.monotonic() < end:
+            for subject in subjects:
+                subject.measure_calls()
+            for subject in subjects:
+                subject.measure_pipeline()
+    return subjects
+
+
+def measure_idle_cpu() -> float:
+    """Seconds of processor time of a daemon and its idle sessions, all processes together."""
+    with warmd.local() as client:
+        session = open_sessions(client, CPU_SESSIONS)[0]
+        daemon = processes.parent_of(client.sessions.get(session).pid)
+        time.sleep(SETTLE_SECONDS)
+        before = processes.cpu_seconds_below(daemon)
+        say(f"measuring {CPU_SESSIONS} idle sessions for {CPU_SECONDS:.0f} s")
+        time.sleep(CPU_SECONDS)
+        return processes.cpu_seconds_below(daemon) - before
+
+
+def verdict(figures: dict[str, dict[str, float]], idle_cpu_seconds: float) -> list[Target]:
+    floor, one, *_ = figures.values()
+    p50s = [one["p50_us"] for name, one in figures.items() if name != "floor"]
+    return [
+        Target("warm call p50 / floor", one["p50_us"] / floor["p50_us"], MAX_LATENCY_RATIO),
+        Target(
+            "pipelined throughput / floor",
+            one["calls_per_second"] / floor["calls_per_second"],
+            MIN_THROUGHPUT_RATIO,
+            at_most=False,
+        ),
+        Target("p50, most / fewest idle sessions", p50s[-1] / p50s[0], MAX_SPREAD),
+        Target(f"CPU s of {CPU_SESSIONS} idle sessions in 30 s", idle_cpu_seconds, MAX_CPU_SECONDS),
+    ]
+
+
+def as_text(figures: dict[str, dict[str, float]], targets: list[Target], facts: dict[str, Any]) -> str:
+    lines = [
+        f"{'':24}{'p50 us':>9}{'p90 us':>9}{'p99 us':>9}{'calls/s':>10}{'p50 ratio':>11}{'calls/s ratio':>15}"
+    ]
+    floor = figures["floor"]
+    for name, one in figures.items():
+        times = "".join(f"{one[key]:>9.0f}" for key in ("p50_us", "p90_us", "p99_us"))
+        latency = one["p50_us"] / floor["p50_us"]
+        rate = one["calls_per_second"] / floor["calls_per_second"]
+        lines.append(f"{name:24}{times}{one['calls_per_second']:>10.0f}{latency:>11.2f}{rate:>15.2f}")
+    lines.append("")
+    for target in targets:
+        bound = f"{'at most' if target.at_most else 'at least'} {target.limit}"
+        lines.append(f"{target.text:40}{target.value:>8.3f}  {bound:14}{'ok' if target.met else 'MISSED'}")
+    lines += ["", f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, {facts['commit']}"]
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hops", description="warm calls beside the floor"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="for each of the four subjects (default 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON with the machine's facts")
+    options = parser.parse_args()
+    facts = machine_facts()
+    subjects = measure(options.seconds)
+    figures = {subject.name: subject.figures() for subject in subjects}
+    idle_cpu_seconds = measure_idle_cpu()
+    targets = verdict(figures, idle_cpu_seconds)
+    if options.json:
+        verdicts = [
+            {"text": one.text, "value": one.value, "limit": one.limit, "at_most": one.at_most, "met": one.met}
+            for one in targets
+        ]
+        print(json.dumps({"machine": facts, "figures": figures, "targets": verdicts}, indent=2))
+    else:
+        print(as_text(figures, targets, facts))
+
+
+if __name__ == "__main__":
+    main()
