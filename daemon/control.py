@@ -114,8 +114,8 @@ class Control:
             self._fail(client, request, refusal.problem, refusal.session)
         except Exception as error:
             _log.exception("the request %s failed", request.verb)
-            text = f"the daemon failed to answer {request.verb}: {error!r}; its log says more"
-            self._fail(client, request, Problem("INVALID", text))
+            text = f"the daemon failed on this request: {error!r}; its log says more"
+            self._fail(client, request, Problem("INTERNAL", text, "maybe"))
         else:
             if answer is not None:
                 self._succeed(client, request.id, answer)
@@ -284,7 +284,7 @@ class Control:
         def done(found: list[dict[str, Any]] | BaseException) -> None:
             if isinstance(found, BaseException):
                 text = f"the apps could not be listed: {found!r}"
-                self._fail(client, request, Problem("INVALID", text))
+                self._fail(client, request, Problem("INTERNAL", text, "maybe"))
             else:
                 self._succeed(client, request.id, values.pack(found))
 

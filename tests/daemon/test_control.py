@@ -1,0 +1,316 @@
+import math
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from warmd.daemon import config
+from warmd.daemon.catalog import Catalog
+from warmd.daemon.control import Control
+from warmd.daemon.core.effects import Answer
+from warmd.daemon.core.events import EndArrived, KeepaliveArrived
+from warmd.daemon.core.views import CallView, SessionView, Totals
+from warmd.daemon.logs import CHUNK_BYTES, SessionLogs
+from warmd.daemon.verbs import REQUIRED, VERBS
+from warmd.protocol import values
+from warmd.protocol.messages import NOTHING, Failure, Part, Request, Result
+
+CLIENT, OTHER = b"client", b"other"
+ID = b"i" * 16
+A, B = "sess_" + "a" * 32, "sess_" + "b" * 32
+NOW = 1000.0
+
+LIVE = SessionView(
+    id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1, pid=os.getpid(),
+    created=NOW - 50, last_call=NOW - 10, calls=3, queued=0, running_call=None, running_since=None,
+    idle_seconds=60.0, expires_at=NOW + 50, reason=None, progress=NOTHING,
+)  # fmt: skip
+DEAD = replace(LIVE, id=B, state="died", pid=None, worker=None, expires_at=None, reason="killed by SIGKILL")
+
+
+class World:
+    """The services of a server, and a rule book with two sessions in it."""
+
+    def __init__(self, folder) -> None:
+        self.settings = config.load({"run_dir": str(folder)}, {}, [])
+        self.logs = SessionLogs(folder / "logs", 10**6, 10)
+        self.catalog = Catalog()
+        self.boot = "boot"
+        self.started = NOW - 100
+        self.broker = self
+        self.live = {A: LIVE}
+        self.dead = {B: DEAD}
+        self.calls = {}
+        self.sent = []
+        self.events = []
+        self.stops = []
+        self.jobs = []
+        self.control = Control(self)
+
+    def view(self, session):
+        return self.live.get(session) or self.dead.get(session)
+
+    def views(self, include_dead=False):
+        return [*self.dead.values(), *self.live.values()] if include_dead else [*self.live.values()]
+
+    def call_view(self, call):
+        return self.calls.get(call)
+
+    def totals(self):
+        return Totals(1, 0, 2, False)
+
+    def now(self):
+        return NOW
+
+    def send(self, client, message):
+        self.sent.append((client, message))
+
+    def submit(self, event):
+        self.events.append(event)
+
+    def request_stop(self, drain_seconds):
+        self.stops.append(drain_seconds)
+
+    def counters(self):
+        return {"dropped_messages": 7, "log_lines_dropped": 8}
+
+    def in_thread(self, work, done):
+        self.jobs.append((work, done))
+
+    def ask(self, verb, window=None, **arguments):
+        """The messages that answer a request."""
+        self.sent.clear()
+        self.control.handle(CLIENT, Request(ID, verb, arguments, window), NOW)
+        assert all(client == CLIENT and message.id == ID for client, message in self.sent)
+        return [message for _, message in self.sent]
+
+    def value(self, verb, **arguments):
+        (result,) = self.ask(verb, **arguments)
+        assert type(result) is Result, result
+        return values.unpack(result.value)
+
+    def failure(self, verb, window=None, **arguments):
+        (failure,) = self.ask(verb, window, **arguments)
+        assert type(failure) is Failure
+        assert failure.ran == "no"
+        return failure
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.logs.close()
+
+
+def test_the_info_of_a_session(world):
+    (info,) = world.value("sessions.list")
+    assert abs(info.pop("created") - (time.time() - 50)) < 5
+    assert abs(info.pop("last_call") - (time.time() - 10)) < 5
+    assert info.pop("memory") > 10**6
+    assert info == {
+        "id": A, "kind": "session", "app": "counter", "name": "mine", "labels": {"k": "v"}, "state": "idle",
+        "calls": 3, "queued": 0, "running_call": None, "running_seconds": None, "idle_timeout": 60.0,
+        "expires_in": 50.0, "pid": os.getpid(), "gpu": None, "reason": None, "progress": None,
+    }  # fmt: skip
+
+
+def test_never_and_not_counting_are_none(world):
+    world.live[A] = replace(
+        LIVE, idle_seconds=math.inf, expires_at=None, running_call="ab", running_since=NOW - 2
+    )
+    info = world.value("sessions.get", session=A)
+    assert (info["idle_timeout"], info["expires_in"]) == (None, None)
+    assert (info["running_call"], info["running_seconds"]) == ("ab", 2.0)
+
+
+def test_dead_sessions_are_shown_when_asked_for(world):
+    assert [info["id"] for info in world.value("sessions.list")] == [A]
+    assert [info["id"] for info in world.value("sessions.list", all=True)] == [B, A]
+    info = world.value("sessions.get", session=B)
+    assert (info["state"], info["reason"], info["memory"]) == ("died", "killed by SIGKILL", None)
+
+
+def test_progress_is_passed_on_as_it_came(world):
+    world.live[A] = replace(LIVE, progress=values.pack({"done": (1, 2)}))
+    assert world.value("sessions.get", session=A)["progress"] == {"done": (1, 2)}
+    for bad in (b"\xc1", b"\x81", b"\x01\x01", b"\x91" * 100_000, values.pack("x" * 100_000)):
+        world.live[A] = replace(LIVE, progress=bad)
+        assert [info["progress"] for info in world.value("sessions.list", all=True)] == [None, None]
+
+
+def test_an_unknown_session_is_not_found(world):
+    for verb in ("sessions.get", "sessions.keepalive", "sessions.end", "logs"):
+        failure = world.failure(verb, session="sess_" + "0" * 32)
+        assert failure.code == "SESSION_NOT_FOUND"
+        assert "session" in failure.message
+    assert world.events == []
+    assert world.failure("logs", session="../../etc/passwd").code == "SESSION_NOT_FOUND"
+
+
+def test_keepalive_and_end_are_events_and_answered_later(world):
+    assert world.ask("sessions.keepalive", session=A) == []
+    assert world.ask("sessions.end", session=B, running="finish") == []
+    assert world.ask("sessions.end", app="counter") == []
+    assert world.ask("sessions.end", all=True) == []
+    assert world.events == [
+        KeepaliveArrived(CLIENT, ID, A),
+        EndArrived(CLIENT, ID, B, None, "finish"),
+        EndArrived(CLIENT, ID, None, "counter", "cancel"),
+        EndArrived(CLIENT, ID, None, None, "cancel"),
+    ]
+    world.control.answer(Answer(CLIENT, ID, (A,), False), NOW)
+    world.control.answer(Answer(CLIENT, ID, (A, B), True), NOW)
+    world.control.answer(Answer(CLIENT, ID, (), True), NOW)
+    one, many, none = (values.unpack(message.value) for _, message in world.sent)
+    assert one["id"] == A
+    assert [info["id"] for info in many] == [A, B]
+    assert none == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"session": A, "all": True}, {"app": "x", "session": A}, {"all": False}]
+)
+def test_end_takes_exactly_one_choice(world, arguments):
+    assert "exactly one" in world.failure("sessions.end", **arguments).message
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "text"),
+    [
+        ("session.list", {}, "did you mean 'sessions.list'?"),
+        ("xyzzy", {}, "there are apps.list, calls.get"),
+        ("__init__", {}, "unknown request"),
+        ("sessions.list", {"al": True}, "did you mean 'all'?"),
+        ("status", {"x": 1}, "it takes no arguments"),
+        ("sessions.get", {}, "needs 'session'"),
+        ("sessions.get", {"session": 3}, "session must be a text, not '3'"),
+        ("sessions.list", {"all": 1}, "must be true or false"),
+        ("sessions.end", {"session": A, "running": "stop"}, "cancel"),
+        ("logs", {"session": A, "tail": -1}, "number of lines"),
+        ("logs", {"session": A, "tail": True}, "number of lines"),
+        ("logs", {"session": A, "follow": True}, "give the request a window"),
+        ("stop", {"drain_seconds": -1}, "-1 is refused"),
+        ("stop", {"drain_seconds": "soon"}, "not a duration"),
+    ],
+)
+def test_what_is_not_understood_is_invalid_with_a_hint(world, verb, arguments, text):
+    failure = world.failure(verb, **arguments)
+    assert failure.code == "INVALID"
+    assert text in failure.message
+
+
+def test_every_verb_has_its_method():
+    for verb in VERBS:
+        assert callable(getattr(Control, "_" + verb.replace(".", "_")))
+    assert set(REQUIRED) <= set(VERBS)
+
+
+def test_a_call_by_id(world):
+    world.calls["ab"] = CallView("ab", "running", A, 0, NOW - 3, values.pack(0.5))
+    assert world.value("calls.get", call="ab") == {
+        "id": "ab",
+        "state": "running",
+        "session": A,
+        "position": 0,
+        "seconds": 3.0,
+        "progress": 0.5,
+    }
+    assert world.value("calls.get", call="cd")["state"] == "unknown"
+
+
+def test_status(world):
+    status = world.value("status")
+    assert status["address"] == f"unix://{world.settings.run_dir}/warmd.sock"
+    assert (status["pid"], status["boot"], status["uptime_seconds"]) == (os.getpid(), "boot", 100.0)
+    assert (status["sessions"], status["queued"], status["max_sessions"]) == (1, 2, 256)
+    assert (status["dropped_messages"], status["log_lines_dropped"]) == (7, 8)
+
+
+def test_stop_is_answered_before_it_begins(world):
+    assert world.value("stop")["stopping"] is True
+    world.value("stop", drain_seconds=None)
+    world.value("stop", drain_seconds=5)
+    world.value("stop", drain_seconds=0)
+    assert world.stops == [30.0, 30.0, 5.0, 0.0]
+
+
+def test_apps_are_listed_off_the_loop(world):
+    assert world.ask("apps.list") == []
+    ((work, done),) = world.jobs
+    done(work())
+    ((_, result),) = world.sent
+    assert "counter" in [app["name"] for app in values.unpack(result.value)]
+    world.sent.clear()
+    done(OSError("disk"))
+    assert world.sent[0][1].code == "INTERNAL"
+
+
+def test_a_failure_inside_is_still_answered(world, monkeypatch):
+    monkeypatch.setattr(world, "totals", lambda: 1 / 0)
+    (failure,) = world.ask("status")
+    assert (failure.code, failure.id) == ("INTERNAL", ID)
+
+
+def write_log(world, data):
+    path = world.logs.open_session(A)
+    with open(path, "ab") as file:
+        file.write(data)
+    return path
+
+
+def test_logs_at_once(world):
+    write_log(world, b"one\ntwo\n")
+    assert world.value("logs", session=A) == b"one\ntwo\n"
+    assert world.value("logs", session=A, tail=1) == b"two\n"
+    first, last = world.ask("logs", 5, session=A)
+    assert (type(first), values.unpack(first.value), first.number) == (Part, b"one\ntwo\n", 0)
+    assert (type(last), last.parts) == (Result, 1)
+    assert not world.control.owns(CLIENT, ID)
+
+
+def test_logs_of_a_session_that_is_gone_and_pruned(world):
+    failure = world.failure("logs", session=B)
+    assert "no longer kept" in failure.message
+    assert failure.session == B
+
+
+def test_followed_logs_wait_for_credit_and_end_with_the_session(world):
+    write_log(world, b"x" * (CHUNK_BYTES + 5))
+    (part,) = world.ask("logs", 1, session=A, follow=True)
+    assert len(values.unpack(part.value)) == CHUNK_BYTES
+    assert world.control.owns(CLIENT, ID)
+    assert not world.control.owns(OTHER, ID)
+    world.control.credit(OTHER, ID, 5)
+    assert len(world.sent) == 1
+    world.control.credit(CLIENT, ID, 5)
+    assert [message.number for _, message in world.sent] == [0, 1]
+    world.logs.close_session(A)
+    assert world.sent[-1][1] == Result(ID, None, 2)
+    assert not world.control.owns(CLIENT, ID)
+
+
+def test_a_cancelled_follower_is_told_and_forgotten(world):
+    path = write_log(world, b"x\n")
+    world.ask("logs", 9, session=A, follow=True)
+    world.control.cancel(CLIENT, ID)
+    assert world.sent[-1][1].code == "CANCELLED"
+    count = len(world.sent)
+    world.control.cancel(CLIENT, ID)
+    with open(path, "ab") as file:
+        file.write(b"more\n")
+    world.logs.close_session(A)
+    assert len(world.sent) == count
+
+
+def test_a_gone_client_is_forgotten(world):
+    write_log(world, b"x\n")
+    world.ask("logs", 9, session=A, follow=True)
+    world.control.client_gone(OTHER)
+    assert world.control.owns(CLIENT, ID)
+    world.control.client_gone(CLIENT)
+    assert not world.control.owns(CLIENT, ID)
+    count = len(world.sent)
+    world.logs.close_session(A)
+    assert len(world.sent) == count
