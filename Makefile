@@ -18,7 +18,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 
 typing: .venv/dev
-	mkdir -p build/typing/warmd
+	rm -rf build/typing && mkdir -p build/typing/warmd
 	for part in $(wildcard sdk/*) daemon protocol apps; do ln -sfn "$(CURDIR)/$$part" build/typing/warmd/; done
 	$(BIN)/mypy
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from warmd.cli.completion import complete_apps, complete_sessions
-from warmd.cli.link import open_client, resolve
+from warmd.cli.link import cancel_stream, open_client, resolve
 from warmd.cli.talk import data, json_object, json_option, json_result, say, timing_line
 from warmd.cli.values import parse_input, parse_json, parse_pairs, to_json, to_plain
+
+if TYPE_CHECKING:
+    from warmd.client import Client
 
 INPUT_HELP = """\
 INPUT is JSON text, @file.json, - for standard input, or KEY=VALUE words; a VALUE that is
 not JSON is text.  Bytes are written as {"$bytes": "<base64>"}, in results too."""
+
+CANCELLING = "warmd: cancelling; Ctrl-C again to leave without waiting"
 
 NO_FUNCTIONS = ("null", "true", "false", "NaN", "Infinity")
 """Words of JSON that could be names of functions."""
@@ -102,19 +107,21 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _perform(client: Any, options: dict[str, Any], stream: bool, as_json: bool) -> None:
+def _perform(client: Client, options: dict[str, Any], stream: bool, as_json: bool) -> None:
     if stream:
         _print_stream(client, options, as_json)
     else:
         _print_result(client, options, as_json)
 
 
-def _print_result(client: Any, options: dict[str, Any], as_json: bool) -> None:
+def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> None:
     call = client.submit(options)
     try:
         result = call.result()
     except KeyboardInterrupt:
-        result = _cancelled(call)
+        say(CANCELLING)
+        call.cancel()
+        result = call.result()
     if as_json:
         json_object(session=result.session_id, output=to_plain(result.output), timing=dict(result.timing))
     else:
@@ -122,7 +129,7 @@ def _print_result(client: Any, options: dict[str, Any], as_json: bool) -> None:
         say(timing_line(result.session_id, result.timing))
 
 
-def _print_stream(client: Any, options: dict[str, Any], as_json: bool) -> None:
+def _print_stream(client: Client, options: dict[str, Any], as_json: bool) -> None:
     with client.stream(options) as stream:
         try:
             for number, part in enumerate(stream):
@@ -132,15 +139,9 @@ def _print_stream(client: Any, options: dict[str, Any], as_json: bool) -> None:
                     data(to_json(part))
                 sys.stdout.flush()
         except KeyboardInterrupt:
-            _cancelled(stream.call)
+            say(CANCELLING)
+            cancel_stream(stream)
         if as_json:
-            json_object(session=stream.session_id, timing=dict(stream.timing))
+            json_object(session=stream.session_id, timing=dict(stream.timing or {}))
         else:
             say(timing_line(stream.session_id, stream.timing))
-
-
-def _cancelled(call: Any) -> Any:
-    """The outcome of a call after Ctrl-C: mostly CallCancelled, raised.  A second Ctrl-C leaves at once."""
-    say("warmd: cancelling; Ctrl-C again to leave without waiting")
-    call.cancel()
-    return call.result()

@@ -17,10 +17,10 @@ def apps(as_json: bool) -> None:
     folders of WARMD_APPS and of the daemon's configuration.  Folders and `module:Class` need no
     registration.
     """
-    from warmd.cli.link import ask, open_client
+    from warmd.cli.link import open_client
 
     with open_client() as client:
-        found = ask(client, "apps.list")
+        found = client.apps()
     if as_json:
         json_object(apps=found)
     elif found:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from warmd.cli.names import PREFIX, is_gone
 from warmd.cli.talk import data, short
+
+if TYPE_CHECKING:
+    from warmd.client import Client
 
 PATIENCE_SECONDS = 0.5
 
@@ -53,27 +56,26 @@ def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: st
         names = [shown, *([info["name"]] if info["name"] else [])]
         return [CompletionItem(name, help=about) for name in names if name.startswith(incomplete)]
 
-    living = [
-        info for info in _asked(ctx, "sessions.list") if info["kind"] == "session" and not is_gone(info)
-    ]
+    listed = _asked(ctx, lambda client: client.sessions.list())
+    living = [info for info in listed if info["kind"] == "session" and not is_gone(info)]
     return [item for info in living for item in offer(info)]
 
 
 def complete_apps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """The names of apps that begin with what was typed."""
-    found = _asked(ctx, "apps.list")
+    found = _asked(ctx, lambda client: client.apps())
     return [
         CompletionItem(app["name"], help=app["source"]) for app in found if app["name"].startswith(incomplete)
     ]
 
 
-def _asked(ctx: click.Context, verb: str) -> list[Any]:
+def _asked(ctx: click.Context, question: Callable[[Client], Iterable[Any]]) -> list[Any]:
     """The daemon's list, or an empty one when anything at all goes wrong."""
-    from warmd.cli.link import ask, open_client
+    from warmd.cli.link import open_client
 
     try:
         with _patience(PATIENCE_SECONDS), open_client(ctx, autostart=False) as client:
-            return list(ask(client, verb))
+            return list(question(client))
     except Exception:  # a traceback between the user's keystrokes helps nobody
         return []
 

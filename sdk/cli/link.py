@@ -1,26 +1,29 @@
-"""How commands reach the daemon: one client a command, and the verbs that it has no method for."""
+"""How commands reach the daemon: one client a command."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from warmd.cli import names
 from warmd.cli.exits import TIMED_OUT, Refusal
 from warmd.protocol.errors import DaemonUnavailable
+from warmd.protocol.places import path_of
 
 if TYPE_CHECKING:
+    from warmd.calls import Stream
     from warmd.client import Client
+    from warmd.result import Info
 
 STOP_MARGIN_SECONDS = 60.0
 """How long after the drain time a daemon may still need: `end_grace` of its sessions, and its own end."""
-LOG_WINDOW = 16
-"""How many pieces of a log may be on their way."""
 
 
 def host(ctx: click.Context | None = None) -> str | None:
@@ -28,13 +31,6 @@ def host(ctx: click.Context | None = None) -> str | None:
     ctx = ctx or click.get_current_context(silent=True)
     found = ctx.find_root().params.get("host") if ctx else None
     return found if isinstance(found, str) else None
-
-
-def address() -> str:
-    """Where this command looks for the daemon."""
-    from warmd.connect import Connector
-
-    return Connector(host(), None).address
 
 
 @contextlib.contextmanager
@@ -46,43 +42,44 @@ def open_client(ctx: click.Context | None = None, *, autostart: bool | None = No
         yield client
 
 
-@contextlib.contextmanager
-def open_client_if_any() -> Iterator[Client | None]:
-    """A client of the daemon that runs; None when there is none."""
-    from warmd.client import Client
+def running_daemon(client: Client) -> Info | None:
+    """The status of the daemon that runs; None when there is none.
 
-    with contextlib.ExitStack() as stack:
-        try:
-            client = stack.enter_context(Client(host(), autostart=False))
-            client.connect()
-        except DaemonUnavailable:
-            client = None
-        yield client
+    Raises DaemonUnavailable for one that is there and does not answer.
+    """
+    try:
+        return client.status()
+    except DaemonUnavailable:
+        if _listens(client.address):
+            raise
+        return None
 
 
-def ask(client: Client, verb: str, **arguments: Any) -> Any:
-    """The daemon's answer to an administrative verb.  Raises WarmdError."""
-    return client.request(verb, **arguments)
+def _listens(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        return probe.connect_ex(os.fspath(path_of(address))) in (0, errno.EAGAIN)
 
 
 def resolve(client: Client, text: str) -> str:
     """The id of the session that the user means by an id, a unique beginning of one, or a name."""
-    if names.is_whole(text):
-        return text
-    return names.match(text, ask(client, "sessions.list", all=True))
+    return text if names.is_whole(text) else names.match(text, client.sessions.list(all=True))
 
 
-def follow_log(client: Client, session: str, tail: int | None, follow: bool) -> Iterator[bytes]:
-    """The pieces of a session's log, as they come."""
-    return client.follow("logs", session=session, tail=tail, follow=follow)
+def cancel_stream(stream: Stream) -> None:
+    """Cancel the call behind a stream, and read it to its end, which raises CallCancelled.
+
+    `stream.close()` would only end the generator when it yields next, which may be never.
+    """
+    stream._link.cancel(stream._pending)
+    for _ in stream:
+        pass
 
 
-def stop_daemon(client: Client, drain_seconds: float | None) -> int:
-    """Stop the daemon and wait until its process is gone; returns its pid."""
-    pid = int(ask(client, "status")["pid"])
+def stop_daemon(client: Client, pid: int, drain_seconds: str | None) -> None:
+    """Stop the daemon and wait until its process is gone."""
     descriptor = os.pidfd_open(pid)
     try:
-        answer = ask(client, "stop", drain_seconds=drain_seconds)
+        answer = client.stop(drain_seconds)
         wait = float(answer["drain_seconds"]) + STOP_MARGIN_SECONDS
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -90,4 +87,3 @@ def stop_daemon(client: Client, drain_seconds: float | None) -> int:
             raise Refusal(f"the daemon (pid {pid}) has not stopped within {wait:g} s", TIMED_OUT)
     finally:
         os.close(descriptor)
-    return pid

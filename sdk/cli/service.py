@@ -15,66 +15,50 @@ from warmd.cli.talk import data, json_object, json_option, say, span
 @json_option
 def start(as_json: bool) -> None:
     """Start the daemon in the background, if there is none; returns when it is ready."""
-    from warmd.cli.link import ask, open_client, open_client_if_any
+    from warmd.cli.link import open_client, running_daemon
 
-    with open_client_if_any() as before:
-        running = before is not None
+    with open_client(autostart=False) as client:
+        before = running_daemon(client)
     with open_client(autostart=True) as client:
-        found = ask(client, "status")
+        found = before or client.status()
     if as_json:
-        json_object(started=not running, **found)
+        json_object(started=before is None, **found)
     else:
-        say(
-            f"warmd {'was already running' if running else 'started'}: pid {found['pid']}, {found['address']}"
-        )
+        verb = "started" if before is None else "was already running"
+        say(f"warmd {verb}: pid {found['pid']}, {found['address']}")
 
 
 @click.command()
-@click.option(
-    "--drain", metavar="SECONDS", type=click.FloatRange(min=0), help="Time for running calls; 0: none."
-)
+@click.option("--drain", metavar="DURATION", help="Time that running calls get; the daemon has a default.")
 @json_option
-def stop(drain: float | None, as_json: bool) -> None:
+def stop(drain: str | None, as_json: bool) -> None:
     """Stop the daemon: running calls may finish, then all sessions end; returns when it is gone."""
-    from warmd.cli.link import open_client_if_any, stop_daemon
+    from warmd.cli.link import open_client, running_daemon, stop_daemon
 
-    with open_client_if_any() as client:
-        if client is None:
-            _report_absence(as_json)
-            return
-        pid = stop_daemon(client, drain)
+    with open_client(autostart=False) as client:
+        found = running_daemon(client)
+        if found is not None:
+            stop_daemon(client, found["pid"], drain)
+    pid = found and found["pid"]
     if as_json:
-        json_object(running=False, stopped=True, pid=pid)
+        json_object(stopped=found is not None, pid=pid)
     else:
-        say(f"warmd stopped: pid {pid}")
-
-
-def _report_absence(as_json: bool) -> None:
-    if as_json:
-        json_object(running=False, stopped=False)
-    else:
-        say("warmd was not running")
+        say("warmd was not running" if found is None else f"warmd stopped: pid {pid}")
 
 
 @click.command()
 @json_option
 def status(as_json: bool) -> int:
     """Show whether the daemon runs, and how it does; exit code 69 when there is none."""
-    from warmd.cli.link import address, ask, open_client_if_any
+    from warmd.cli.link import open_client, running_daemon
 
-    with open_client_if_any() as client:
-        found = None if client is None else ask(client, "status")
-    if found is None:
-        if as_json:
-            json_object(running=False, address=address())
-        else:
-            data(f"warmd is not running ({address()})")
-        return UNAVAILABLE
+    with open_client(autostart=False) as client:
+        found = running_daemon(client)
     if as_json:
-        json_object(running=True, **found)
+        json_object(running=found is not None, **(found or {"address": client.address}))
     else:
-        data(described(found))
-    return 0
+        data(f"warmd is not running ({client.address})" if found is None else described(found))
+    return UNAVAILABLE if found is None else 0
 
 
 def described(found: dict[str, Any]) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from warmd.cli import names, talk
 from warmd.cli.completion import complete_apps, complete_sessions
-from warmd.cli.link import ask, follow_log, open_client, resolve
+from warmd.cli.link import open_client, resolve
 from warmd.cli.talk import data, json_object, json_option, say, short, span, table
 from warmd.cli.values import parse_pairs
+
+if TYPE_CHECKING:
+    from warmd.session import Running
 
 session_argument = click.argument("session", shell_complete=complete_sessions)
 
@@ -31,7 +34,7 @@ def ps(
     """List the sessions, and the workers of the shared pool."""
     wanted = parse_pairs(labels, "--label")
     with open_client(autostart=False) as client:
-        found = ask(client, "sessions.list", all=show_all)
+        found = client.sessions.list(all=show_all)
     found = [
         info for info in found if app in (None, info["app"]) and wanted.items() <= info["labels"].items()
     ]
@@ -74,7 +77,7 @@ def inspect(session: str, as_json: bool) -> None:
     SESSION is an id, a unique beginning of one, or a session's name; also of one that is gone.
     """
     with open_client(autostart=False) as client:
-        info = ask(client, "sessions.get", session=resolve(client, session))
+        info = client.sessions.get(resolve(client, session))
     if as_json:
         json_object(**info)
     else:
@@ -105,7 +108,7 @@ def _shown(key: str, value: Any) -> str:
 def logs(session: str, follow: bool, tail: int | None, as_json: bool) -> None:
     """Print what a session's app wrote to stdout and stderr; also of one that is gone."""
     with open_client(autostart=False) as client:
-        chunks = follow_log(client, resolve(client, session), tail, follow)
+        chunks = client.logs(resolve(client, session), tail=tail, follow=follow)
         if as_json:
             for line in lines_of(chunks):
                 json_object(line=line.decode("utf-8", "replace"))
@@ -132,7 +135,7 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def keepalive(session: str, as_json: bool) -> None:
     """Start a session's idle time anew."""
     with open_client(autostart=False) as client:
-        info = ask(client, "sessions.keepalive", session=resolve(client, session))
+        info = client.sessions.keepalive(resolve(client, session))
     if as_json:
         json_object(**info)
     else:
@@ -156,14 +159,15 @@ def end(sessions: tuple[str, ...], app: str | None, everything: bool, finish: bo
     """
     if bool(sessions) + (app is not None) + everything != 1:
         raise click.UsageError("say which: SESSION..., --app APP or --all")
-    running = "finish" if finish else "cancel"
+    running: Running = "finish" if finish else "cancel"
     with open_client(autostart=False) as client:
-        if sessions:
-            ids = names.unique(resolve(client, session) for session in sessions)
-            ended = [ask(client, "sessions.end", session=one, running=running) for one in ids]
+        if everything:
+            ended = client.sessions.end(all=True, running=running)
+        elif app is not None:
+            ended = client.sessions.end(app=app, running=running)
         else:
-            what = {"app": app} if app is not None else {"all": True}
-            ended = ask(client, "sessions.end", **what, running=running)
+            ids = names.unique(resolve(client, session) for session in sessions)
+            ended = [client.sessions.end(one, running=running) for one in ids]
     if as_json:
         json_object(sessions=ended)
         return
