@@ -1,0 +1,304 @@
+"""The client's half of a conversation with the daemon, without any I/O.
+
+Whoever owns the socket sends what is in `outbox`, hands over what was received, and says when
+time has passed or the connection is gone; the `Exchange` keeps the books: which answer belongs to
+which call, whether a stream is whole, how many parts may still come, and when patience ends.
+`Client` and `AsyncClient` differ only in how they wait.
+
+It must survive an interruption: Ctrl-C raises KeyboardInterrupt between any two bytecodes of the
+main thread.  So the owner keeps a received message until `received` has returned and hands it over
+again if it did not, and everything here may be done twice: a part or an end that was seen before is
+ignored.  A message to be sent leaves the outbox before it is sent: a call is lost rather than run
+twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Literal
+
+from warmd.protocol.errors import Problem, Ran
+from warmd.protocol.messages import (
+    PROTOCOL,
+    Accepted,
+    Body,
+    Call,
+    CallId,
+    Cancel,
+    Credit,
+    Failure,
+    FromClient,
+    FromDaemon,
+    Goodbye,
+    Hello,
+    Part,
+    Refused,
+    Request,
+    Result,
+    Welcome,
+)
+from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, WireError
+
+PATIENCE_SECONDS = 2.5
+"""How long after its time-out a call is given up here.  The daemon answers within 2 s; if it has
+not, it is stopped or hangs."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A call or request that is under way, and what has come of it so far."""
+
+    message: Call | Request
+    begun: float
+    due: float | None
+    sent: bool = False
+    accepted: bool = False
+    session: str | None = None
+    parts: deque[Part] = field(default_factory=deque)
+    """Received and not yet taken."""
+    next_number: int = 0
+    """The number of the first part that was not taken."""
+    unreturned: int = 0
+    """Parts taken for which the daemon has not got its credit back."""
+    result: Result | None = None
+    problem: Problem | None = None
+    ended: float = 0.0
+    watchers: list[Callable[[], None]] = field(default_factory=list)
+    """Called at each change: a part, the acceptance, the end.  Must not raise."""
+
+    @property
+    def id(self) -> CallId:
+        return self.message.id
+
+    @property
+    def done(self) -> bool:
+        """No more will come; parts may still be waiting to be taken."""
+        return self.result is not None or self.problem is not None
+
+    @property
+    def unsent(self) -> bool:
+        """The connection was found to be gone before the call was sent: another may take it."""
+        return self.problem is not None and self.problem.code == "DAEMON_LOST" and not self.sent
+
+    @property
+    def expected(self) -> int:
+        """The number of the next part to be received."""
+        return self.parts[-1].number + 1 if self.parts else self.next_number
+
+    def changed(self) -> None:
+        for watcher in tuple(self.watchers):
+            watcher()
+
+
+class Exchange:
+    """One connection's calls, from its `Hello` to its loss.  Not thread-safe."""
+
+    def __init__(self, hello: Hello) -> None:
+        self.outbox: deque[tuple[Pending | None, list[Body]]] = deque()
+        self.welcome: Welcome | None = None
+        self.refusal: Problem | None = None
+        """Why there is no connection: the daemon refused it, or it speaks another protocol."""
+        self.lost: str | None = None
+        """Why there is no connection any more."""
+        self.goodbye: str | None = None
+        self._version = hello.version
+        self._live: dict[CallId, Pending] = {}
+        self._held: dict[CallId, Pending] = {}
+        """Begun before the daemon has said welcome."""
+        self._dues: list[tuple[float, int, Pending]] = []
+        self._sequence = count()
+        self._post(hello)
+
+    def begin(self, message: Call | Request, now: float, patience: float | None) -> Pending:
+        """Start a call or request, which is to be answered within `patience` seconds (None: never
+        mind).  What cannot be sent ends at once, with `ran` = no."""
+        due = None if patience is None else now + patience + PATIENCE_SECONDS
+        pending = Pending(message, begun=now, due=due)
+        self._live[message.id] = pending
+        if due is not None:
+            heapq.heappush(self._dues, (due, next(self._sequence), pending))
+        if self.lost is not None:
+            self._end(pending, self._loss(pending, self.lost), now)
+        elif self.welcome is None:
+            self._held[message.id] = pending
+        else:
+            self._post_pending(pending, self.welcome.max_message_bytes, now)
+        return pending
+
+    def cancel(self, pending: Pending, how: Literal["cancel", "abandon"] = "cancel") -> None:
+        """Ask for the end of a call; it is still answered."""
+        if pending.done or pending.id not in self._live:
+            return
+        if self._held.pop(pending.id, None):
+            self._end(
+                pending, Problem("CANCELLED", "the call was cancelled before it was sent"), pending.begun
+            )
+        else:
+            self._post(Cancel(pending.id, how))
+
+    def drop(self, call: CallId, how: Literal["cancel", "abandon"] = "cancel") -> None:
+        """Cancel a call, and ignore all that still comes of it: nobody waits any more."""
+        pending = self._live.get(call)
+        if pending is not None:
+            self.cancel(pending, how)
+            self._live.pop(call, None)
+
+    def take(self, pending: Pending) -> Part | None:
+        """The next part of a stream, if it is here; gives the daemon credit for another.
+
+        Credit goes out when half the window was taken: a message for each part would cost more
+        than the parts.
+        """
+        if not pending.parts:
+            return None
+        pending.next_number = pending.parts[0].number + 1
+        part = pending.parts.popleft()
+        pending.unreturned += 1
+        if not pending.done and pending.unreturned * 2 >= (pending.message.window or 1):
+            self._post(Credit(pending.id, pending.unreturned))
+            pending.unreturned = 0
+        return part
+
+    def received(self, frames: Sequence[Body], now: float) -> None:
+        """A message has come.  Raises WireError for what is none: the connection is of no use then."""
+        message = FROM_DAEMON.unpack(frames)
+        if isinstance(message, (Part, Result, Failure, Accepted)):
+            pending = self._live.get(message.id)
+            if pending is not None:
+                self._progress(pending, message, now)
+        else:
+            self._conversation(message, now)
+
+    def deadline(self) -> float | None:
+        """When `time_passed` is due."""
+        while self._dues and self._live.get(self._dues[0][2].id) is not self._dues[0][2]:
+            heapq.heappop(self._dues)
+        return self._dues[0][0] if self._dues else None
+
+    def time_passed(self, now: float) -> None:
+        """End the calls whose answers are overdue.  To be called only when all that has come was
+        handed over: a reader who was away longer than that must still find his parts."""
+        while (due := self.deadline()) is not None and due <= now:
+            pending = self._dues[0][2]
+            ran: Ran = "maybe" if pending.sent else "no"
+            seconds = due - pending.begun - PATIENCE_SECONDS
+            self.cancel(pending)
+            text = (
+                f"no answer within {seconds:g} s and {PATIENCE_SECONDS:g} s more: the daemon is stopped, "
+                "overloaded or hangs"
+            )
+            self._end(pending, Problem("TIMEOUT", text, ran), now)
+
+    def connection_lost(self, reason: str, now: float) -> None:
+        """End everything.  The reason completes a sentence: "the connection to the daemon is lost: ..."."""
+        if self.lost is None:
+            self.lost = f"{reason} (it had said: {self.goodbye})" if self.goodbye else reason
+        self.outbox.clear()
+        self._held.clear()
+        for pending in list(self._live.values()):
+            self._end(pending, self._loss(pending, self.lost), now)
+
+    def _loss(self, pending: Pending, reason: str) -> Problem:
+        if self.refusal is not None:
+            return self.refusal
+        known = "it may have run" if pending.sent else "it did not run, it was not sent"
+        ran: Ran = "maybe" if pending.sent else "no"
+        return Problem("DAEMON_LOST", f"the connection to the daemon is lost: {reason}; {known}", ran)
+
+    def _conversation(self, message: FromDaemon, now: float) -> None:
+        if isinstance(message, Welcome):
+            self._welcomed(message, now)
+        elif isinstance(message, Refused):
+            self._refused(f"the daemon refused the connection: {message.message}", message, now)
+        elif isinstance(message, Goodbye):
+            self.goodbye = message.reason
+
+    def _welcomed(self, welcome: Welcome, now: float) -> None:
+        if welcome.protocol != PROTOCOL:
+            self._refused("the daemon speaks another protocol", welcome, now)
+            return
+        if self.welcome is not None and self.welcome.boot != welcome.boot:
+            raise WireError("another daemon answers on this connection")
+        self.welcome = welcome
+        for pending in tuple(self._held.values()):
+            self._post_pending(pending, welcome.max_message_bytes, now)
+            self._held.pop(pending.id, None)
+
+    def _refused(self, text: str, theirs: Welcome | Refused, now: float) -> None:
+        versions = (
+            f"daemon: warmd {theirs.version}, protocol {theirs.protocol}; "
+            f"this client: warmd {self._version}, protocol {PROTOCOL}"
+        )
+        differ = theirs.protocol != PROTOCOL
+        remedy = "; run both from the same version, and `warmd stop` the old daemon" if differ else ""
+        self.refusal = Problem("DAEMON_UNAVAILABLE", f"{text} ({versions}{remedy})")
+        self.connection_lost(text, now)
+
+    def _progress(self, pending: Pending, message: Part | Result | Failure | Accepted, now: float) -> None:
+        if isinstance(message, Result):
+            self._finished(pending, message, now)
+        elif isinstance(message, Part):
+            self._part(pending, message, now)
+        elif isinstance(message, Accepted):
+            pending.session = message.session
+            pending.accepted = True
+            pending.changed()
+        else:
+            pending.session = message.session or pending.session
+            ran: Ran = message.ran if message.ran in ("no", "yes") else "maybe"  # type: ignore[assignment]
+            self._end(pending, Problem(message.code, message.message, ran, message.details), now)
+
+    def _part(self, pending: Pending, part: Part, now: float) -> None:
+        if part.number == pending.expected:
+            pending.parts.append(part)
+            pending.changed()
+        elif part.number > pending.expected:
+            self._post(Cancel(pending.id, "abandon"))
+            self._broken(pending, f"part {part.number} came instead of {pending.expected}", now)
+
+    def _finished(self, pending: Pending, result: Result, now: float) -> None:
+        if result.parts != pending.expected:
+            self._broken(pending, f"{pending.expected} parts came, {result.parts} were sent", now)
+            return
+        pending.session = result.session or pending.session
+        pending.result = result
+        self._over(pending, now)
+
+    def _broken(self, pending: Pending, what: str, now: float) -> None:
+        text = f"the stream is broken, which is a fault of the daemon or of this client: {what}"
+        self._end(pending, Problem("DAEMON_LOST", text, "maybe"), now)
+
+    def _end(self, pending: Pending, problem: Problem, now: float) -> None:
+        if not pending.done:
+            pending.problem = problem
+        self._over(pending, now)
+
+    def _over(self, pending: Pending, now: float) -> None:
+        pending.ended = now
+        pending.changed()
+        # Last, for then the same message handed over again finds nothing to do.
+        self._live.pop(pending.id, None)
+
+    def _post_pending(self, pending: Pending, limit: int, now: float) -> None:
+        message = pending.message
+        size = (
+            len(message.input) + len(message.setup) + len(message.pickled) if isinstance(message, Call) else 0
+        )
+        if size > limit:
+            text = (
+                f"the input has {size} bytes, the daemon's limit is {limit} (max_message_bytes): "
+                "send a path instead of the data, or several smaller calls"
+            )
+            self._end(pending, Problem("TOO_LARGE", text, details={"limit": limit}), now)
+            return
+        try:
+            self._post(message, pending)
+        except WireError as error:
+            self._end(pending, Problem("INVALID", str(error)), now)
+
+    def _post(self, message: FromClient, pending: Pending | None = None) -> None:
+        self.outbox.append((pending, FROM_CLIENT.pack(message)))

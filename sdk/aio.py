@@ -1,0 +1,305 @@
+"""The asyncio client: `Client`'s face, awaited.  The options are described there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from warmd import plan
+from warmd.aiolink import AsyncLink
+from warmd.aiosession import AsyncSession, AsyncSessions
+from warmd.calls import Parts, ended
+from warmd.connect import Connector
+from warmd.link import admitted, done
+from warmd.protocol.errors import Invalid
+from warmd.protocol.exchange import Pending
+from warmd.protocol.messages import Call, Request
+from warmd.result import Info, Result, answer, outcome
+
+
+class AsyncClient:
+    """Talks to a daemon; safe from many tasks of one event loop.
+
+    `address`, `autostart` and errors as in `Client`.  A cancelled task cancels its call.
+    """
+
+    def __init__(self, address: str | None = None, autostart: bool | None = None) -> None:
+        self._connector = Connector(address, autostart)
+        self._link: AsyncLink | None = None
+        self._connecting: asyncio.Task[AsyncLink] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closed = False
+        self.sessions = AsyncSessions(self)
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is: `unix:///path/warmd.sock`."""
+        return self._connector.address
+
+    async def run(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Result:
+        """Call a function and wait for its result."""
+        return await self._call(plan.call(plan.options(options, named)))
+
+    def stream(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> AsyncStream:
+        """Call a generator function; `async for` over what it yields.  It starts at the first step."""
+        return AsyncStream(self, plan.call(plan.options(options, named), window=plan.WINDOW))
+
+    async def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> AsyncSubmitted:
+        """Start a call; returns when the daemon has admitted or refused it, so that the session's
+        id is known.  `result()` waits for its end."""
+        message = plan.call(plan.options(options, named))
+        link, pending = await self._begin(message)
+        try:
+            if plan.session_of(message) is None:
+                await link.wait(pending, admitted)
+        except BaseException:
+            link.drop(message.id)
+            raise
+        return AsyncSubmitted(self, link, pending)
+
+    def session(
+        self,
+        app: Any = None,
+        *,
+        id: str | None = None,
+        session_timeout: float | str | None = None,
+        setup: Any = None,
+        name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+    ) -> AsyncSession:
+        """A session, as in `Client.session`: `async with client.session(...) as s`, or
+        `s = await client.session(...)`, which leaves it open."""
+        given = plan.opening_options(
+            app,
+            id,
+            session_timeout=session_timeout,
+            setup=setup,
+            name=name,
+            env=env,
+            labels=labels,
+            timeout=timeout,
+        )
+        if id is not None:
+            return AsyncSession(self, plan.session_id(id), None, owned=False)
+        return AsyncSession(self, None, plan.opening(given), owned=name is None)
+
+    async def apps(self) -> list[Info]:
+        """The apps that the daemon knows: name, target, folder, source."""
+        return [Info(info) for info in await self._request("apps.list", {})]
+
+    async def status(self) -> Info:
+        """The daemon itself: version, pid, address, uptime, counts."""
+        return Info(await self._request("status", {}))
+
+    async def stop(self, drain: float | str | None = None) -> Info:
+        """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
+        return Info(await self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))
+
+    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncStream:
+        """What a session's processes print, in pieces of bytes; as `Client.logs`."""
+        return AsyncStream(self, plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW), follow)
+
+    async def aclose(self) -> None:
+        """Give up the connection; what is under way ends with DaemonLost here, sessions live on."""
+        self._closed = True
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _call(self, message: Call) -> Result:
+        return outcome(await self._run(message, message.timeout_seconds))
+
+    async def _request(
+        self, verb: str, arguments: dict[str, Any], patience: float | None = plan.ANSWER_SECONDS
+    ) -> Any:
+        return answer(await self._run(plan.request(verb, arguments), patience))
+
+    async def _run(self, message: Call | Request, patience: float | None) -> Pending:
+        pending = await (await self._connected()).run(message, patience)
+        if pending.unsent:
+            pending = await (await self._connected()).run(message, patience)
+        return pending
+
+    async def _begin(
+        self, message: Call | Request, patience: float | None = None
+    ) -> tuple[AsyncLink, Pending]:
+        if isinstance(message, Call):
+            patience = message.timeout_seconds
+        link = await self._connected()
+        pending = link.begin(message, patience)
+        if pending.unsent:
+            link = await self._connected()
+            pending = link.begin(message, patience)
+        return link, pending
+
+    async def _connected(self) -> AsyncLink:
+        loop = asyncio.get_running_loop()
+        if self._link is not None and self._link.usable and self._loop is loop:
+            return self._link
+        if self._closed:
+            raise Invalid("this client is closed; make a new one")
+        self._move_to(loop)
+        if self._connecting is None:
+            self._connecting = loop.create_task(self._connect(loop))
+            self._connecting.add_done_callback(_seen)
+        try:
+            # Shielded: the other tasks that wait for it were not cancelled.
+            return await asyncio.shield(self._connecting)
+        finally:
+            if self._connecting is not None and self._connecting.done():
+                self._connecting = None
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        forked = self._pid != os.getpid()
+        if self._loop is not None and self._loop is not loop and not self._loop.is_closed() and not forked:
+            raise Invalid("this client is used by another event loop; make one for each")
+        if self._loop is not loop or forked:
+            self._connecting = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._loop, self._pid = loop, os.getpid()
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> AsyncLink:
+        transport = await asyncio.to_thread(self._connector.connect)
+        self._link = AsyncLink(transport, loop)
+        return self._link
+
+    async def _drive(self, steps: Generator[Any, Any, Any]) -> Any:
+        """Perform the steps of a procedure that both clients share: calls, and functions to await."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    told = await (self._call(step) if isinstance(step, Call) else self._step(step))
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(told)
+        except StopIteration as stop:
+            return stop.value
+
+    async def _step(self, step: Request | Callable[[], object]) -> Any:
+        if isinstance(step, Request):
+            return answer(await self._run(step, plan.ANSWER_SECONDS))
+        told = step()
+        return await told if inspect.isawaitable(told) else told
+
+    @staticmethod
+    def _new_lock() -> asyncio.Lock:
+        return asyncio.Lock()
+
+
+class AsyncStream(Parts, AsyncIterator[Any]):
+    """The values that a generator function yields, as they come; as `Stream`.
+
+    An `async for` that is left early ends the generator when the stream is forgotten; `aclose()` and
+    `async with` do so at once.
+    """
+
+    def __init__(self, client: AsyncClient, message: Call | Request, follow: bool = False) -> None:
+        super().__init__()
+        self._client = client
+        self._pending = Pending(message, begun=0.0, due=None)
+        self._link: AsyncLink | None = None
+        self._patience = None if follow or isinstance(message, Call) else plan.ANSWER_SECONDS
+
+    async def __anext__(self) -> Any:
+        if self._link is None and not self._over:
+            self._link, self._pending = await self._client._begin(self._pending.message, self._patience)
+        more, value = self._value(
+            None if self._over or self._link is None else await self._link.take(self._pending)
+        )
+        if more:
+            return value
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the generator, if it still runs.  Never waits."""
+        self._over = True
+        if self._link is not None and not done(self._pending):
+            self._link.drop(self._pending.id, "abandon")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        link = getattr(self, "_link", None)
+        if link is not None and not done(self._pending):
+            link.abandon_later(self._pending.id)
+
+
+class AsyncSubmitted:
+    """A call that was started and not waited for."""
+
+    def __init__(self, client: AsyncClient, link: AsyncLink, pending: Pending) -> None:
+        self._client = client
+        self._link = link
+        self._pending = pending
+
+    @property
+    def call_id(self) -> str:
+        return self._pending.id.hex()
+
+    @property
+    def session_id(self) -> str | None:
+        """The session's id; None for the shared pool, or if the call was refused."""
+        return self._pending.session or plan.session_of(self._pending.message)
+
+    async def result(self, timeout: float | str | None = None) -> Result:
+        """Wait for the end, at most `timeout`.  Raises the call's error, or TimeoutError when it
+        goes on: then it can be asked again.  A cancelled task does not cancel the call."""
+        seconds = plan.duration(timeout, "timeout")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._link.wait(self._pending, done)
+        except TimeoutError:
+            raise TimeoutError(f"the call has not ended within {seconds:g} s; it goes on") from None
+        return outcome(self._pending)
+
+    def done(self) -> bool:
+        """Whether the call has ended."""
+        return done(self._pending)
+
+    def cancel(self) -> bool:
+        """Ask for the end of the call; `result()` then raises CallCancelled.  False if it has ended."""
+        if self.done():
+            return False
+        self._link.cancel(self._pending)
+        return True
+
+    async def status(self) -> Info:
+        """Where the call is: state (queued, starting, running, cancelling, done), position, progress."""
+        if not self.done():
+            told = Info(await self._client._request("calls.get", {"call": self.call_id}))
+            if told.get("state") != "unknown" or not self.done():
+                return told
+        return ended(self._pending)
+
+
+def _seen(task: asyncio.Task[AsyncLink]) -> None:
+    """All who waited may have been cancelled; asyncio would complain of an error nobody saw."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,122 @@
+"""Sessions of the asyncio client: as `session`, awaited."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from warmd import plan
+from warmd.protocol.errors import DaemonError, Invalid, NoSession
+from warmd.protocol.messages import Call
+from warmd.result import Info, Result
+from warmd.session import Infos, Running
+
+if TYPE_CHECKING:
+    from warmd.aio import AsyncClient, AsyncStream, AsyncSubmitted
+
+
+class AsyncSession:
+    """A session, made by `AsyncClient.session`; opened by `await` or `async with`."""
+
+    def __init__(self, client: AsyncClient, id: str | None, opening: Call | None, owned: bool) -> None:
+        self._client = client
+        self._id = id
+        self._opening = opening
+        self._owned = owned
+
+    @property
+    def id(self) -> str:
+        """Raises Invalid before the session is open."""
+        if self._id is None:
+            raise Invalid("the session is not open yet: `async with client.session(...) as s`, or await it")
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"<AsyncSession {self._id or 'not open'}>"
+
+    async def call(
+        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+    ) -> Result:
+        """Call a function, by default `run`.  Raises as `Client.run`."""
+        return await self._client.run(plan.in_session(self.id, function, input, timeout))
+
+    async def run(self, input: Any = None, *, timeout: float | str | None = None) -> Result:
+        """Call `run`."""
+        return await self.call(None, input, timeout=timeout)
+
+    def stream(
+        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+    ) -> AsyncStream:
+        """Call a generator function; `async for` over what it yields."""
+        return self._client.stream(plan.in_session(self.id, function, input, timeout))
+
+    async def submit(
+        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+    ) -> AsyncSubmitted:
+        """Start a call and return at once."""
+        return await self._client.submit(plan.in_session(self.id, function, input, timeout))
+
+    async def info(self) -> Info:
+        """What is known about the session, also after its end."""
+        return await self._client.sessions.get(self.id)
+
+    async def keepalive(self) -> Info:
+        """Start its idle time anew."""
+        return await self._client.sessions.keepalive(self.id)
+
+    async def end(self, running: Running = "cancel") -> Info:
+        """End it; returns when its processes are gone.  No error if it has ended already."""
+        return await self._client.sessions.end(self.id, running=running)
+
+    async def _open(self) -> Self:
+        if self._id is None and self._opening is not None:
+            opening, self._opening = self._opening, None
+            self._id = str((await self._client._call(opening)).session_id)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._owned:
+            with contextlib.suppress(NoSession, DaemonError):
+                await self.end()
+
+
+class AsyncSessions:
+    """The daemon's sessions: `client.sessions`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, id: str) -> Info:
+        """What is known about one, also after its end.  Raises SessionNotFound."""
+        return Info(await self._client._request("sessions.get", {"session": plan.session_id(id)}))
+
+    async def list(self, *, all: bool = False) -> Infos:
+        """The living sessions; with `all` also the remembered dead ones."""
+        return [Info(info) for info in await self._client._request("sessions.list", {"all": bool(all)})]
+
+    async def keepalive(self, id: str) -> Info:
+        """Start the idle time of one anew.  Raises NoSession."""
+        return Info(await self._client._request("sessions.keepalive", {"session": plan.session_id(id)}))
+
+    @overload
+    async def end(self, id: str, *, running: Running = "cancel") -> Info: ...
+    @overload
+    async def end(self, *, app: str, running: Running = "cancel") -> Infos: ...
+    @overload
+    async def end(self, *, all: Literal[True], running: Running = "cancel") -> Infos: ...
+    async def end(
+        self, id: str | None = None, *, app: str | None = None, all: bool = False, running: Running = "cancel"
+    ) -> Info | Infos:
+        """End one session, those of an app, or all; as `Sessions.end`."""
+        told = await self._client._request(*plan.ending(id, app, all, running))
+        return Info(told) if id is not None else [Info(info) for info in told]

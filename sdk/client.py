@@ -1,0 +1,208 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from warmd import plan
+from warmd.calls import Stream, Submitted
+from warmd.connect import Connector
+from warmd.link import Link
+from warmd.protocol.errors import Invalid
+from warmd.protocol.exchange import Pending
+from warmd.protocol.messages import Call, Request
+from warmd.result import Info, Result, answer, outcome
+from warmd.session import Session, Sessions
+
+
+class Client:
+    """Talks to a daemon; safe from many threads, and without a thread of its own.
+
+    `address` is `unix:///path/warmd.sock` or a plain path, by default that of `WARMD_HOST`.  Without
+    either it is the user's own daemon, which is started at the first use if there is none, unless
+    `autostart` is False.  With an address no daemon is ever started.
+
+    A client that was connected never starts a second daemon: when its daemon is gone, what was
+    under way ends with DaemonLost, and later calls with DaemonUnavailable until there is one again.
+    After a fork the child makes a connection of its own.
+
+    Raises Invalid for an address that cannot be one.  Connecting happens at the first use; every
+    method can raise DaemonUnavailable, within 3 s.
+    """
+
+    def __init__(self, address: str | None = None, autostart: bool | None = None) -> None:
+        self._connector = Connector(address, autostart)
+        self._link: Link | None = None
+        self._connecting = threading.Lock()
+        self._pid = os.getpid()
+        self._closed = False
+        self.sessions = Sessions(self)
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is: `unix:///path/warmd.sock`."""
+        return self._connector.address
+
+    def run(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Result:
+        """Call a function and wait for its result.
+
+        The options, as one dict or as keywords:
+
+            app              a registered name, a folder, `module:Class`, or a class
+            function         a public method, by default `run`
+            input            any plain value
+            session          "new", the id of a session, or nothing: any warm worker of the shared pool
+            session_timeout  idle time after which a new session ends: seconds or "5m" (default 60 s)
+            timeout          of this call, with its waiting: seconds or "90s" (default 1 h)
+            setup            the argument of the app's `setup` in a new process
+            name, labels     of a new session; a living session of that name is joined
+            env              variables of a new process
+
+        Raises a WarmdError: what happened is in its class and its `code`, and whether the function
+        ran in its `ran`.
+        """
+        return self._call(plan.call(plan.options(options, named)))
+
+    def stream(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Stream:
+        """Call a generator function; iterate over what it yields.  Options as in `run`.
+
+        Leaving the loop early ends the generator and not the session.
+        """
+        return Stream(*self._begin(plan.call(plan.options(options, named), window=plan.WINDOW)))
+
+    def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Submitted:
+        """Start a call and return at once; `result()` waits for its end.  Options as in `run`."""
+        return Submitted(self, *self._begin(plan.call(plan.options(options, named))))
+
+    def session(
+        self,
+        app: Any = None,
+        *,
+        id: str | None = None,
+        session_timeout: float | str | None = None,
+        setup: Any = None,
+        name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+    ) -> Session:
+        """Open a session of `app` and wait until it is ready, at most `timeout`; options as in `run`.
+
+        A `with` block ends it.  With `name` a living session of that name is joined or a new one
+        opened; others may use it too, so the block leaves it alone, as it does one taken by `id`.
+        """
+        given = plan.opening_options(
+            app,
+            id,
+            session_timeout=session_timeout,
+            setup=setup,
+            name=name,
+            env=env,
+            labels=labels,
+            timeout=timeout,
+        )
+        if id is not None:
+            return Session(self, plan.session_id(id), owned=False)
+        opened = self._call(plan.opening(given))
+        return Session(self, str(opened.session_id), owned=name is None)
+
+    def apps(self) -> list[Info]:
+        """The apps that the daemon knows: name, target, folder, source."""
+        return [Info(info) for info in self._request("apps.list", {})]
+
+    def status(self) -> Info:
+        """The daemon itself: version, pid, address, uptime, counts."""
+        return Info(self._request("status", {}))
+
+    def stop(self, drain: float | str | None = None) -> Info:
+        """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
+        return Info(self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))
+
+    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Stream:
+        """What a session's processes print, in pieces of bytes: the last `tail` lines or all.
+
+        With `follow` it goes on until the session is gone.
+        """
+        request = plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW)
+        return Stream(*self._begin(request, None if follow else plan.ANSWER_SECONDS))
+
+    def close(self) -> None:
+        """Give up the connection; what is under way ends with DaemonLost here, sessions live on."""
+        self._closed = True
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, message: Call) -> Result:
+        return outcome(self._run(message, message.timeout_seconds))
+
+    def _request(
+        self, verb: str, arguments: dict[str, Any], patience: float | None = plan.ANSWER_SECONDS
+    ) -> Any:
+        return answer(self._run(plan.request(verb, arguments), patience))
+
+    def _run(self, message: Call | Request, patience: float | None) -> Pending:
+        pending = self._connected().run(message, patience)
+        if pending.unsent:
+            pending = self._connected().run(message, patience)
+        return pending
+
+    def _begin(self, message: Call | Request, patience: float | None = None) -> tuple[Link, Pending]:
+        if isinstance(message, Call):
+            patience = message.timeout_seconds
+        link = self._connected()
+        pending = link.begin(message, patience)
+        if pending.unsent:
+            link = self._connected()
+            pending = link.begin(message, patience)
+        return link, pending
+
+    def _connected(self) -> Link:
+        link = self._link
+        if link is not None and link.usable:
+            return link
+        if self._closed:
+            raise Invalid("this client is closed; make a new one")
+        if self._pid != os.getpid():
+            # Another thread may have held it when this process was forked.
+            self._connecting, self._pid = threading.Lock(), os.getpid()
+        with self._connecting:
+            link = self._link
+            if link is None or not link.usable:
+                if link is not None:
+                    link.close()
+                link = self._link = Link(self._connector.connect())
+            return link
+
+    def _drive(self, steps: Generator[Any, Any, Any]) -> Any:
+        """Perform the steps of a procedure that both clients share: calls, and blocking functions."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    done = self._call(step) if isinstance(step, Call) else self._step(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(done)
+        except StopIteration as stop:
+            return stop.value
+
+    def _step(self, step: Request | Callable[[], object]) -> Any:
+        return answer(self._run(step, plan.ANSWER_SECONDS)) if isinstance(step, Request) else step()
+
+    @staticmethod
+    def _new_lock() -> threading.Lock:
+        return threading.Lock()

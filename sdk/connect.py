@@ -1,0 +1,223 @@
+"""Finding the daemon, starting the user's own if there is none, and the handshake with it.
+
+All of it blocks; the asyncio client does it in a thread.  Nothing here waits without an end: 3 s for
+a daemon that should be there, `START_SECONDS` for one that has to start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warmd.protocol import places
+from warmd.protocol.errors import DaemonUnavailable, Invalid, NotAllowed, exception_from
+
+if TYPE_CHECKING:
+    from warmd.transport import Transport
+
+HANDSHAKE_SECONDS = 3.0
+START_SECONDS = 20.0
+RETRY_SECONDS = 0.02
+_READY = b"ready\n"
+_UCRED = struct.Struct("3i")
+
+
+class Connector:
+    """Knows where the daemon is and whether it may be started.
+
+    `address` as in `Client`.  Raises Invalid for an address that cannot be one, DaemonUnavailable
+    on a system where warmd does not run.
+    """
+
+    def __init__(self, address: str | None, autostart: bool | None) -> None:
+        _require_linux()
+        given = address if address is not None else os.environ.get("WARMD_HOST") or None
+        if given is not None and autostart:
+            raise Invalid(
+                f"autostart: with an address ({given!r}) a daemon is never started; leave one of them out"
+            )
+        try:
+            self.run_dir = places.default_run_dir() if given is None else None
+            if self.run_dir is not None:
+                self.path = places.check_socket_path(places.socket_path(self.run_dir))
+            else:
+                self.path = places.path_of(str(given))
+        except ValueError as error:
+            raise Invalid(str(error)) from None
+        self.may_start = self.run_dir is not None and autostart is not False
+
+    @property
+    def address(self) -> str:
+        return places.address_of(self.path)
+
+    def connect(self) -> Transport:
+        """A connection on which the daemon has said welcome.
+
+        Raises DaemonUnavailable when there is none to be had, NotAllowed when it is another user's.
+        """
+        if not self._listening():
+            if not self.may_start or self.run_dir is None:
+                raise DaemonUnavailable(self._absent())
+            self._start(self.run_dir)
+        transport = self._handshake()
+        # From now on a daemon that is gone was stopped by somebody, or crashed: both are to be seen.
+        self.may_start = False
+        return transport
+
+    def _absent(self) -> str:
+        remedy = (
+            "start it, or leave out the address" if self.run_dir is None else "start one with `warmd start`"
+        )
+        return f"there is no daemon at {self.address}: {remedy}"
+
+    def _listening(self) -> bool:
+        """Whether a daemon of this user listens.  libzmq would not say: it waits for one to come."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            code = probe.connect_ex(os.fspath(self.path))
+            if code in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+                return False
+            if code in (errno.EACCES, errno.EPERM):
+                raise NotAllowed(f"the daemon at {self.address} is not yours: {os.strerror(code)}")
+            if code not in (0, errno.EAGAIN):
+                raise DaemonUnavailable(f"{self.address}: {os.strerror(code)}")
+            if code == 0:
+                _, uid, _ = _UCRED.unpack(
+                    probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+                )
+                # In /tmp anybody could have put a socket where the user's own daemon would be.
+                if uid != os.getuid():
+                    raise NotAllowed(f"the daemon at {self.address} belongs to uid {uid}, not to you")
+        return True
+
+    def _handshake(self) -> Transport:
+        from warmd.transport import Transport
+
+        transport = Transport(os.fspath(self.path))
+        try:
+            _await_welcome(transport, time.monotonic() + HANDSHAKE_SECONDS, self.address)
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+    def _start(self, run_dir: Path) -> None:
+        try:
+            places.make_private_dir(run_dir)
+            log_path = places.daemon_log_path(run_dir)
+            log_path.parent.mkdir(parents=True, exist_ok=True)
+            with _one_at_a_time(run_dir / "start.lock"):
+                if not self._listening():
+                    start_daemon(["--run-dir", os.fspath(run_dir)], log_path)
+        except OSError as error:
+            if isinstance(error, DaemonUnavailable | NotAllowed):
+                raise
+            raise DaemonUnavailable(f"the daemon cannot be started: {error}") from error
+
+
+def start_daemon(arguments: Sequence[str], log_path: Path) -> None:
+    """Start a daemon in the background and return when it is ready.
+
+    Raises DaemonUnavailable with its own words when it is not ready within START_SECONDS.
+    """
+    ready, ready_end = os.pipe()
+    with open(ready, "rb", buffering=0) as reader:
+        try:
+            with open(log_path, "ab") as log:
+                command = [sys.executable, "-m", "warmd", "serve", *arguments, "--ready-fd", str(ready_end)]
+                # The shell is gone at once, so that the daemon is no child of this process, which
+                # may outlive it and would keep its zombie.
+                subprocess.run(
+                    ["/bin/sh", "-c", '"$@" &', "sh", *command],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    pass_fds=(ready_end,), start_new_session=True, cwd="/", check=True,
+                )  # fmt: skip
+        finally:
+            os.close(ready_end)
+        await_ready(reader.fileno(), log_path)
+
+
+def await_ready(descriptor: int, log_path: Path | None) -> None:
+    """Wait until a daemon that is starting says so on its pipe.  Raises DaemonUnavailable."""
+    said = b""
+    until = time.monotonic() + START_SECONDS
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while said != _READY:
+        if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            raise DaemonUnavailable(
+                f"the daemon was started and is not ready after {START_SECONDS:g} s{_see(log_path)}"
+            )
+        piece = os.read(descriptor, 65536)
+        if not piece:
+            text = said.decode(errors="replace").strip() or "it ended without a word"
+            raise DaemonUnavailable(f"the daemon could not be started: {text}{_see(log_path)}")
+        said += piece
+
+
+def _see(log_path: Path | None) -> str:
+    return f"; see {log_path}" if log_path else ""
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Of several clients that find no daemon one starts it and the others wait for that."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        until = time.monotonic() + START_SECONDS
+        # flock has no time-out, and its holder may be stopped.
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise DaemonUnavailable(
+                        f"another process has been starting the daemon for {START_SECONDS:g} s "
+                        f"(it holds {path})"
+                    ) from None
+                time.sleep(RETRY_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _await_welcome(transport: Transport, until: float, address: str) -> None:
+    poll = select.poll()
+    poll.register(transport.descriptor, select.POLLIN)
+    poll.register(transport.monitor_descriptor, select.POLLIN)
+    exchange = transport.exchange
+    while True:
+        transport.pump()
+        if exchange.welcome is not None and exchange.lost is None:
+            return
+        if exchange.refusal is not None:
+            raise exception_from(exchange.refusal)
+        if exchange.lost is not None:
+            raise DaemonUnavailable(f"no connection to the daemon at {address}: {exchange.lost}")
+        rest = until - time.monotonic()
+        if rest <= 0:
+            raise DaemonUnavailable(
+                f"the daemon at {address} did not answer within {HANDSHAKE_SECONDS:g} s: it is stopped "
+                "or hangs"
+            )
+        ready = poll.poll(rest * 1000 + 1)
+        if any(descriptor == transport.monitor_descriptor for descriptor, _ in ready):
+            transport.look_at_monitor()
+
+
+def _require_linux() -> None:
+    missing = [name for name in ("pidfd_open", "eventfd", "memfd_create") if not hasattr(os, name)]
+    if sys.platform != "linux" or missing:
+        lacks = f": this Python lacks {', '.join('os.' + name for name in missing)}" if missing else ""
+        raise DaemonUnavailable(f"warmd runs on Linux only, this is {sys.platform}{lacks}")

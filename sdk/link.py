@@ -1,0 +1,282 @@
+"""Many threads on one connection, without a thread of its own: leader and followers.
+
+Of the threads that wait for something, one is the leader: it polls the connection's descriptors,
+and hands over what comes, to whomever.  The others sleep, each on an event of its own, until their
+call has changed or the lead is free.  Whoever wants to send does so at once, under the mutex; the
+leader polls outside of it, and plain descriptors, so the socket is never used by two.
+
+Sending can swallow the edge that would have woken the leader (see `transport`), so who sends while
+somebody polls receives as well, and wakes the leader if there was something for it.
+
+KeyboardInterrupt may strike anywhere here in the main thread: `finally` clauses hand on the lead,
+and the books themselves (`Exchange`) can be interrupted.  The mutex can be entered again, because
+signal handlers and finalizers run in the middle of everything and may cancel, drop or close.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from warmd.protocol.errors import DaemonLost
+from warmd.protocol.exchange import Pending
+from warmd.protocol.messages import Call, CallId, Part, Request
+from warmd.transport import Transport
+
+Ready: TypeAlias = Callable[[Pending], bool]
+LAST_LOOK_SECONDS = 0.02
+"""How long the descriptors are watched once more before a call is given up: after SIGCONT the
+answers may not have got further than the kernel."""
+
+
+def done(pending: Pending) -> bool:
+    """The call has ended."""
+    return pending.result is not None or pending.problem is not None
+
+
+def admitted(pending: Pending) -> bool:
+    """The call's session is known, or the call has ended."""
+    return pending.accepted or done(pending)
+
+
+def readable(pending: Pending) -> bool:
+    """There is a part to take, or the stream has ended."""
+    return bool(pending.parts) or done(pending)
+
+
+class _Waiter:
+    """A thread in `Link.wait`."""
+
+    __slots__ = ("_watcher", "event", "pending")
+
+    def __init__(self, pending: Pending) -> None:
+        self.pending = pending
+        self.event: threading.Event
+        self._watcher: Callable[[], None] | None = None
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Have `watcher`, in place of the last one, called when the call changes."""
+        watchers = self.pending.watchers
+        if self._watcher in watchers:
+            watchers.remove(self._watcher)
+        self._watcher = watcher
+        if watcher is not None:
+            watchers.append(watcher)
+
+
+class Link:
+    """A connection shared by the threads of a blocking client."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.exchange = transport.exchange
+        self._mutex = threading.RLock()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._finalizer = weakref.finalize(self, os.close, self._wake)
+        self._poll = select.poll()
+        for descriptor in (transport.descriptor, transport.monitor_descriptor, self._wake):
+            self._poll.register(descriptor, select.POLLIN)
+        self._leader: _Waiter | None = None
+        self._leading_thread = 0
+        self._polling_until = 0.0
+        """0 when nobody polls."""
+        self._followers: dict[_Waiter, threading.Event] = {}
+        self._closed = False
+        self._abandoned: list[CallId] = []
+        """Streams whose readers were collected as garbage: their `Cancel` is yet to be sent."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new call can be begun here, as far as is known."""
+        return self.transport.lost is None and self.transport.pid == os.getpid()
+
+    def run(self, message: Call | Request, patience: float | None) -> Pending:
+        """Send a call and wait for its end.  If interrupted, the call is cancelled."""
+        try:
+            pending = self.begin(message, patience)
+            self.wait(pending, done)
+        except BaseException:
+            self.drop(message.id)
+            raise
+        return pending
+
+    def begin(self, message: Call | Request, patience: float | None) -> Pending:
+        """Send a call or request; returns at once."""
+        try:
+            with self._mutex:
+                pending = self.exchange.begin(message, time.monotonic(), patience)
+                self._sent()
+                if pending.due is not None and pending.due < self._polling_until:
+                    self._wake_leader()
+        except BaseException:
+            self.drop(message.id)
+            raise
+        return pending
+
+    def wait(self, pending: Pending, ready: Ready, until: float | None = None) -> bool:
+        """Wait until `ready(pending)`, or `until` (monotonic seconds); whether it is ready."""
+        if ready(pending):
+            return True
+        self._check_process()
+        waiter = _Waiter(pending)
+        try:
+            while True:
+                with self._mutex:
+                    if not ready(pending) and self.transport.lost is None:
+                        self.transport.pump()
+                    if ready(pending):
+                        return True
+                    rest = self._rest(until)
+                    if rest is not None and rest <= 0:
+                        return False
+                    leading = self._take_place(waiter, rest)
+                if leading:
+                    self._poll_once(rest)
+                else:
+                    waiter.event.wait(rest)
+                    waiter.event.clear()
+        finally:
+            self._leave(waiter)
+
+    def take(self, pending: Pending) -> Part | None:
+        """Wait for the next part of a stream; None at its end."""
+        self.wait(pending, readable)
+        with self._mutex:
+            part = self.exchange.take(pending)
+            if self.exchange.outbox:
+                self._sent()
+        return part
+
+    def cancel(self, pending: Pending) -> None:
+        """Ask for the end of a call, which is still answered."""
+        self._check_process()
+        with self._mutex:
+            self.exchange.cancel(pending)
+            self._sent()
+
+    def drop(self, call: CallId, how: Literal["cancel", "abandon"] = "cancel") -> None:
+        """Cancel a call that nobody waits for any more."""
+        if not self.usable:
+            return
+        with self._mutex:
+            self.exchange.drop(call, how)
+            self._sent()
+
+    def abandon_later(self, call: CallId) -> None:
+        """`drop` for finalizers."""
+        self._abandoned.append(call)
+        # Bounded: two threads could each collect garbage of the other's link.
+        if self.usable and self._mutex.acquire(timeout=LAST_LOOK_SECONDS):
+            try:
+                self._sent()
+            finally:
+                self._mutex.release()
+
+    def peek(self, pending: Pending, ready: Ready) -> bool:
+        """Whether `ready(pending)`, after receiving what has come."""
+        self._check_process()
+        with self._mutex:
+            if self.transport.lost is None:
+                self.transport.pump()
+            return ready(pending)
+
+    def close(self) -> None:
+        """End what is under way with DAEMON_LOST and release the descriptors."""
+        if self.transport.pid != os.getpid():
+            return  # the parent's; libzmq's state does not survive a fork
+        with self._mutex:
+            self._closed = True
+            if self.transport.lost is None:
+                self.exchange.connection_lost("this client was closed", time.monotonic())
+            if self._polling_until:
+                self._wake_leader()
+            self._release()
+
+    def _check_process(self) -> None:
+        if self.transport.pid != os.getpid():
+            raise DaemonLost(
+                f"this call belongs to process {self.transport.pid}, which forked: its answer goes there",
+                ran="maybe",
+            )
+
+    def _sent(self) -> None:
+        while self._abandoned:
+            self.exchange.drop(self._abandoned.pop(), "abandon")
+        if self.transport.lost is not None:
+            return
+        self.transport.flush()
+        if self._polling_until:
+            self.transport.pump()
+
+    def _rest(self, until: float | None) -> float | None:
+        """How long to wait at most; None for as long as it takes."""
+        due = self.exchange.deadline()
+        now = time.monotonic()
+        if due is None:
+            return None if until is None else until - now
+        rest = max(due - now, LAST_LOOK_SECONDS)
+        return rest if until is None else min(until - now, rest)
+
+    def _take_place(self, waiter: _Waiter, rest: float | None) -> bool:
+        """Make `waiter` the leader if there is none, else a follower; whether it leads."""
+        if self._leader is None:
+            self._followers.pop(waiter, None)
+            self._leader = waiter
+            self._leading_thread = threading.get_ident()
+            waiter.watch(self._wake_leader)
+        if self._leader is waiter:
+            self._polling_until = math.inf if rest is None else time.monotonic() + rest
+            return True
+        if self._leading_thread == threading.get_ident():
+            raise RuntimeError("a signal handler cannot wait for a call while its own thread waits for one")
+        if waiter not in self._followers:
+            waiter.event = self._followers[waiter] = threading.Event()
+            waiter.watch(waiter.event.set)
+        return False
+
+    def _poll_once(self, rest: float | None) -> None:
+        """As the leader: wait for the descriptors, and look at what they say."""
+        try:
+            ready = self._poll.poll(None if rest is None else rest * 1000 + 1)
+        finally:
+            self._polling_until = 0.0
+        found = {descriptor for descriptor, _ in ready}
+        if self._wake in found:
+            os.eventfd_read(self._wake)
+        with self._mutex:
+            if self.transport.lost is not None:
+                return
+            if self.transport.monitor_descriptor in found:
+                self.transport.look_at_monitor()
+            elif self.transport.descriptor in found:
+                self.transport.step(hopeful=True)
+            elif not found and not self.transport.pump():
+                self.exchange.time_passed(time.monotonic())
+                self.transport.flush()
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._mutex:
+            waiter.watch(None)
+            self._followers.pop(waiter, None)
+            if self._leader is waiter:
+                self._leader = None
+            if self._leader is None:
+                for event in self._followers.values():
+                    event.set()
+                    break
+            self._release()
+
+    def _release(self) -> None:
+        if self._closed and self._leader is None and not self._followers:
+            self.transport.close()
+            self._finalizer()
+
+    def _wake_leader(self) -> None:
+        if self._polling_until:
+            os.eventfd_write(self._wake, 1)

@@ -1,0 +1,265 @@
+"""The caller's options -> the message that asks for it: all that can be refused before sending.
+
+Both clients, the session handles and the manager build their calls here, so that an option means
+the same everywhere and an error in one is found before anything starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from warmd.protocol.errors import Invalid
+from warmd.protocol.messages import (
+    CALL_ID_BYTES,
+    NEW_SESSION,
+    NOTHING,
+    AppRef,
+    Body,
+    Call,
+    CallId,
+    NewSession,
+    Request,
+)
+from warmd.protocol.units import seconds
+from warmd.protocol.values import Unpackable, pack
+from warmd.reference import reference
+
+OPTIONS = (
+    "app",
+    "function",
+    "input",
+    "session",
+    "session_timeout",
+    "timeout",
+    "setup",
+    "name",
+    "env",
+    "labels",
+)
+OPENING = ("session_timeout", "name", "labels")
+"""Say something about a session that is yet to be."""
+DEFAULT_FUNCTION = "run"
+WINDOW = 64
+"""How many parts of a stream may be on their way before the reader has taken one."""
+ANSWER_SECONDS = 30.0
+"""How soon an administrative request is answered."""
+ENDING_SECONDS = 120.0
+"""How soon a session has ended: its call is cancelled, `unload` runs, the tree is killed."""
+_NONE = pack(None)
+
+
+def options(given: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """The dict form and the keyword form of a call, in one.  Raises Invalid for unknown options."""
+    if given is None:
+        merged = dict(named)
+    elif not isinstance(given, Mapping):
+        raise Invalid(
+            f"expected a dict of options or keywords, got {type(given).__name__}: "
+            'run({"app": "counter", "input": ...}) or run(app="counter", input=...)'
+        )
+    else:
+        twice = sorted(set(given) & set(named))
+        if twice:
+            raise Invalid(f"given twice, in the dict and as a keyword: {', '.join(map(str, twice))}")
+        merged = {**given, **named}
+    for option in merged:
+        if option not in OPTIONS:
+            raise Invalid(unknown("option", str(option), OPTIONS))
+    return merged
+
+
+def unknown(what: str, value: str, known: tuple[str, ...]) -> str:
+    """The text of an error about a name that does not exist."""
+    close = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    return f"unknown {what} {value!r}; {hint}"
+
+
+def call(given: Mapping[str, Any], window: int | None = None) -> Call:
+    """The message for these options.  Raises Invalid, naming the option and the remedy."""
+    function = given.get("function")
+    if function is None:
+        function = DEFAULT_FUNCTION
+    if not isinstance(function, str) or not function:
+        raise Invalid(f"function: expected the name of a public method, got {function!r}")
+    return _call(given, function, packed(given.get("input"), "input"), window)
+
+
+def opening(given: Mapping[str, Any]) -> Call:
+    """The call that only waits until a new session is ready."""
+    return _call({**given, "session": NEW_SESSION}, "", _NONE, None)
+
+
+def opening_options(app: object, id: str | None, **given: object) -> dict[str, Any]:
+    """The options of `session(...)`: an app to open, or the id of what is open.  Raises Invalid."""
+    told = {option: value for option, value in given.items() if value is not None}
+    if id is not None and (app is not None or told):
+        raise Invalid(
+            f"id: names a session that is open already; leave out {', '.join(['app', *told][app is None :])}"
+        )
+    if id is None and app is None:
+        raise Invalid("session: give the app to open, or the id of a session")
+    return {"app": app, **told}
+
+
+def in_session(
+    session: str, function: str | None, input: object, timeout: float | str | None
+) -> dict[str, Any]:
+    """The options of a call to a session that is open."""
+    return {"session": session, "function": function, "input": input, "timeout": timeout}
+
+
+def session_of(message: Call | Request) -> str | None:
+    """The session that a call names by id."""
+    named = message.session if isinstance(message, Call) else None
+    return None if named == NEW_SESSION else named
+
+
+def ending(id: str | None, app: object, all: bool, running: str) -> tuple[str, dict[str, Any], float | None]:
+    """Verb, arguments and patience of `sessions.end`.  Raises Invalid."""
+    if (id is not None) + (app is not None) + bool(all) != 1:
+        raise Invalid("end: give the id of a session, or app=..., or all=True")
+    if running not in ("cancel", "finish"):
+        raise Invalid(f'running: expected "cancel" or "finish", got {running!r}')
+    arguments: dict[str, Any] = {"running": running}
+    if id is not None:
+        arguments["session"] = session_id(id)
+    elif app is not None:
+        arguments["app"] = reference(app)[0].name
+    else:
+        arguments["all"] = True
+    # A call that is to finish takes as long as it takes.
+    return "sessions.end", arguments, ENDING_SECONDS if running == "cancel" else None
+
+
+def logs(session: str, tail: int | None, follow: bool) -> tuple[str, dict[str, Any]]:
+    """Verb and arguments of `logs`.  Raises Invalid."""
+    if tail is not None and (type(tail) is not int or tail < 0):
+        raise Invalid(f"tail: expected a number of lines, got {tail!r}")
+    return "logs", {"session": session_id(session), "tail": tail, "follow": bool(follow)}
+
+
+def request(verb: str, arguments: dict[str, Any], window: int | None = None) -> Request:
+    """The message for an administrative verb."""
+    return Request(new_id(), verb, arguments, window)
+
+
+def new_id() -> CallId:
+    return CallId(os.urandom(CALL_ID_BYTES))
+
+
+def session_id(value: object) -> str:
+    """The id of a session that exists already.  Raises Invalid for what can be none."""
+    if not isinstance(value, str) or not value or value == NEW_SESSION:
+        raise Invalid(f"session: expected the id of a session (sess_...), got {value!r}")
+    return value
+
+
+def duration(value: object, what: str) -> float | None:
+    """Seconds of a time-out; None for the default.  Raises Invalid."""
+    try:
+        return None if value is None else seconds(value, what=what)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+
+
+def packed(value: object, name: str) -> bytes:
+    """A value as it travels.  Raises Invalid, naming the part of it that cannot."""
+    if value is None:
+        return _NONE
+    try:
+        return pack(value, name)
+    except Unpackable as error:
+        raise Invalid(
+            f"{error}; inputs are plain values: None, bool, numbers, text, bytes, lists, dicts, arrays"
+        ) from None
+
+
+def _call(given: Mapping[str, Any], function: str, body: bytes, window: int | None) -> Call:
+    session = given.get("session")
+    if session is not None and session != NEW_SESSION:
+        session = session_id(session)
+    app, pickled = _app(given, session)
+    _check_place(given, session)
+    setup = given.get("setup")
+    return Call(
+        id=new_id(),
+        session=session,
+        app=app,
+        function=function,
+        timeout_seconds=duration(given.get("timeout"), "timeout"),
+        window=window,
+        new=_new_session(given) if session in (None, NEW_SESSION) else None,
+        input=body,
+        setup=NOTHING if setup is None else packed(setup, "setup"),
+        pickled=pickled,
+    )
+
+
+def _app(given: Mapping[str, Any], session: str | None) -> tuple[AppRef | None, Body]:
+    app = given.get("app")
+    if app is not None:
+        return reference(app)
+    if session in (None, NEW_SESSION):
+        raise Invalid(
+            "app: missing; give a registered name, a folder, module:Class or a class (only a call to an "
+            "existing session can leave it out)"
+        )
+    return None, NOTHING
+
+
+def _check_place(given: Mapping[str, Any], session: str | None) -> None:
+    if session == NEW_SESSION:
+        return
+    refused: tuple[str, ...]
+    if session is None:
+        refused, remedy = OPENING, 'only with session="new"'
+    else:
+        refused, remedy = (
+            (*OPENING, "setup", "env"),
+            'an existing session was opened with its own; only with session="new"',
+        )
+    for option in refused:
+        if given.get(option) is not None:
+            raise Invalid(f"{option}: {remedy}, not with session={session!r}")
+
+
+def _new_session(given: Mapping[str, Any]) -> NewSession | None:
+    name = given.get("name")
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        raise Invalid(f"name: expected a text that is not empty, got {name!r}")
+    idle = _idle_seconds(given.get("session_timeout"))
+    labels, env = texts(given.get("labels"), "labels"), texts(given.get("env"), "env")
+    for variable, value in env.items():
+        if not variable or "=" in variable or "\0" in variable + value:
+            raise Invalid(f"env: {variable!r} is no possible variable (no '=' and no NUL)")
+    if idle is None and name is None and not labels and not env:
+        return None
+    return NewSession(idle, name, labels, env)
+
+
+def _idle_seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        idle = seconds(value, what="session_timeout", allow_never=True)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+    if idle < 1:
+        raise Invalid(f"session_timeout: {value!r} is less than 1 second; the least is 1, the default 60")
+    return idle
+
+
+def texts(value: object, what: str) -> dict[str, str]:
+    """A dict of texts, such as labels.  Raises Invalid."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Invalid(f"{what}: expected a dict of texts, got {type(value).__name__}")
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise Invalid(f"{what}: keys and values are texts, got {key!r}: {text!r}")
+    return dict(value)

@@ -1,0 +1,111 @@
+"""What a call gives back, and what is known about a session: plain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from warmd.protocol.errors import WarmdError, exception_from
+from warmd.protocol.exchange import Pending
+from warmd.protocol.messages import NOTHING
+from warmd.protocol.values import unpack
+
+
+class Items:
+    """Attributes that can be had as items too: `r.output` is `r["output"]`, `dict(r)` is all."""
+
+    __slots__ = ()
+
+    def keys(self) -> Iterator[str]:
+        return (field.name for field in fields(self))  # type: ignore[arg-type]
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing(Items):
+    """Where the time of a call went, in seconds."""
+
+    cold: bool
+    """The call waited for its session to start."""
+    queue: float
+    """From the daemon's receipt to the start of the process or of the function, whichever waited."""
+    spawn: float
+    imports: float
+    setup: float
+    run: float
+    """In the function itself."""
+    total: float
+    """As the client saw it, from sending to the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Items):
+    """The good end of a call."""
+
+    output: Any
+    """What the function returned; of a generator the last value it yielded."""
+    session_id: str | None
+    """None for a call to the shared pool."""
+    timing: Timing
+    call_id: str
+
+
+class Info(dict[str, Any]):
+    """What is known about a session; keys are attributes too.
+
+    id app name labels state created last_call calls queued idle_timeout expires_in pid memory gpu
+    reason.  `created` and `last_call` are Unix times, durations are seconds, memory is bytes.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"a session's info has no {name!r}; it has: {', '.join(self)}") from None
+
+
+def outcome(pending: Pending) -> Result:
+    """The result of a call that is done.  Raises the WarmdError that it ended with."""
+    raise_problem(pending)
+    return Result(
+        output=_unpacked(pending, pending.result.value if pending.result else NOTHING),
+        session_id=pending.session,
+        timing=timing(pending),
+        call_id=pending.id.hex(),
+    )
+
+
+def answer(pending: Pending) -> Any:
+    """The value of an administrative request that is done.  Raises its WarmdError."""
+    raise_problem(pending)
+    return _unpacked(pending, pending.result.value if pending.result else NOTHING)
+
+
+def raise_problem(pending: Pending) -> None:
+    if pending.problem is not None:
+        raise exception_from(pending.problem, session=pending.session, call=pending.id.hex())
+
+
+def timing(pending: Pending) -> Timing:
+    """The timing of a call that is done."""
+    told = pending.result.timing if pending.result else None
+    total = pending.ended - pending.begun
+    return Timing(*told, total) if told else Timing(False, 0.0, 0.0, 0.0, 0.0, 0.0, total)
+
+
+def _unpacked(pending: Pending, body: Any) -> Any:
+    if not len(body):
+        return None
+    try:
+        return unpack(body)
+    except ValueError as error:
+        raise WarmdError(
+            f"the output cannot be read: {error}", ran="yes", session=pending.session, call=pending.id.hex()
+        ) from error

@@ -1,0 +1,112 @@
+"""Sessions as objects: a handle on one, and the list of all."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
+
+from warmd import plan
+from warmd.protocol.errors import DaemonError, NoSession
+from warmd.result import Info, Result
+
+if TYPE_CHECKING:
+    from warmd.calls import Stream, Submitted
+    from warmd.client import Client
+
+Running = Literal["cancel", "finish"]
+Infos: TypeAlias = list[Info]
+"""`list` is a method's name below."""
+
+
+class Session:
+    """A session of a blocking client, made by `Client.session`."""
+
+    def __init__(self, client: Client, id: str, owned: bool) -> None:
+        self._client = client
+        self.id = id
+        self._owned = owned
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id}>"
+
+    def call(
+        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+    ) -> Result:
+        """Call a function, by default `run`.  Raises as `Client.run`."""
+        return self._client.run(plan.in_session(self.id, function, input, timeout))
+
+    def run(self, input: Any = None, *, timeout: float | str | None = None) -> Result:
+        """Call `run`."""
+        return self.call(None, input, timeout=timeout)
+
+    def stream(
+        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+    ) -> Stream:
+        """Call a generator function; iterate over what it yields."""
+        return self._client.stream(plan.in_session(self.id, function, input, timeout))
+
+    def submit(
+        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+    ) -> Submitted:
+        """Start a call and return at once."""
+        return self._client.submit(plan.in_session(self.id, function, input, timeout))
+
+    def info(self) -> Info:
+        """What is known about the session, also after its end."""
+        return self._client.sessions.get(self.id)
+
+    def keepalive(self) -> Info:
+        """Start its idle time anew."""
+        return self._client.sessions.keepalive(self.id)
+
+    def end(self, running: Running = "cancel") -> Info:
+        """End it; returns when its processes are gone.  No error if it has ended already."""
+        return self._client.sessions.end(self.id, running=running)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._owned:
+            # Gone already, with its daemon or alone: that is all that was wanted.
+            with contextlib.suppress(NoSession, DaemonError):
+                self.end()
+
+
+class Sessions:
+    """The daemon's sessions: `client.sessions`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def get(self, id: str) -> Info:
+        """What is known about one, also after its end.  Raises SessionNotFound."""
+        return Info(self._client._request("sessions.get", {"session": plan.session_id(id)}))
+
+    def list(self, *, all: bool = False) -> Infos:
+        """The living sessions; with `all` also the remembered dead ones."""
+        return [Info(info) for info in self._client._request("sessions.list", {"all": bool(all)})]
+
+    def keepalive(self, id: str) -> Info:
+        """Start the idle time of one anew.  Raises NoSession."""
+        return Info(self._client._request("sessions.keepalive", {"session": plan.session_id(id)}))
+
+    @overload
+    def end(self, id: str, *, running: Running = "cancel") -> Info: ...
+    @overload
+    def end(self, *, app: str, running: Running = "cancel") -> Infos: ...
+    @overload
+    def end(self, *, all: Literal[True], running: Running = "cancel") -> Infos: ...
+    def end(
+        self, id: str | None = None, *, app: str | None = None, all: bool = False, running: Running = "cancel"
+    ) -> Info | Infos:
+        """End one session, those of an app, or all; returns when their processes are gone.
+
+        What runs is cancelled, or with `running="finish"` finished first; queued calls are cancelled.
+        Ending what has ended already is no error.  Raises SessionNotFound for an unknown id.
+        """
+        told = self._client._request(*plan.ending(id, app, all, running))
+        return Info(told) if id is not None else [Info(info) for info in told]

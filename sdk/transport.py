@@ -1,0 +1,158 @@
+"""One connection: a DEALER socket, its monitor, and the `Exchange` whose messages it carries.
+
+It neither waits nor locks; its owner does.  What the owner must know:
+
+* The descriptors are edge-triggered, and sending can swallow an edge: after each `flush` while
+  somebody waits for the descriptors, and before each wait, everything must be received (`pump`).
+* Each connection has a socket of its own that never reconnects.  libzmq would queue a call while
+  the daemon is down and the next daemon would run it, long after its caller saw it fail (trap 7).
+* All frames of a message are sent, and all that have come are received, within one C call, so that
+  a KeyboardInterrupt cannot tear a message apart.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import weakref
+from collections import deque
+from functools import partial
+from typing import Any
+
+import zmq
+import zmq.backend
+
+from warmd import __version__
+from warmd.protocol.exchange import Exchange
+from warmd.protocol.messages import PROTOCOL, Body, Hello
+from warmd.protocol.places import SCHEME
+from warmd.protocol.wire import WireError
+
+_LOST = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+# Plain integers: pyzmq's enums cost more than the call.
+_DONTWAIT = int(zmq.DONTWAIT)
+_FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 5)}
+_ONCE = (_DONTWAIT,)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
+
+
+class Transport:
+    """The connection to the daemon's socket at `path`; made here, established a little later."""
+
+    def __init__(self, path: str) -> None:
+        self.exchange = Exchange(
+            Hello(PROTOCOL, __version__, os.getpid(), os.path.basename(sys.argv[0] or "python"))
+        )
+        self.pid = os.getpid()
+        context = zmq.Context(io_threads=1)
+        # Closed also when forgotten, and at exit: libzmq waits for open sockets there (trap 21).
+        self._finalizer = weakref.finalize(self, context.destroy, linger=0)
+        self._socket = socket = context.socket(zmq.DEALER)
+        for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
+            socket.set(option, 0)
+        socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.RECONNECT_IVL, -1)
+        self._monitor = socket.get_monitor_socket(_LOST)
+        self._monitor.set(zmq.LINGER, 0)
+        # The base class's methods are C; the subclass wraps `send` in Python.
+        self._send: Any = partial(zmq.backend.Socket.send, socket)
+        self._recv: Any = partial(zmq.backend.Socket.recv, socket, copy=False)
+        self._get: Any = partial(zmq.backend.Socket.get, socket)
+        self._inbox: list[Any] = []
+        self.descriptor = int(self._get(zmq.FD))
+        self._get_monitor: Any = self._monitor.get
+        self.monitor_descriptor = int(self._get_monitor(zmq.FD))
+        socket.connect(f"ipc://{path.removeprefix(SCHEME)}")
+
+    @property
+    def lost(self) -> str | None:
+        """Why the connection is of no use any more."""
+        return self.exchange.lost
+
+    def flush(self) -> None:
+        """Send what is in the outbox."""
+        outbox = self.exchange.outbox
+        while outbox:
+            pending, frames = entry = outbox.popleft()
+            if pending is not None:
+                pending.sent = True
+            try:
+                deque(map(self._send, frames, _FLAGS[len(frames)]), maxlen=0)
+            except zmq.Again:
+                if pending is not None:
+                    pending.sent = False
+                outbox.appendleft(entry)
+                # Without a connection there is no room: before the welcome it is still to come.
+                if self.exchange.welcome is not None:
+                    self._lose("it went away")
+                return
+
+    def pump(self) -> bool:
+        """Send what is waiting, receive all that has come and hand it over; whether anything had."""
+        came = False
+        while self.step():
+            came = True
+        return came
+
+    def step(self, hopeful: bool = False) -> bool:
+        """`pump`, but at most one message.  `hopeful`: one has most likely come, so look at once."""
+        if self.exchange.outbox:
+            self.flush()
+        if self._inbox:
+            self._hand_over()
+        if not hopeful:
+            events = self._get(_EVENTS)
+            if not events & _POLLIN:
+                # The connection may have come just now, and its edge is spent by asking.
+                return bool(self.exchange.outbox) and bool(events & _POLLOUT)
+        inbox = self._inbox
+        try:
+            inbox.extend(map(self._recv, _ONCE))
+        except zmq.Again:
+            return False
+        self._hand_over()
+        if self.exchange.outbox:
+            self.flush()
+        return True
+
+    def look_at_monitor(self) -> None:
+        """To be called when the monitor's descriptor was readable: the connection may be gone."""
+        if not self._get_monitor(_EVENTS) & _POLLIN:
+            return
+        self.pump()
+        if self.lost is None:
+            known = self.exchange.welcome is not None
+            self._lose("it ended, crashed or was killed" if known else "it closed the connection at once")
+
+    def close(self) -> None:
+        """Release the descriptors.  The owner makes sure that nobody waits for them."""
+        if self.lost is None:
+            self._lose("this client was closed")
+        self._finalizer()
+
+    def _hand_over(self) -> None:
+        inbox = self._inbox
+        while inbox and inbox[-1].more:
+            inbox.extend(map(self._recv, _ONCE))
+        if not inbox:  # a signal handler has received in the midst of this
+            return
+        try:
+            frames: list[Body] = [inbox[0].bytes, *(frame.buffer for frame in inbox[1:])]
+            self.exchange.received(frames, time.monotonic())
+        except WireError as error:
+            self._lose(f"it sent what this version does not understand ({error})")
+        # Only now: an interrupted hand-over is repeated, and the exchange knows that.
+        inbox.clear()
+
+    def _lose(self, reason: str) -> None:
+        self.exchange.connection_lost(reason, time.monotonic())
