@@ -48,6 +48,7 @@ def serve(
     and closes it.  At end-of-file of `lifeline_fd` it stops and lets no call finish.  `private`
     removes the run directory at the end.
     """
+    _fill_standard_streams()
     notice = _Notice(ready_fd)
     with _logging(settings.log_level):
         try:
@@ -61,6 +62,13 @@ def serve(
             log.critical("the daemon failed: %r", error, exc_info=True)
             notice.give(f"the daemon failed: {error!r}\n")
             return FAILED
+
+
+def _fill_standard_streams() -> None:
+    """Closed ones would be given to sockets of ours, which workers then take for their output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 @contextlib.contextmanager

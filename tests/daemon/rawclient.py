@@ -1,0 +1,72 @@
+"""The least that speaks the client's side of the protocol, for tests of the daemon alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from warmd.protocol import messages as msg
+from warmd.protocol import places, values
+from warmd.protocol.messages import PROTOCOL, AppRef, CallId
+from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON
+
+PATIENCE_SECONDS = 20.0
+
+
+class RawClient:
+    """One DEALER; `next()` gives messages in the order in which they come."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(f"ipc://{places.socket_path(run_dir)}")
+        self.send(msg.Hello(PROTOCOL, "test", os.getpid(), "test"))
+        self.welcome = self.next()
+        assert type(self.welcome) is msg.Welcome, self.welcome
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close(0)
+        self._context.term()
+
+    def send(self, message: Any) -> None:
+        self._socket.send_multipart(FROM_CLIENT.pack(message))
+
+    def next(self, seconds: float = PATIENCE_SECONDS) -> Any:
+        assert self._socket.poll(int(seconds * 1000)), f"no message within {seconds} s"
+        return FROM_DAEMON.unpack(self._socket.recv_multipart())
+
+    def request(self, verb: str, window: int | None = None, **arguments: Any) -> CallId:
+        id = CallId(os.urandom(16))
+        self.send(msg.Request(id, verb, arguments, window))
+        return id
+
+    def ask(self, verb: str, **arguments: Any) -> Any:
+        """The value that a request is answered with; its Failure is returned as it is."""
+        answer = self.answer(self.request(verb, **arguments))
+        return values.unpack(answer.value) if type(answer) is msg.Result else answer
+
+    def call(
+        self, app: str | None, function: str = "run", input: Any = None, session: str | None = "new"
+    ) -> CallId:
+        id = CallId(os.urandom(16))
+        self.send(msg.Call(id, session, AppRef(app) if app else None, function, input=values.pack(input)))
+        return id
+
+    def answer(self, id: CallId) -> Any:
+        """The final answer to a call or request; other messages are dropped."""
+        while True:
+            message = self.next()
+            if getattr(message, "id", None) == id and type(message) in (msg.Result, msg.Failure):
+                return message
+
+    def run(
+        self, app: str | None, function: str = "run", input: Any = None, session: str | None = "new"
+    ) -> Any:
+        return self.answer(self.call(app, function, input, session))
