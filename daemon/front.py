@@ -19,11 +19,12 @@ Theory
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from warmd.daemon.loop import Loop
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
+    NOTHING,
     PROTOCOL,
     Body,
     Call,
@@ -81,9 +83,9 @@ class _Peer:
 class Front:
     """Receives from clients and sends to them.
 
-    `received(client, message)` is called for each message after the handshake, `gone(client)`
-    once for each client that left.  `counters` counts what was dropped, by reason.
-    Raises OSError (zmq.ZMQError) if the socket cannot be bound.
+    `handlers` has a function of (client, message) for each class of message but `Hello`;
+    `gone(client)` is called once for each client that left.  `counters` counts what was dropped,
+    by reason.  Raises OSError (zmq.ZMQError) if the socket cannot be bound.
     """
 
     def __init__(
@@ -91,13 +93,13 @@ class Front:
         loop: Loop,
         path: Path,
         welcome: Welcome,
-        received: Callable[[ClientId, FromClient], object],
+        handlers: Mapping[type, Callable[[ClientId, Any], object]],
         gone: Callable[[ClientId], object],
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._loop = loop
         self._welcome = welcome
-        self._received = received
+        self._handlers = handlers
         self._gone = gone
         self._peers: dict[bytes, _Peer] = {}
         self._by_fd: dict[int, bytes] = {}
@@ -112,7 +114,7 @@ class Front:
         self._get: Any = self._socket.get
         self._send: Any = zmq.backend.Socket.send.__get__(self._socket)
         self._get_monitor: Any = self._monitor.get
-        self._fds: list[int] = [self._get(zmq.FD), self._get_monitor(zmq.FD)]
+        self._fds = [int(self._get(zmq.FD)), int(self._get_monitor(zmq.FD))]
         loop.watch(self._fds[0], self._on_readable)
         loop.watch(self._fds[1], self._on_monitor)
         loop.before_wait.append(self._before_wait)
@@ -182,7 +184,10 @@ class Front:
         return False
 
     def _on_readable(self, _mask: int) -> None:
-        self._drain()
+        # Something came: to try is cheaper than to ask first, and what follows is asked for later.
+        self._unsure = True
+        with contextlib.suppress(zmq.Again):
+            self._receive()
 
     def _drain(self) -> bool:
         """Take one turn's messages; whether there are more."""
@@ -196,35 +201,30 @@ class Front:
         return True
 
     def _receive(self) -> None:
+        """Take one message.  Raises zmq.Again when there is none."""
         recv = self._recv
-        identity = recv(_NOBLOCK)
-        header = recv(_NOBLOCK, False)
+        client: ClientId = recv(_NOBLOCK)
+        frame = header = recv(_NOBLOCK, False)
         frames: list[Body] = [header.bytes]
-        frame = header
         while frame.more:
             frame = recv(_NOBLOCK, False)
-            if len(frames) < MAX_FRAMES:
-                # Beyond that, only counted: an endless message must not gather here (trap 27).
-                frames.append(frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer)
-            else:
-                self.counters["too many frames"] += 1
-                frames[0] = b""
-        peer = self._peers.get(identity)
+            frames.append(frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer)
+            if len(frames) > MAX_FRAMES:
+                # Still to be taken off the socket, but an endless message must not gather (trap 27).
+                frames[1:] = [NOTHING] * MAX_FRAMES
         try:
             message = _unpack(frames)
         except WireError as error:
-            self._malformed(identity, error)
+            self._malformed(client, error)
             return
-        if peer is None:
-            self._greet(identity, header, message)
-        elif isinstance(message, Hello):
-            self.counters["second hello"] += 1
-        elif len(message.id) != CALL_ID_BYTES:
-            self.counters["malformed"] += 1
-        elif len(frames) > 1 and sum(map(len, frames)) - len(frames[0]) > self._welcome.max_message_bytes:
-            self._too_large(ClientId(identity), message)
+        if client not in self._peers:
+            self._greet(client, header, message)
+        elif isinstance(message, Hello) or len(message.id) != CALL_ID_BYTES:
+            self._malformed(client, WireError("a second hello, or an id that is not 16 bytes"))
+        elif len(frames) > 1 and sum(map(len, frames[1:])) > self._welcome.max_message_bytes:
+            self._too_large(client, message)
         else:
-            self._received(ClientId(identity), message)
+            self._handlers[type(message)](client, message)
 
     def _malformed(self, identity: bytes, error: WireError) -> None:
         self.counters["malformed"] += 1

@@ -10,6 +10,7 @@ every call, an early `TimePassed` is harmless, and so a warm call costs no timer
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -35,7 +36,7 @@ from warmd.daemon.tree import become_subreaper
 from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromClient, FromDaemon
+from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon
 from warmd.protocol.wire import WireError
 
 log = logging.getLogger("warmd.server")
@@ -73,9 +74,8 @@ class Server:
         run_dir = settings.run_path
         welcome = msg.Welcome(PROTOCOL, warmd.__version__, self.boot, os.getpid(), settings.max_message_bytes)
         self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
-        self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._received, self._gone)
+        self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._handlers(), self._gone)
         self.control = Control(self)
-        self._received_by = self._receivers()
         self._perform_by = self._performers()
         self.loop.before_wait.append(self._arm)
         if logs.inotify_fd >= 0:
@@ -84,6 +84,9 @@ class Server:
     def run(self) -> None:
         """Serve until stopped.  In the main thread SIGTERM and SIGINT stop, and orphans are reaped."""
         become_subreaper()
+        # What is here now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         if threading.current_thread() is threading.main_thread():
             self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
             self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
@@ -108,13 +111,15 @@ class Server:
 
     def submit(self, event: ev.Event) -> None:
         """Hand an event to the rule book and perform what it orders; not at once within a turn."""
-        self._waiting.append(event)
+        waiting = self._waiting
         if self._busy:
+            waiting.append(event)
             return
         self._busy = True
         try:
-            while self._waiting:
-                self._turn(self._waiting.popleft())
+            self._turn(event)
+            while waiting:
+                self._turn(waiting.popleft())
         finally:
             self._busy = False
 
@@ -186,16 +191,13 @@ class Server:
         self._timer = None
         self.submit(ev.TimePassed())
 
-    def _receivers(self) -> Mapping[type, Callable[[ClientId, Any], object]]:
+    def _handlers(self) -> Mapping[type, Callable[[ClientId, Any], object]]:
         return {
             msg.Call: self._call,
             msg.Request: lambda client, request: self.control.handle(client, request, self.now()),
             msg.Credit: self._credit,
             msg.Cancel: self._cancel,
         }
-
-    def _received(self, client: ClientId, message: FromClient) -> None:
-        self._received_by[type(message)](client, message)
 
     def _call(self, client: ClientId, call: msg.Call) -> None:
         # A call that names its session opens none, and needs no id for it.
