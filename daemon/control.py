@@ -33,6 +33,7 @@ _log = logging.getLogger("warmd.control")
 
 MAX_PROGRESS_BYTES = 16 * 1024
 """A longer progress is left out of listings."""
+NO_LIMIT = 2**62
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -72,25 +73,31 @@ class Services(Protocol):
 
 
 class _LogStream:
-    """One `logs` request under way: chunks of its log go out as parts."""
+    """One `logs` request under way: chunks of its log go out as parts, or without a window all
+    together as the value."""
 
     def __init__(
-        self, services: Services, client: ClientId, id: CallId, forget: Callable[[], object]
+        self, services: Services, client: ClientId, request: Request, forget: Callable[[], object]
     ) -> None:
         self._services = services
         self._client = client
-        self._id = id
+        self._id = request.id
+        self._whole: list[bytes] | None = [] if request.window is None else None
         self._forget = forget
         self._parts = 0
         self.follower: Follower | None = None
 
     def deliver(self, chunk: bytes) -> None:
+        if self._whole is not None:
+            self._whole.append(chunk)
+            return
         self._services.send(self._client, messages.Part(self._id, self._parts, values.pack(chunk)))
         self._parts += 1
 
     def done(self) -> None:
         self._forget()
-        self._services.send(self._client, messages.Result(self._id, None, self._parts))
+        value = messages.NOTHING if self._whole is None else values.pack(b"".join(self._whole))
+        self._services.send(self._client, messages.Result(self._id, None, self._parts, None, value))
 
     def close(self) -> None:
         if self.follower:
@@ -246,32 +253,18 @@ class Control:
         session: SessionId,
         tail: int | None = None,
         follow: bool = False,
-    ) -> bytes | None:
-        if request.window is None:
-            if follow:
-                raise invalid("logs with follow=true is a stream: give the request a window")
-            whole: list[bytes] = []
-            self._reader(session, tail, False, whole.append, _nothing).add_credit(2**31)
-            return values.pack(b"".join(whole))
+    ) -> None:
+        if request.window is None and follow:
+            raise invalid("logs with follow=true is a stream: give the request a window")
         key = (client, request.id)
-        stream = _LogStream(self._services, client, request.id, lambda: self._streams.pop(key, None))
-        stream.follower = self._reader(session, tail, follow, stream.deliver, stream.done)
-        self._streams[key] = stream
-        stream.follower.add_credit(request.window)
-        return None
-
-    def _reader(
-        self,
-        session: SessionId,
-        tail: int | None,
-        follow: bool,
-        deliver: Callable[[bytes], None],
-        done: Callable[[], None],
-    ) -> Follower:
+        stream = _LogStream(self._services, client, request, lambda: self._streams.pop(key, None))
         try:
-            return self._services.logs.follow(session, tail, follow, deliver, done)
+            reader = self._services.logs.follow(session, tail, follow, stream.deliver, stream.done)
         except (FileNotFoundError, ValueError):
             raise self._no_log(session) from None
+        stream.follower = reader
+        self._streams[key] = stream
+        reader.add_credit(NO_LIMIT if request.window is None else request.window)
 
     def _no_log(self, session: SessionId) -> Refusal:
         if self._broker.view(session) is None:
@@ -337,10 +330,6 @@ def _not_found(session: SessionId) -> Refusal:
         f"there is no session {session[:80]}: it was never here, or is long gone; `warmd ps --all` lists them"
     )
     return Refusal(Problem("SESSION_NOT_FOUND", text), session)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:

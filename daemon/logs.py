@@ -3,11 +3,9 @@
 The daemon never stands between an app and its output: it watches the files grow, keeps each under
 its cap, and hands new lines to those who follow.
 
-The cap works by copying and truncating, since the writers hold the file open: the newest half is
-copied over the beginning of the file, then what was appended meanwhile, and then the file is cut
-there.  In place, because a full disk could not take a second copy.  What a process appends between
-the last look at the size and the cut (microseconds) is lost; a line at the top of the file says
-that older lines are gone.
+The cap works by copying and truncating (`logfile.halve`), since the writers hold the file open; a
+line at the top of the file says that older ones are gone.  That takes milliseconds per megabyte, so
+it is done on a helper thread; until it is done the file is read by nobody.
 
 Followers count in bytes ever written, not in places of the file: `base` is the difference, and
 grows with each cut.  Nothing here raises on a failing disk: `errors` counts, the call goes on.
@@ -23,17 +21,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from warmd.daemon.inotify import GrowthWatch
+from warmd.daemon.logfile import CHUNK_BYTES, MARK, cleaned, halve, lines_from_end, read_at
 
 TAIL_LINES = 20
 TAIL_BYTES = 4096
-CHUNK_BYTES = 64 * 1024
-MARK = b"... (older lines dropped)\n"
-COPY_ROUNDS = 8
-"""Looks at what was appended during the copy; a faster writer than that loses some lines."""
 
 _SESSION_ID = re.compile(r"(?:sess|pool)_[0-9a-f]{32}")
-_CONTROLS = {code: None for code in (*range(32), 127) if code not in (9, 10)}
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+
+
+InThread = Callable[[Callable[[], int], Callable[[int | BaseException], None]], object]
+
+
+def _at_once(work: Callable[[], int], done: Callable[[int | BaseException], None]) -> None:
+    try:
+        result: int | BaseException = work()
+    except OSError as error:
+        result = error
+    done(result)
 
 
 class _Log:
@@ -48,28 +52,34 @@ class _Log:
         self.followers: list[Follower] = []
         self.open = True
         """Its session is alive, so that more may come."""
+        self.cutting = False
+        self.cut_from = 0
+        """After a cut that failed: no other before the file has grown to this."""
 
     @property
     def end(self) -> int:
         return self.base + self.size
 
-    def look(self, max_bytes: int) -> None:
-        """Takes in what happened to the file, and cuts it when it is over `max_bytes`.  Raises OSError."""
+    def look(self) -> None:
+        """Takes in what happened to the file.  Raises OSError."""
+        if self.cutting:
+            return
         size = os.fstat(self.fd).st_size
         if size < self.size:
             # Someone else emptied the file: what is there now came after what was there before.
             self.base += self.size
         self.size = size
-        if size <= max_bytes:
-            return
-        self.base += _halve(self.fd, size, max_bytes)
+
+    def moved(self, by: int) -> None:
+        """The file has been cut: its places are now `by` bytes nearer to its beginning."""
+        self.base += by
         self.size = os.fstat(self.fd).st_size
         for follower in self.followers:
             follower.catch_up(self.base + len(MARK))
 
     def release(self) -> None:
         """Gives the descriptor back once nobody needs it."""
-        if not self.open and not self.followers and self.fd >= 0:
+        if not (self.open or self.followers or self.cutting or self.fd < 0):
             os.close(self.fd)
             self.fd = -1
 
@@ -124,13 +134,17 @@ class Follower:
 
     def _next(self) -> bytes:
         log = self._log
+        if log.cutting:
+            return b""
         stop = log.end if self._last is None else min(self._last, log.end)
         wanted = min(CHUNK_BYTES, stop - self._position)
-        chunk = _read(log.fd, self._position - log.base, wanted)
+        chunk = read_at(log.fd, self._position - log.base, wanted)
         self._position += len(chunk)
         return chunk
 
     def _finished(self) -> bool:
+        if self._log.cutting:
+            return False
         if self._last is not None:
             return self._position >= min(self._last, self._log.end)
         return not self._log.open and self._position >= self._log.end
@@ -146,6 +160,8 @@ class SessionLogs:
         self.errors = 0
         """Failures of the file system that cost log lines and nothing else."""
         self.last_error = ""
+        self.in_thread: InThread = _at_once
+        """Set by the server: a cut must not hold its loop."""
         self._logs: dict[str, _Log] = {}
         self._by_watch: dict[int, _Log] = {}
         self._growing: set[_Log] = set()
@@ -173,7 +189,7 @@ class SessionLogs:
         with self._counted():
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._logs[session] = log = _Log(path, os.open(path, flags, 0o600))
-            log.look(self.max_bytes)
+            self._look(log)
             self._rewatch(log)
         return path
 
@@ -183,7 +199,7 @@ class SessionLogs:
         if log is not None:
             self._unwatch(log)
             with self._counted():
-                log.look(self.max_bytes)
+                self._look(log)
             log.open = False
             self._feed(log)
             log.release()
@@ -196,12 +212,12 @@ class SessionLogs:
             fd = os.open(self.path(session), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 size = os.fstat(fd).st_size
-                data = _read(fd, max(0, size - TAIL_BYTES), TAIL_BYTES)
+                data = read_at(fd, max(0, size - TAIL_BYTES), TAIL_BYTES)
             finally:
                 os.close(fd)
             if size > TAIL_BYTES:
                 data = data[data.find(b"\n") + 1 :]
-            return "\n".join(_cleaned(data).splitlines()[-TAIL_LINES:])
+            return "\n".join(cleaned(data).splitlines()[-TAIL_LINES:])
         return ""
 
     def follow(
@@ -219,8 +235,8 @@ class SessionLogs:
         """
         log = self._logs.get(session) or self._kept(self.path(session))
         with self._counted():
-            log.look(self.max_bytes)
-        place = 0 if tail_lines is None else _lines_from_end(log.fd, log.size, tail_lines)
+            self._look(log)
+        place = 0 if tail_lines is None else lines_from_end(log.fd, log.size, tail_lines)
         follower = Follower(log, log.base + place, follow, deliver, done)
         log.followers.append(follower)
         return follower
@@ -249,11 +265,30 @@ class SessionLogs:
     def _attend(self, log: _Log) -> None:
         with self._counted():
             before = log.end
-            log.look(self.max_bytes)
+            self._look(log)
             if log.end == before:
                 self._growing.discard(log)
                 self._rewatch(log)
         self._feed(log)
+
+    def _look(self, log: _Log) -> None:
+        log.look()
+        if log.cutting or log.size <= max(self.max_bytes, log.cut_from):
+            return
+        log.cutting = True
+        fd, size, max_bytes = log.fd, log.size, self.max_bytes
+        self.in_thread(lambda: halve(fd, size, max_bytes), lambda moved: self._cut(log, moved))
+
+    def _cut(self, log: _Log, moved: int | BaseException) -> None:
+        log.cutting = False
+        with self._counted():
+            if isinstance(moved, BaseException):
+                log.cut_from = log.size + self.max_bytes
+                raise moved
+            log.cut_from = 0
+            log.moved(moved)
+        self._feed(log)
+        log.release()
 
     def _feed(self, log: _Log) -> None:
         for follower in [*log.followers]:
@@ -265,7 +300,7 @@ class SessionLogs:
         log.watch = self._watch.add(log.path)
         self._by_watch[log.watch] = log
         # What came between the last look and the new watch fires nothing.
-        log.look(self.max_bytes)
+        self._look(log)
 
     def _unwatch(self, log: _Log) -> None:
         self._growing.discard(log)
@@ -298,63 +333,3 @@ class SessionLogs:
         except OSError as error:
             self.errors += 1
             self.last_error = str(error)
-
-
-def _halve(fd: int, size: int, max_bytes: int) -> int:
-    """Keeps the newest half of the cap; by how much the places of what stays have moved."""
-    cut = size - max_bytes // 2
-    kept = _read(fd, cut, size - cut)
-    first_line = kept.find(b"\n", 0, CHUNK_BYTES) + 1
-    cut += first_line
-    _write(fd, 0, MARK + kept[first_line:])
-    end = len(MARK) + size - cut
-    for _ in range(COPY_ROUNDS):
-        more = _read(fd, size, min(os.fstat(fd).st_size - size, max_bytes // 8))
-        if not more:
-            break
-        _write(fd, end, more)
-        end, size = end + len(more), size + len(more)
-    os.ftruncate(fd, end)
-    return cut - len(MARK)
-
-
-def _read(fd: int, at: int, count: int) -> bytes:
-    parts = []
-    while count > 0 and (part := os.pread(fd, count, at)):
-        parts.append(part)
-        at, count = at + len(part), count - len(part)
-    return b"".join(parts)
-
-
-def _write(fd: int, at: int, data: bytes) -> None:
-    view = memoryview(data)
-    while len(view):
-        count = os.pwrite(fd, view, at)
-        view, at = view[count:], at + count
-
-
-def _lines_from_end(fd: int, size: int, lines: int) -> int:
-    """Where the last `lines` lines begin; a last line without its newline counts as one."""
-    at = size
-    missing = lines if _read(fd, size - 1, 1) not in (b"\n", b"") else lines + 1
-    if lines == 0:
-        return size
-    while at > 0:
-        begin = max(0, at - CHUNK_BYTES)
-        block = _read(fd, begin, at - begin)
-        count = block.count(b"\n")
-        if count >= missing:
-            place = len(block)
-            for _ in range(missing):
-                place = block.rindex(b"\n", 0, place)
-            return begin + place + 1
-        missing -= count
-        at = begin
-    return 0
-
-
-def _cleaned(data: bytes) -> str:
-    text = _ESCAPES.sub("", data.decode("utf-8", "replace"))
-    # A progress bar redraws its line with carriage returns; the last drawing is the one to show.
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return "\n".join(lines).translate(_CONTROLS)

@@ -91,6 +91,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None) -> int:
             server = Server(settings, Broker(settings.limits()), catalog, logs)
         except Exception as error:
             raise StartError(f"the daemon cannot open its sockets in {settings.run_path}: {error}") from error
+        logs.in_thread = server.in_thread
         try:
             _watch_lifeline(server, lifeline_fd)
             _ignore_hangup(server)

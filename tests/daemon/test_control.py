@@ -11,7 +11,8 @@ from warmd.daemon.control import Control
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, KeepaliveArrived
 from warmd.daemon.core.views import CallView, SessionView, Totals
-from warmd.daemon.logs import CHUNK_BYTES, SessionLogs
+from warmd.daemon.logfile import CHUNK_BYTES
+from warmd.daemon.logs import SessionLogs
 from warmd.daemon.verbs import REQUIRED, VERBS
 from warmd.protocol import values
 from warmd.protocol.messages import NOTHING, Failure, Part, Request, Result

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from warmd.daemon.logs import CHUNK_BYTES, MARK, SessionLogs
+from warmd.daemon.logfile import CHUNK_BYTES, MARK
+from warmd.daemon.logs import SessionLogs
 
 A = "sess_" + "a" * 32
 B = "sess_" + "b" * 32
@@ -301,3 +302,70 @@ def test_descriptors_come_back(tmp_path):
         reader.follower.close()
     logs.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Later:
+    """Stands for the helper thread: the work is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.jobs = []
+
+    def __call__(self, work, done) -> None:
+        self.jobs.append((work, done))
+
+    def work(self) -> None:
+        (work, done), *self.jobs = self.jobs
+        try:
+            result = work()
+        except OSError as error:
+            result = error
+        done(result)
+
+
+def test_nothing_is_read_while_a_cut_is_under_way(logs):
+    logs.in_thread = later = Later()
+    path = logs.open_session(A)
+    append(path, b"first\n")
+    reader = Reader(logs, A)
+    lines = [b"line %06d\n" % n for n in range(20_000)]
+    append(path, b"".join(lines))
+    drive(logs, lambda: later.jobs)
+    new = Reader(logs, A, tail=1, follow=False)
+    append(path, b"more\n")
+    logs.readable()
+    assert (reader.data, new.data, new.ended, len(later.jobs)) == (b"first\n", b"", False, 1)
+    later.work()
+    assert reader.data.startswith(b"first\n" + MARK + b"line ")
+    assert reader.data.endswith(b"line 019999\nmore\n")
+    assert (new.data, new.ended) == (lines[-1], True)
+
+
+def test_a_session_that_ends_during_a_cut(logs):
+    logs.in_thread = later = Later()
+    path = logs.open_session(A)
+    reader = Reader(logs, A)
+    append(path, b"".join(b"line %06d\n" % n for n in range(20_000)))
+    drive(logs, lambda: later.jobs)
+    logs.close_session(A)
+    assert (reader.data, reader.ended) == (b"", False)
+    later.work()
+    assert reader.data.endswith(b"line 019999\n")
+    assert reader.ended
+
+
+def test_a_cut_that_fails_is_counted_and_not_tried_again_at_once(logs):
+    logs.in_thread = later = Later()
+    path = logs.open_session(A)
+    reader = Reader(logs, A)
+    append(path, b"x" * 250_000)
+    drive(logs, lambda: later.jobs)
+    (_, done) = later.jobs.pop()
+    done(OSError("disk"))
+    assert (logs.errors, logs.last_error, len(reader.data)) == (1, "disk", 250_000)
+    append(path, b"y" * 100_000)
+    drive(logs, lambda: len(reader.data) == 350_000)
+    assert later.jobs == []
+    append(path, b"z" * 200_000)
+    drive(logs, lambda: later.jobs)
+    later.work()
+    logs.errors = 0

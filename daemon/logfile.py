@@ -1,0 +1,90 @@
+"""What is done to one log file through its descriptor: reading, cutting, cleaning.
+
+All of it works while other processes append to the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+CHUNK_BYTES = 64 * 1024
+MARK = b"... (older lines dropped)\n"
+COPY_BYTES = 2**20
+COPY_ROUNDS = 8
+"""Looks at what was appended during the copy; a faster writer than that loses some lines."""
+
+_CONTROLS = {code: None for code in (*range(32), 127) if code not in (9, 10)}
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+
+
+def halve(fd: int, size: int, max_bytes: int) -> int:
+    """Keeps the newest half of `max_bytes`; by how much the places of what stays have moved.
+
+    Raises OSError.  The newest half is copied over the beginning of the file, then what was appended
+    meanwhile, then the file is cut there: in place, because a full disk could not take a second
+    copy.  What a process appends between the last look and the cut (microseconds) is lost.
+    """
+    cut = size - max_bytes // 2
+    cut += read_at(fd, cut, CHUNK_BYTES).find(b"\n") + 1
+    write_at(fd, 0, MARK)
+    end = len(MARK)
+    for _ in range(COPY_ROUNDS):
+        count = _copy(fd, cut + end - len(MARK), end, size)
+        end += count
+        size = os.fstat(fd).st_size
+        if cut + end - len(MARK) >= size:
+            break
+    os.ftruncate(fd, end)
+    return cut - len(MARK)
+
+
+def _copy(fd: int, source: int, target: int, stop: int) -> int:
+    """Copies what lies from `source` to `stop` nearer to the beginning; how many bytes that were."""
+    done = 0
+    while piece := read_at(fd, source + done, min(COPY_BYTES, stop - source - done)):
+        write_at(fd, target + done, piece)
+        done += len(piece)
+    return done
+
+
+def read_at(fd: int, at: int, count: int) -> bytes:
+    parts = []
+    while count > 0 and (part := os.pread(fd, count, at)):
+        parts.append(part)
+        at, count = at + len(part), count - len(part)
+    return b"".join(parts)
+
+
+def write_at(fd: int, at: int, data: bytes) -> None:
+    view = memoryview(data)
+    while len(view):
+        count = os.pwrite(fd, view, at)
+        view, at = view[count:], at + count
+
+
+def lines_from_end(fd: int, size: int, lines: int) -> int:
+    """Where the last `lines` lines begin; a last line without its newline counts as one."""
+    at = size
+    missing = lines if read_at(fd, size - 1, 1) not in (b"\n", b"") else lines + 1
+    if lines == 0:
+        return size
+    while at > 0:
+        begin = max(0, at - CHUNK_BYTES)
+        block = read_at(fd, begin, at - begin)
+        count = block.count(b"\n")
+        if count >= missing:
+            place = len(block)
+            for _ in range(missing):
+                place = block.rindex(b"\n", 0, place)
+            return begin + place + 1
+        missing -= count
+        at = begin
+    return 0
+
+
+def cleaned(data: bytes) -> str:
+    text = _ESCAPES.sub("", data.decode("utf-8", "replace"))
+    # A progress bar redraws its line with carriage returns; the last drawing is the one to show.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    return "\n".join(lines).translate(_CONTROLS)
