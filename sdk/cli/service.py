@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -55,17 +56,23 @@ def status(as_json: bool) -> int:
     with open_client(autostart=False) as client:
         found = running_daemon(client)
     if as_json:
-        json_object(running=found is not None, **(found or {"address": client.address}))
+        json_object(state=state(found), **(found or {"address": client.address}))
     else:
         data(f"warmd is not running ({client.address})" if found is None else described(found))
     return UNAVAILABLE if found is None else 0
 
 
-def described(found: dict[str, Any]) -> str:
+def state(found: Mapping[str, Any] | None) -> str:
+    """What the daemon does, in a word."""
+    if found is None:
+        return "absent"
+    return "draining" if found.get("draining") else "running"
+
+
+def described(found: Mapping[str, Any]) -> str:
     """The daemon's status for people."""
-    state = "draining" if found.get("draining") else "running"
     lines = [
-        f"warmd {found['version']} is {state}: pid {found['pid']}, for {span(found['uptime_seconds'])}, "
+        f"warmd {found['version']} is {state(found)}: pid {found['pid']}, for {span(found['uptime_seconds'])}, "
         f"{talk.size(found.get('memory'))} of memory",
         f"address:  {found['address']}",
         f"sessions: {found['sessions']} of {found['max_sessions']}",
