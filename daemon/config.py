@@ -14,7 +14,7 @@ import dataclasses
 import math
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,7 +224,9 @@ def _from_environ(environ: Mapping[str, str], known: Mapping[str, Setting]) -> l
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
             continue
         if variable not in by_variable:
-            raise ConfigError(f"environment {variable}: no such setting{_suggest(variable, by_variable)}")
+            stems = {name.removeprefix(PREFIX) for name in by_variable}
+            hint = _suggest(variable.removeprefix(PREFIX), stems, lambda stem: PREFIX + stem)
+            raise ConfigError(f"environment {variable}: no such setting{hint}")
         if environ[variable]:
             found.append((by_variable[variable], environ[variable], f"environment {variable}"))
     return found
@@ -248,7 +250,7 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> list[_Found]:
     return [(name, value, str(path)) for name, value in table.items()]
 
 
-def _suggest(name: str, known: Mapping[str, Any], spelled: Any = str) -> str:
+def _suggest(name: str, known: Iterable[str], spelled: Callable[[str], str] = str) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -186,6 +186,11 @@ class SessionLogs:
     def open_session(self, session: str) -> str:
         """Creates and watches the session's file; its path, also when that failed."""
         path = self.path(session)
+        if path in self._ended:
+            # Workers of the shared pool have the same ids after each start of the daemon.
+            self._ended.remove(path)
+            with self._counted(), contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         with self._counted():
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._logs[session] = log = _Log(path, os.open(path, flags, 0o600))

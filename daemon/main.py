@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.config import Settings
-from warmd.daemon.core.broker import Broker
+from warmd.daemon.diary import ToldBroker
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
@@ -88,7 +88,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None) -> int:
     try:
         catalog = Catalog(settings.app_folders, settings.classes)
         try:
-            server = Server(settings, Broker(settings.limits()), catalog, logs)
+            server = Server(settings, ToldBroker(settings.limits()), catalog, logs)
         except Exception as error:
             raise StartError(f"the daemon cannot open its sockets in {settings.run_path}: {error}") from error
         logs.in_thread = server.in_thread

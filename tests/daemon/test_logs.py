@@ -272,6 +272,21 @@ def test_logs_of_an_earlier_daemon_are_readable_and_pruned(tmp_path):
     second.close()
 
 
+def test_an_id_that_comes_again_starts_a_new_log(tmp_path):
+    pool = "pool_" + "0" * 32
+    first = SessionLogs(tmp_path, 100_000, keep=1)
+    append(first.open_session(pool), b"old\n")
+    first.close()
+    logs = SessionLogs(tmp_path, 100_000, keep=1)
+    append(logs.open_session(pool), b"new\n")
+    for name in (A, B):
+        logs.open_session(name)
+        logs.close_session(name)
+    assert logs.tail(pool) == "new"
+    logs.close()
+    assert logs.errors == 0
+
+
 @pytest.mark.parametrize("name", ["../x", "sess_", "sess_" + "g" * 32, A + "/", "", A + "\n"])
 def test_an_id_cannot_lead_out_of_the_folder(logs, name):
     for call in (logs.open_session, logs.tail, logs.path):

@@ -119,6 +119,11 @@ def test_a_life(tmp_path):
             assert type(client.next()) is msg.Goodbye
         assert code == 0, log
         assert "serves at unix://" in log
+        told = [
+            line for line in log.splitlines() if f"session={result.session[:13]} app=counter pid=" in line
+        ]
+        assert ["starting" in told[0], "ready: imports" in told[1]] == [True, True]
+        assert "ended: " in told[-1]
         assert sorted(os.listdir(daemon.run_dir)) == ["lock", "logs"]
 
 

@@ -1,0 +1,102 @@
+"""What the daemon's own log tells of its sessions.
+
+It hangs on the broker from outside: it sees each event and what was ordered, and changes nothing.
+Calls are not told of, so a warm call pays for two look-ups here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.core.broker import Broker
+from warmd.daemon.core.views import SessionView
+from warmd.protocol import work
+from warmd.protocol.errors import shorten
+from warmd.protocol.work import WorkerId
+
+log = logging.getLogger("warmd.sessions")
+
+MAX_REASON_BYTES = 300
+SHOWN_DIGITS = 13
+"""`sess_` and 8 digits; listings show the same."""
+
+
+class ToldBroker(Broker):
+    """A broker whose decisions about sessions are logged."""
+
+    def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
+        effects = super().handle(event, now)
+        kind: type = type(event)
+        if kind is ev.WorkerSaid:
+            kind = type(event.message)  # type: ignore[union-attr]
+        tell = _TELLERS.get(kind)
+        if tell is not None:
+            tell(self, event, effects)
+        return effects
+
+    def of_worker(self, worker: WorkerId) -> SessionView | None:
+        return next((view for view in self.views() if view.worker == worker), None)
+
+
+def _spawned(broker: ToldBroker, event: ev.WorkerSpawned, _effects: Sequence[fx.Effect]) -> None:
+    _about(broker.of_worker(event.worker), logging.INFO, "starting", event.pid)
+
+
+def _ready(broker: ToldBroker, event: ev.WorkerSaid, _effects: Sequence[fx.Effect]) -> None:
+    said = event.message
+    if isinstance(said, work.Ready):
+        text = f"ready: imports {said.imports_seconds:.3f} s, setup {said.setup_seconds:.3f} s"
+        _about(broker.of_worker(event.worker), logging.INFO, text)
+
+
+def _failed(broker: ToldBroker, event: ev.WorkerSaid, _effects: Sequence[fx.Effect]) -> None:
+    said = event.message
+    if isinstance(said, work.StartFailed):
+        text = f"did not start: {said.phase} raised {said.type}: {said.message}"
+        _about(broker.of_worker(event.worker), logging.WARNING, text)
+
+
+def _exited(broker: ToldBroker, event: ev.WorkerExited, _effects: Sequence[fx.Effect]) -> None:
+    how = f"signal {event.signal}" if event.signal else f"exit code {event.exit_code}"
+    level = logging.INFO if event.exit_code == 0 else logging.WARNING
+    _about(broker.of_worker(event.worker), level, f"its process ended: {how}")
+
+
+def _lost(broker: ToldBroker, event: ev.LinkLost, _effects: Sequence[fx.Effect]) -> None:
+    _about(broker.of_worker(event.worker), logging.WARNING, f"its link was lost: {event.message}")
+
+
+def _gone(broker: ToldBroker, event: ev.TreeGone, effects: Sequence[fx.Effect]) -> None:
+    if event.stuck:
+        pids = ", ".join(map(str, event.stuck))
+        _about(broker.of_worker(event.worker), logging.ERROR, f"cannot be killed: stuck pids {pids}")
+    for effect in effects:
+        if type(effect) is fx.Forget:
+            view = broker.view(effect.session)
+            if view is not None:
+                _about(view, logging.INFO, f"{view.state}: {view.reason}")
+
+
+def _draining(_broker: ToldBroker, event: ev.DrainArrived, _effects: Sequence[fx.Effect]) -> None:
+    log.info("stopping: running calls have %g s", event.drain_seconds)
+
+
+def _about(view: SessionView | None, level: int, text: str, pid: int | None = None) -> None:
+    if view is not None:
+        extra = {"session": view.id[:SHOWN_DIGITS], "app": view.app, "pid": pid or view.pid}
+        log.log(level, "%s", shorten(text, MAX_REASON_BYTES), extra=extra)
+
+
+_TELLERS: Mapping[type, Callable[[ToldBroker, Any, Sequence[fx.Effect]], None]] = {
+    ev.WorkerSpawned: _spawned,
+    work.Ready: _ready,
+    work.StartFailed: _failed,
+    ev.WorkerExited: _exited,
+    ev.LinkLost: _lost,
+    ev.TreeGone: _gone,
+    ev.DrainArrived: _draining,
+}
