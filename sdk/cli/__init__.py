@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments` (default `sys.argv[1:]`); returns the exit code."""
-    from warmd.cli.root import run
+    try:
+        from warmd.cli.root import run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130

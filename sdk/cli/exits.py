@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from warmd.protocol.errors import WarmdError
@@ -65,16 +63,13 @@ def exit_code(error: WarmdError) -> int:
     return BY_CODE.get(error.code, APP_FAILED)
 
 
-def as_object(error: WarmdError) -> dict[str, Any]:
-    """The error for `--json`."""
-    return {
-        "code": error.code,
-        "outcome": error.outcome,
-        "ran": error.ran,
-        "message": error.message,
-        "session": error.session,
-        "details": error.details,
-    }
+def report_json(ctx: click.Context, error: Exception) -> None:
+    """Print an error as a JSON object to stdout, if it is a call's and the command was given --json."""
+    from warmd.cli.talk import JSON_WANTED, json_object
+
+    if isinstance(error, WarmdError) and ctx.meta.get(JSON_WANTED):
+        fields = ("code", "outcome", "ran", "message", "session", "call", "details")
+        json_object(error={field: getattr(error, field) for field in fields})
 
 
 def report(error: Exception) -> int:

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import click
-
-from warmd.cli.exits import NO_SESSION, Refusal
+from warmd.protocol.errors import Invalid, SessionNotFound
 
 WHOLE_ID = re.compile(r"sess_[0-9a-f]{32}")
 PREFIX = "sess_"
@@ -23,29 +21,32 @@ def is_whole(text: str) -> bool:
 
 def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str:
     """The id of the one session whose id begins with `text` (with or without `sess_`) or whose
-    name is `text`.
+    name is `text`; workers of the shared pool count as sessions.
 
-    Sessions that are gone count only if no living one fits.  Raises click.UsageError when several
-    fit, Refusal (exit code 3) when none does.
+    Sessions that are gone count only if no living one fits.  Raises Invalid when several fit,
+    SessionNotFound when none does.
     """
     known = list(sessions)
     named = [info for info in known if info.get("name") == text and not is_gone(info)]
     if named:
         return str(named[0]["id"])
-    start = text if text.startswith(PREFIX) else PREFIX + text
-    fitting = [info for info in known if str(info["id"]).startswith(start)] if text else []
+    fitting = [info for info in known if _begins(str(info["id"]), text)]
     living = [info for info in fitting if not is_gone(info)]
     candidates = living or fitting
     if len(candidates) > 1:
-        raise click.UsageError(_ambiguous(text, candidates))
+        raise Invalid(_ambiguous(text, candidates))
     if not candidates:
-        raise Refusal(f"there is no session {text!r}: `warmd ps --all` lists them", NO_SESSION)
+        raise SessionNotFound(f"there is no session {text!r}: `warmd ps --all` lists them")
     return str(candidates[0]["id"])
 
 
 def is_gone(info: Mapping[str, Any]) -> bool:
     """Whether the session has no process any more."""
     return info.get("state") in ("ended", "expired", "died")
+
+
+def _begins(id: str, text: str) -> bool:
+    return bool(text) and (id if "_" in text else id.partition("_")[2]).startswith(text)
 
 
 def _ambiguous(text: str, candidates: list[Mapping[str, Any]]) -> str:

@@ -81,6 +81,11 @@ class LazyGroup(click.Group):
             # click would say 1, which is an app's error here; and Python flushes once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
+        except Exception as error:
+            from warmd.cli.exits import report_json
+
+            report_json(ctx, error)
+            raise
         return code
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -72,8 +72,8 @@ def state(found: Mapping[str, Any] | None) -> str:
 def described(found: Mapping[str, Any]) -> str:
     """The daemon's status for people."""
     lines = [
-        f"warmd {found['version']} is {state(found)}: pid {found['pid']}, for {span(found['uptime_seconds'])}, "
-        f"{talk.size(found.get('memory'))} of memory",
+        f"warmd {found['version']} is {state(found)}: pid {found['pid']}, "
+        f"for {span(found['uptime_seconds'])}, {talk.size(found.get('memory'))} of memory",
         f"address:  {found['address']}",
         f"sessions: {found['sessions']} of {found['max_sessions']}",
         f"calls:    {found['running']} running, {found['queued']} waiting",

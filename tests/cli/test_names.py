@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import click
 import pytest
 
 from warmd.cli import names
-from warmd.cli.exits import NO_SESSION, Refusal
+from warmd.protocol.errors import Invalid, SessionNotFound
 
 
 def info(start: str, state: str = "idle", name: str | None = None) -> dict[str, object]:
@@ -33,29 +32,32 @@ def test_a_prefix_that_fits_one_session(text: str, start: str) -> None:
 
 @pytest.mark.parametrize("text", ["3f2", "sess_", "sess_3"])
 def test_a_prefix_that_fits_several_lists_them(text: str) -> None:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(Invalid) as caught:
         names.match(text, KNOWN)
-    message = caught.value.format_message()
+    message = caught.value.message
     assert str(info("3f2a")["id"]) in message
     assert "counter  idle" in message
 
 
 def test_a_long_list_of_matches_is_cut() -> None:
-    with pytest.raises(click.UsageError, match="and 5 more"):
+    with pytest.raises(Invalid, match="and 5 more"):
         names.match("sess_", [info(f"{n:04}") for n in range(15)])
 
 
 @pytest.mark.parametrize("text", ["ffff", "", "sess_zz"])
 def test_a_prefix_that_fits_none(text: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SessionNotFound, match="session"):
         names.match(text, KNOWN)
-    assert caught.value.code == NO_SESSION
-    assert "session" in caught.value.format_message()
 
 
 def test_a_name_counts_only_while_its_session_lives() -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(SessionNotFound):
         names.match("mine", [info("c1", "ended", name="mine")])
+
+
+def test_workers_of_the_pool_can_be_looked_at() -> None:
+    pool = {**info("d1"), "id": "pool_d1" + "0" * 30, "kind": "pool"}
+    assert names.match("d1", [pool]) == names.match("pool_d", [pool]) == pool["id"]
 
 
 def test_only_whole_ids_need_no_question() -> None:
