@@ -320,17 +320,10 @@ def test_start_status_stop(tmp_path: Path) -> None:
 
 def test_serve_in_the_foreground(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
-    command = [
-        sys.executable,
-        "-m",
-        "warmd",
-        "serve",
-        "--run-dir",
-        f"{tmp_path}/run",
-        "--ready-fd",
-        str(theirs),
-    ]
-    with subprocess.Popen(command, pass_fds=(theirs,), stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "warmd", "serve", "--run-dir", f"{tmp_path}/run"]
+    with subprocess.Popen(
+        [*command, "--ready-fd", str(theirs)], pass_fds=(theirs,), stderr=subprocess.PIPE, text=True
+    ) as process:
         os.close(theirs)
         with open(ours, "rb") as reader:
             assert reader.read() == b"ready\n"
