@@ -39,9 +39,9 @@ DIM, BOLD, PLAIN = "\033[2m", "\033[1m", "\033[0m"
 @click.option(
     "--max-tokens",
     type=click.IntRange(1, 2048),
-    default=192,
+    default=128,
     metavar="N",
-    help="The longest answer, in tokens.  [192]",
+    help="The longest answer, in tokens.  [128]",
 )
 @json_option
 def demo(app: str, max_tokens: int, as_json: bool) -> None:

@@ -327,6 +327,8 @@ def test_serve_in_the_foreground(tmp_path: Path) -> None:
         os.close(theirs)
         with open(ours, "rb") as reader:
             assert reader.read() == b"ready\n"
+        with warmd.Client(f"{tmp_path}/run/warmd.sock") as client:
+            assert client.status()["pid"] == process.pid
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 0
