@@ -154,6 +154,61 @@ def test_apps_are_listed(tmp_path):
         assert "did you mean 'counter'?" in failure.message
 
 
+def test_app_folders_of_every_kind_run(tmp_path):
+    files = {
+        "plain/app.py": "import helper\nclass App:\n    def run(self): return helper.x",
+        "plain/helper.py": "x = 'plain'",
+        "single/app.py": "import os\nclass Only:\n    def run(self): return os.path.basename(os.getcwd())",
+        "packed/__init__.py": "from .helper import x\nclass App:\n    def run(self): return x",
+        "packed/helper.py": "x = 'packed'",
+        "related/__init__.py": "",
+        "related/app.py": "from .helper import x\nclass App:\n    def run(self): return x",
+        "related/helper.py": "x = 'related'",
+        "in-fer/inference.py": "class App:\n    def run(self): return 'in-fer'",
+    }
+    for name, text in files.items():
+        path = tmp_path / "apps" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with (
+        Daemon(tmp_path / "run", app_folders=str(tmp_path / "apps")) as daemon,
+        RawClient(daemon.run_dir) as client,
+    ):
+        for name in ("plain", "single", "packed", "related", "in-fer"):
+            result = client.run(name)
+            assert type(result) is msg.Result, result
+            assert values.unpack(result.value) == name
+
+
+def test_a_flood_of_output_is_capped_and_disturbs_nobody(tmp_path):
+    app = tmp_path / "flood.py"
+    app.write_text(
+        "import os\nclass App:\n    def run(self, input):\n"
+        "        for n in range(input):\n            os.write(1, b'%07d ' % n + b'x' * 1000 + b'\\n')\n"
+    )
+    with (
+        Daemon(tmp_path / "run", log_max_bytes="1MiB") as daemon,
+        RawClient(daemon.run_dir) as client,
+        RawClient(daemon.run_dir) as other,
+    ):
+        flood = client.call(str(app), input=50_000)
+        slowest = 0.0
+        for _ in range(200):
+            began = time.monotonic()
+            other.ask("status")
+            slowest = max(slowest, time.monotonic() - began)
+        session = client.answer(flood).session
+        assert slowest < 0.5
+        path = places.logs_dir(daemon.run_dir) / f"{session}.log"
+        client.ask("sessions.end", session=session)
+        data = path.read_bytes()
+        assert len(data) <= 2**20
+        assert data.startswith(b"... (older lines dropped)\n")
+        assert data.endswith(b"0049999 " + b"x" * 1000 + b"\n")
+        status = client.ask("status")
+        assert (status["log_errors"], status["log_lines_dropped"]) == (0, 0)
+
+
 def test_a_second_daemon_leaves_the_first_alone(tmp_path):
     with Daemon(tmp_path / "run") as first:
         with Daemon(tmp_path / "run") as second:
