@@ -1,7 +1,8 @@
 """One call after another: how a ready worker gets its next call and what becomes of its words.
 
 This is the path of every warm call, and the shortest in the book: an arriving call is dispatched
-at once when its session is idle, and a call that ends makes room for the next.
+at once when its session is idle.  When one ends, the next is dispatched before the end is told:
+the worker works while the answer is on its way.
 """
 
 from __future__ import annotations
@@ -68,30 +69,30 @@ def returned(book: Book, session: Session, said: work.Returned) -> None:
     job = _take_running(session, said.ordinal)
     if job is None:
         return
+    serve_next(book, session)
     if job.ladder is not None or job.abandoned:
         _end_stopped(book, job)
     else:
         _answer(book, session, job, said.run_seconds, said.parts, said.value)
-    serve_next(book, session)
 
 
 def raised(book: Book, session: Session, said: work.Raised) -> None:
     job = _take_running(session, said.ordinal)
     if job is None:
         return
+    serve_next(book, session)
     if job.ladder is not None:
         _end_stopped(book, job)
     else:
         text = f"{said.type}: {said.message}" if said.message else said.type
         book.fail(job, "APP_ERROR", text, "yes", type=said.type, traceback=said.traceback)
-    serve_next(book, session)
 
 
 def interrupted(book: Book, session: Session, said: work.Interrupted) -> None:
     job = _take_running(session, said.ordinal)
     if job is not None:
-        _end_stopped(book, job)
         serve_next(book, session)
+        _end_stopped(book, job)
 
 
 def yielded(book: Book, session: Session, said: work.Yielded) -> None:
