@@ -30,7 +30,7 @@ SLOW = """
 import time, pathlib
 class App:
     def wait(self, input):
-        pathlib.Path(input["started"]).touch()
+        pathlib.Path(input["started"]).write_text("in")
         time.sleep(input["seconds"])
         return "done"
 """
@@ -92,11 +92,28 @@ def slow_app(tmp_path):
     return str(folder)
 
 
-def await_file(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.01)
+class Entered:
+    """A named pipe into which the slow app writes when its function has been entered."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        os.mkfifo(path)
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def __enter__(self) -> Entered:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def wait(self) -> None:
+        assert select.select([self._fd], [], [], 20)[0], "the function was not entered"
+
+
+@pytest.fixture
+def entered(tmp_path):
+    with Entered(tmp_path / "entered") as entered:
+        yield entered
 
 
 def test_a_life(tmp_path):
@@ -237,10 +254,10 @@ def test_the_next_daemon_starts_over_what_a_killed_one_left(tmp_path):
         assert daemon.stop()[0] == 0
 
 
-def test_end_of_the_lifeline_stops_a_private_daemon_and_its_directory(tmp_path, slow_app):
+def test_end_of_the_lifeline_stops_a_private_daemon_and_its_directory(tmp_path, slow_app, entered):
     with Daemon(tmp_path / "run", private=True) as daemon, RawClient(daemon.run_dir) as client:
-        call = client.call(slow_app, "wait", {"started": str(tmp_path / "started"), "seconds": 100})
-        await_file(tmp_path / "started")
+        call = client.call(slow_app, "wait", {"started": entered.path, "seconds": 100})
+        entered.wait()
         began = time.monotonic()
         daemon.cut_lifeline()
         failure = client.answer(call)
@@ -250,10 +267,10 @@ def test_end_of_the_lifeline_stops_a_private_daemon_and_its_directory(tmp_path, 
         assert not daemon.run_dir.exists()
 
 
-def test_sigterm_lets_calls_finish_and_takes_no_more(tmp_path, slow_app):
+def test_sigterm_lets_calls_finish_and_takes_no_more(tmp_path, slow_app, entered):
     with Daemon(tmp_path / "run") as daemon, RawClient(daemon.run_dir) as client:
-        call = client.call(slow_app, "wait", {"started": str(tmp_path / "started"), "seconds": 1})
-        await_file(tmp_path / "started")
+        call = client.call(slow_app, "wait", {"started": entered.path, "seconds": 1})
+        entered.wait()
         daemon.process.send_signal(signal.SIGTERM)
         while not client.ask("status")["draining"]:
             assert daemon.process.poll() is None
@@ -262,10 +279,10 @@ def test_sigterm_lets_calls_finish_and_takes_no_more(tmp_path, slow_app):
         assert daemon.wait()[0] == 0
 
 
-def test_a_second_signal_ends_it_now(tmp_path, slow_app):
+def test_a_second_signal_ends_it_now(tmp_path, slow_app, entered):
     with Daemon(tmp_path / "run") as daemon, RawClient(daemon.run_dir) as client:
-        call = client.call(slow_app, "wait", {"started": str(tmp_path / "started"), "seconds": 100})
-        await_file(tmp_path / "started")
+        call = client.call(slow_app, "wait", {"started": entered.path, "seconds": 100})
+        entered.wait()
         daemon.process.send_signal(signal.SIGINT)
         while not client.ask("status")["draining"]:
             assert daemon.process.poll() is None
