@@ -38,6 +38,7 @@ The tree of exceptions:
      +- DaemonError                               (also a ConnectionError)
          +- DaemonUnavailable DAEMON_UNAVAILABLE
          +- DaemonLost        DAEMON_LOST
+         +- DaemonFailed      INTERNAL
 """
 
 from __future__ import annotations
@@ -220,6 +221,12 @@ class DaemonLost(DaemonError):
     """The daemon went away while the call was under way."""
 
     code = "DAEMON_LOST"
+
+
+class DaemonFailed(DaemonError):
+    """A fault of the daemon's own, in the middle of this call; its log says more."""
+
+    code = "INTERNAL"
 
 
 def _leaves(kind: type[WarmdError]) -> list[type[WarmdError]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from warmd.protocol.errors import CallCancelled as CallCancelled
     from warmd.protocol.errors import CallTimeout as CallTimeout
     from warmd.protocol.errors import DaemonError as DaemonError
+    from warmd.protocol.errors import DaemonFailed as DaemonFailed
     from warmd.protocol.errors import DaemonLost as DaemonLost
     from warmd.protocol.errors import DaemonUnavailable as DaemonUnavailable
     from warmd.protocol.errors import Draining as Draining
@@ -56,6 +57,7 @@ _ERRORS = (
     "CallCancelled",
     "CallTimeout",
     "DaemonError",
+    "DaemonFailed",
     "DaemonLost",
     "DaemonUnavailable",
     "Draining",

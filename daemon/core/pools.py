@@ -65,8 +65,8 @@ def _open_member(book: Book, pool: Pool) -> None:
     app, setup, env = pool.key
     book.last_pool_member += 1
     member = Session(
-        # No call can name a pool worker, so its id need not be a secret.
-        id=SessionId(f"pool_{book.last_pool_member:032x}"),
+        # No call can name a pool worker, so its id need not be a secret; it differs where ids are shortened.
+        id=SessionId(f"pool_{book.last_pool_member:08x}".ljust(37, "0")),
         app=app,
         created=book.now,
         idle_seconds=book.limits.session_timeout_seconds,
