@@ -13,12 +13,14 @@ a task which the same call started, it is raised there.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from warmd.app import Interrupted
 from warmd.daemon.worker import output
 from warmd.daemon.worker.invoke import Reply, arguments, packed
 from warmd.daemon.worker.link import Link
@@ -39,6 +41,8 @@ _call_of: ContextVar[int] = ContextVar("warmd_call", default=0)
 
 class LoopRuntime(Runtime):
     """The rules for interrupts where the app's code shares the thread with an event loop."""
+
+    cuts = (Interrupted, asyncio.CancelledError)
 
     def __init__(self, link: Link, page: ControlPage, begin: Begin, app: App) -> None:
         super().__init__(link, page, begin, app)
@@ -72,7 +76,7 @@ class LoopRuntime(Runtime):
 
     async def _hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         result = self.guarded(function, *args, **kwargs)
-        if asyncio.iscoroutine(result):
+        if inspect.isawaitable(result):
             await self.awaited(result)
 
     def close(self) -> None:
@@ -103,13 +107,12 @@ class LoopRuntime(Runtime):
         self._hooks.add(task)
         task.add_done_callback(self._hooks.discard)
 
-    def is_cut(self, error: BaseException) -> bool:
-        return super().is_cut(error) or isinstance(error, asyncio.CancelledError)
-
     async def awaited(self, awaitable: Any) -> Any:
         """`guarded` for what must be awaited."""
         try:
             self.armed = True
+            if self._missed:
+                self._look()
             return await awaitable
         finally:
             self.armed = False
@@ -133,7 +136,7 @@ async def _caught(coroutine: Coroutine[Any, Any, None]) -> BaseException | None:
 async def _run_on_cancel(on_cancel: Callable[[], Any]) -> None:
     try:
         result = on_cancel()
-        if asyncio.iscoroutine(result):
+        if inspect.isawaitable(result):
             await result
     except BaseException as error:
         output.note(f"on_cancel raised:\n{describe(error).traceback}")
@@ -264,7 +267,7 @@ class AsyncCalls:
         try:
             function, args, kwargs = arguments(runtime, invoke)
             result = runtime.guarded(function, *args, **kwargs)
-            if asyncio.iscoroutine(result):
+            if inspect.isawaitable(result):
                 result = await runtime.awaited(result)
             if isinstance(result, (GeneratorType, AsyncGeneratorType)):
                 return await self._stream(invoke, _Values(runtime, result))

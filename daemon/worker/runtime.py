@@ -34,6 +34,9 @@ MAX_PROGRESS_BYTES = 64 * 1024
 class Runtime:
     """One per worker process; also what `warmd.context` looks at."""
 
+    cuts: tuple[type[BaseException], ...] = (Interrupted,)
+    """What a function ends with when it was interrupted."""
+
     def __init__(self, link: Link, page: ControlPage, begin: Begin, app: App) -> None:
         self.link = link
         self.page = page
@@ -46,6 +49,7 @@ class Runtime:
         self.on_cancel: Callable[[], Any] | None = None
         self._main_thread = threading.get_ident()
         self._told = False
+        self._missed = False
         self._call: bytes | None = None
         self._started = 0.0
 
@@ -82,12 +86,14 @@ class Runtime:
             self.link.send(Progressed(Ordinal(ordinal), body))
         finally:
             self.armed = armed
+        if armed and self._missed:
+            self._look()
 
     # The life of a call.
 
     def begin(self, invoke: Invoke) -> bool:
         """A call begins; False when it was already asked to stop and must not be entered."""
-        self._told = False
+        self._told = self._missed = False
         self._call = invoke.call
         self._started = time.monotonic()
         self.ordinal = invoke.ordinal
@@ -112,6 +118,8 @@ class Runtime:
         """Runs the app's code: here an interrupt may raise, and a forked child never comes back."""
         try:
             self.armed = True
+            if self._missed:
+                self._look()
             return function(*args, **kwargs)
         finally:
             self.armed = False
@@ -132,25 +140,31 @@ class Runtime:
         return Raised(ordinal, self.seconds(), *describe(error))
 
     def was_interrupt(self, ordinal: Ordinal, error: BaseException) -> bool:
-        if ordinal not in self.page.asked():
-            return False
-        if isinstance(error, BaseExceptionGroup):
-            return error.subgroup(self.is_cut) is not None
-        return self.is_cut(error)
+        """Whether the error is the runtime's own doing."""
+        return ordinal in self.page.asked() and self._has_cut(error)
 
-    def is_cut(self, error: BaseException) -> bool:
-        return isinstance(error, Interrupted)
+    def _has_cut(self, error: BaseException) -> bool:
+        if isinstance(error, BaseExceptionGroup):
+            return any(map(self._has_cut, error.exceptions))
+        return isinstance(error, self.cuts)
 
     # Called by Python at any bytecode of the main thread.
 
     def _on_signal(self, _signum: int, _frame: object) -> None:
-        ordinal = self.ordinal
-        if not ordinal or self.link.forked:
+        if not self.ordinal or self.link.forked:
             return
+        if self.armed:
+            self._look()
+        else:
+            # The interrupt itself is repeated, but on_cancel is asked for only once.
+            self._missed = True
+
+    def _look(self) -> None:
+        self._missed = False
         cancel, interrupt = self.page.asked()
-        if cancel == ordinal:
+        if cancel == self.ordinal:
             self.tell()
-        if interrupt == ordinal and self.armed:
+        if interrupt == self.ordinal:
             self.cut()
 
     def tell(self) -> None:

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.daemon import FakeDaemon
+from warmd.protocol.values import unpack
+from warmd.protocol.work import Finish, Interrupted, Ordinal, Raised, Ready, Returned, StartFailed
+
+
+@pytest.fixture
+def app(daemon: FakeDaemon) -> FakeDaemon:
+    ready = daemon.start("Async")
+    assert isinstance(ready, Ready)
+    assert not ready.on_cancel
+    return daemon
+
+
+def test_calls_keep_state_and_loop(app: FakeDaemon) -> None:
+    assert app.value("run", 1) == {"n": 1, "input": 1, "same_loop": True}
+    assert app.value("run", 2) == {"n": 2, "input": 2, "same_loop": True}
+    assert app.value("sync", [3]) == [3]
+
+
+def test_calls_that_come_together_run_one_after_another(app: FakeDaemon) -> None:
+    """The daemon sends one at a time; the replies to a few in one write still come in order."""
+    for n in range(100):
+        ordinal = app.invoke("echo", n)
+        reply = app.reply()
+        assert (reply.ordinal, unpack(reply.value)) == (ordinal, n)
+
+
+def test_background_tasks_run_between_calls(app: FakeDaemon) -> None:
+    before = app.value("how_many_beats")
+    assert app.is_silent(0.3)
+    assert app.value("how_many_beats") >= before + 5
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        ("raises", "ValueError"),
+        ("exit", "SystemExit"),
+        ("keyboard", "KeyboardInterrupt"),
+        ("cancelled", "CancelledError"),
+    ],
+)
+def test_whatever_is_raised_is_told(app: FakeDaemon, function: str, kind: str) -> None:
+    reply = app.call(function)
+    assert isinstance(reply, Raised)
+    assert reply.type.endswith(kind)
+    assert f"in {function}" in reply.traceback
+    assert "daemon/worker" not in reply.traceback
+    assert app.value("run", 0)["same_loop"]
+
+
+def test_an_exit_in_a_background_task_costs_nothing(app: FakeDaemon) -> None:
+    assert app.value("exit_in_task") == "left behind"
+    beats = app.value("how_many_beats")
+    assert app.value("until_beats", beats + 3) >= beats + 3
+    assert "SystemExit" in app.log_text()
+
+
+def test_cancelling_all_tasks_ends_the_call_only(app: FakeDaemon) -> None:
+    reply = app.call("cancel_all_tasks")
+    assert isinstance(reply, Raised)
+    assert reply.type.endswith("CancelledError")
+    assert app.value("echo", 1) == 1
+
+
+def test_stopping_the_loop_does_not_stop_it(app: FakeDaemon) -> None:
+    assert app.value("stop_loop") == "stopped and going on"
+
+
+INTERRUPTIBLE = [
+    "sleep",
+    "gather",
+    "task_group",
+    "loop_in_task",
+    "loop_in_coroutine",
+    "loop_in_sync",
+    "in_thread",
+    "wait_for",
+    "swallow_twice",
+]
+
+
+@pytest.mark.parametrize("function", INTERRUPTIBLE)
+def test_an_interrupt_takes_and_the_state_stays(app: FakeDaemon, function: str) -> None:
+    app.value("run", 1)
+    ordinal = app.entered(function)
+    reply = app.interrupt_until_reply(ordinal)
+    assert isinstance(reply, Interrupted), reply
+    assert app.value("run", 2) == {"n": 2, "input": 2, "same_loop": True}
+    beats = app.value("how_many_beats")
+    assert app.value("until_beats", beats + 2) >= beats + 2, "the background task was hit"
+
+
+def test_a_swallowed_cancellation_lets_the_function_return(app: FakeDaemon) -> None:
+    reply = app.interrupt_until_reply(app.entered("swallow_once"))
+    assert isinstance(reply, Returned)
+    assert unpack(reply.value) == "swallowed"
+
+
+def test_a_late_interrupt_spares_the_next_call(app: FakeDaemon) -> None:
+    first = app.entered("sleep")
+    app.interrupt_until_reply(first)
+    second = app.entered("sleep")
+    for _ in range(20):
+        app.interrupt(first)
+    assert app.is_silent()
+    assert app.interrupt_until_reply(second).ordinal == second
+
+
+def test_interrupts_as_fast_as_possible_lose_no_reply(app: FakeDaemon) -> None:
+    for n in range(300):
+        ordinal = app.invoke("run", n)
+        app.interrupt(ordinal)
+        app.interrupt(ordinal)
+        assert app.reply().ordinal == ordinal, n
+
+
+def test_interrupts_between_calls_do_nothing(app: FakeDaemon) -> None:
+    for ordinal in (0, 1, 2):
+        app.interrupt(Ordinal(ordinal))
+    assert app.value("sync", 1) == 1
+
+
+def test_the_stack_of_blocking_code(app: FakeDaemon) -> None:
+    app.entered("loop_in_coroutine")
+    assert "in loop_in_coroutine" in app.stack()
+
+
+def test_an_async_on_cancel(daemon: FakeDaemon) -> None:
+    assert daemon.start("AsyncOnCancel").on_cancel
+    for n, with_signal in ((1, True), (2, False)):
+        ordinal = daemon.entered("run")
+        daemon.cancel(ordinal, with_signal)
+        daemon.cancel(ordinal, with_signal)
+        assert unpack(daemon.reply().value) == "stopped by on_cancel"
+        assert daemon.value("how_often") == n
+
+
+def test_finish_awaits_unload_and_ends_background_tasks(daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.start("Async", setup={"unloaded": str(tmp_path / "note")})
+    daemon.tell(Finish("stopped"))
+    assert daemon.exit_code() == 0
+    assert (tmp_path / "note").read_text() == "unloaded stopped\n"
+    assert daemon.log_text() == ""
+
+
+def test_the_end_of_the_link_ends_the_worker(app: FakeDaemon) -> None:
+    app.entered("sleep")
+    assert app.link is not None
+    app.link.close()
+    assert app.exit_code() == 70
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("AsyncSetupRaises", "ValueError"), ("AsyncSetupExits", "SystemExit")]
+)
+def test_a_failing_async_setup(daemon: FakeDaemon, name: str, kind: str) -> None:
+    failed = daemon.start(name)
+    assert isinstance(failed, StartFailed)
+    assert (failed.phase, failed.type) == ("setup", kind)
+    assert "in setup" in failed.traceback
+    assert daemon.exit_code() == 1
+
+
+def test_a_forked_child_that_comes_back_ends(app: FakeDaemon, tmp_path: Path) -> None:
+    assert app.value("return_in_child", str(tmp_path / "note")) == app.pid
+    child = int((tmp_path / "note").read_text().split()[1])
+    assert not Path(f"/proc/{child}").exists()
+    assert app.value("echo", 1) == 1
+
+
+def test_large_values(daemon: FakeDaemon) -> None:
+    daemon.start("Async", max_message_bytes=2**26)
+    blob: Any = bytes(range(256)) * 40_000
+    assert daemon.value("echo", blob) == blob

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from warmd.daemon.worker.page import PAGE_BYTES, ControlPage, create_stack_file
+
+
+def test_both_sides_see_each_others_fields() -> None:
+    daemon = ControlPage.create()
+    worker = ControlPage.attach(os.dup(daemon.fd))
+    try:
+        assert (daemon.running, daemon.armed, daemon.cancel, daemon.interrupt) == (0, False, 0, 0)
+        worker.begin(7, 12.5)
+        worker.add_lines_dropped(2)
+        worker.add_lines_dropped(3)
+        assert (daemon.running, daemon.armed, daemon.since, daemon.lines_dropped) == (7, True, 12.5, 5)
+        daemon.request_cancel(7)
+        daemon.request_interrupt(2**63)
+        assert worker.asked() == (7, 2**63) == (worker.cancel, worker.interrupt)
+        worker.end()
+        assert (daemon.running, daemon.armed, daemon.since) == (0, False, 12.5)
+    finally:
+        worker.close()
+        daemon.close()
+
+
+def test_the_size_is_sealed() -> None:
+    page = ControlPage.create()
+    try:
+        for size in (0, PAGE_BYTES * 2):
+            with pytest.raises(PermissionError):
+                os.ftruncate(page.fd, size)
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * PAGE_BYTES, b"\0" * (PAGE_BYTES + 1)])
+def test_another_memfd_is_refused(content: bytes) -> None:
+    fd = os.memfd_create("other")
+    try:
+        os.write(fd, content)
+        with pytest.raises(ValueError, match="control page"):
+            ControlPage.attach(fd)
+    finally:
+        os.close(fd)
+
+
+def test_the_stack_file_appends_after_a_truncation() -> None:
+    fd = create_stack_file()
+    try:
+        os.write(fd, b"first")
+        os.ftruncate(fd, 0)
+        os.write(fd, b"second")
+        assert os.pread(fd, 100, 0) == b"second"
+    finally:
+        os.close(fd)
