@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +18,9 @@ from warmd.cli.values import parse_pairs
 if TYPE_CHECKING:
     from warmd.session import Running
 
+MAX_REASON = 60
+"""Characters of why a session is gone; `inspect` shows all."""
+
 session_argument = click.argument("session", shell_complete=complete_sessions)
 
 
@@ -26,7 +29,7 @@ session_argument = click.argument("session", shell_complete=complete_sessions)
 @click.option("--app", metavar="APP", help="Only sessions of this app.", shell_complete=complete_apps)
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only those with this label.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the ids, whole: for other commands.")
-@click.option("--no-trunc", is_flag=True, help="Whole ids.")
+@click.option("--no-trunc", is_flag=True, help="Whole ids and apps.")
 @json_option
 def ps(
     show_all: bool, app: str | None, labels: tuple[str, ...], quiet: bool, no_trunc: bool, as_json: bool
@@ -50,16 +53,19 @@ def ps(
         say("no sessions")
 
 
-def listing(found: Iterable[Mapping[str, Any]], now: float, *, whole_ids: bool = False) -> str:
+def listing(found: Sequence[Mapping[str, Any]], now: float, *, whole_ids: bool = False) -> str:
     """The sessions as a table; `now` is the wall clock, which their times are told by."""
     rows = []
     for info in found:
         named = info["name"] or ("(pool)" if info["kind"] == "pool" else "-")
         shown = info["id"] if whole_ids else short(info["id"])
-        rows.append([shown, info["app"], named, _state(info), str(info["calls"]), str(info["queued"]),
+        app = info["app"] if whole_ids else talk.ending(info["app"])
+        reason = (info["reason"] or "").partition("\n")[0][:MAX_REASON]
+        rows.append([shown, app, named, _state(info), str(info["calls"]), str(info["queued"]),
                      span(now - info["created"]), span(info["expires_in"]), str(info["pid"] or "-"),
-                     talk.size(info["memory"])])  # fmt: skip
-    heads = ["ID", "APP", "NAME", "STATE", "CALLS", "QUEUED", "AGE", "EXPIRES", "PID", "MEMORY"]
+                     talk.size(info["memory"]), reason])  # fmt: skip
+    reasons = ["REASON"] if any(info["reason"] for info in found) else [""]
+    heads = ["ID", "APP", "NAME", "STATE", "CALLS", "QUEUED", "AGE", "EXPIRES", "PID", "MEMORY", *reasons]
     return table(heads, rows)
 
 

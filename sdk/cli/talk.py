@@ -80,6 +80,15 @@ def short(session: str) -> str:
     return session.partition("_")[2][:SHORT_ID] or session[:SHORT_ID]
 
 
+def ending(text: str, most: int = 32) -> str:
+    """The end of a text that is too long, which is what tells two paths apart.
+
+    >>> ending("/home/me/apps/ocr", 10)
+    '…/apps/ocr'
+    """
+    return text if len(text) <= most else "…" + text[1 - most :]
+
+
 def span(seconds: float | None) -> str:
     """A length of time in the two units that matter; `-` for None.
 

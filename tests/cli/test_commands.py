@@ -173,6 +173,20 @@ def test_the_listing() -> None:
     assert INFO["id"] in listing([INFO], now=1100.0, whole_ids=True)
 
 
+def test_the_listing_of_what_is_gone() -> None:
+    gone = {
+        **INFO,
+        "state": "died",
+        "reason": "killed by SIGKILL\nlast words",
+        "app": "/home/" + "x" * 40 + "/app",
+    }
+    heads, line = listing([gone], now=1100.0).splitlines()
+    assert heads.endswith("REASON")
+    assert line.endswith("  killed by SIGKILL")
+    assert "x/app" in line
+    assert "/home" not in line
+
+
 def test_lines_of_pieces() -> None:
     assert list(lines_of([b"a\nb", b"c\n", b"\n", b"end"])) == [b"a", b"bc", b"", b"end"]
     assert list(lines_of([])) == []

@@ -188,6 +188,7 @@ def test_a_worker_that_dies(typed: Terminal, slow: str) -> None:
     assert died.code == 4
     assert "last words" in died.err
     assert typed("call", id, "blob").code == 3
+    assert typed("end", id).code == 0, "which waits until its processes are gone"
     assert "died" in typed("ps", "--all").out
     assert b"last words" in typed("logs", id).out.encode()
 
