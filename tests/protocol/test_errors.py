@@ -24,7 +24,7 @@ OUTCOMES = {
     "start_failed": {"START_FAILED"},
     "timeout": {"TIMEOUT"},
     "cancelled": {"CANCELLED"},
-    "daemon_lost": {"DAEMON_UNAVAILABLE", "DAEMON_LOST"},
+    "daemon_lost": {"DAEMON_UNAVAILABLE", "DAEMON_LOST", "INTERNAL"},
 }  # fmt: skip
 
 every_code = pytest.mark.parametrize("code", sorted(BY_CODE))
