@@ -126,13 +126,12 @@ def run_broker(link: socket.socket, address: str) -> None:
     router.bind(address)
     poll = select.epoll()
     poll.register(link, select.EPOLLIN)
-    poll.register(router.getsockopt(zmq.FD), select.EPOLLIN)
+    poll.register(router.fileno(), select.EPOLLIN)
     unread = b""
     while True:
+        # ZMQ_FD is edge-triggered; this reads until there is nothing, so no edge is lost.
         _requests_to_worker(router, link)
-        # The descriptor is edge-triggered: an answer just sent may have swallowed its edge.
-        waiting = router.get(zmq.EVENTS) & zmq.POLLIN  # type: ignore[operator]
-        ready = [descriptor for descriptor, _ in poll.poll(0 if waiting else None)]
+        ready = [descriptor for descriptor, _ in poll.poll()]
         if link.fileno() in ready:
             unread = _answers_to_clients(link, unread, router)
 

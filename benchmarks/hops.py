@@ -2,7 +2,8 @@
 
     python -m benchmarks.hops [--seconds N] [--json]
 
-Measured in turns, a short slice each, so that whatever else the machine does hits all alike:
+Measured in rounds, a short slice of each in turn, so that whatever else the machine does hits all
+alike; a ratio is the median of the rounds' own ratios:
 
 * the floor (`benchmarks.floor`): the same processes and transports, only forwarding;
 * warmd with 1, 50 and 200 idle sessions: three daemons side by side, each called through the
@@ -53,28 +54,41 @@ class Subject:
     call: Callable[[], Any]
     pipeline: Callable[[int], Any]
     times: list[float] = field(default_factory=list)
+    medians: list[float] = field(default_factory=list)
+    """Of each round's calls."""
     rates: list[float] = field(default_factory=list)
+    """Of each round, in calls per second."""
 
     def measure_calls(self) -> None:
+        times = []
         for _ in range(SLICE_CALLS):
             begun = time.perf_counter()
             self.call()
-            self.times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - begun)
+        self.times += times
+        self.medians.append(statistics.median(times))
 
     def measure_pipeline(self) -> None:
         begun = time.perf_counter()
         self.pipeline(SLICE_PIPELINED)
         self.rates.append(SLICE_PIPELINED / (time.perf_counter() - begun))
 
-    def figures(self) -> dict[str, float]:
+    def figures(self, floor: Subject) -> dict[str, float]:
         cuts = statistics.quantiles(self.times, n=100)
         return {
             "p50_us": statistics.median(self.times) * 1e6,
             "p90_us": cuts[89] * 1e6,
             "p99_us": cuts[98] * 1e6,
             "calls_per_second": statistics.median(self.rates),
+            "p50_ratio": paired_ratio(self.medians, floor.medians),
+            "calls_per_second_ratio": paired_ratio(self.rates, floor.rates),
             "calls": len(self.times),
         }
+
+
+def paired_ratio(values: list[float], others: list[float]) -> float:
+    """The median of the rounds' own ratios."""
+    return statistics.median(one / other for one, other in zip(values, others, strict=True))
 
 
 @dataclass(frozen=True)
@@ -160,18 +174,13 @@ def measure_idle_cpu() -> float:
         return processes.cpu_seconds_below(daemon) - before
 
 
-def verdict(figures: dict[str, dict[str, float]], idle_cpu_seconds: float) -> list[Target]:
-    floor, one, *_ = figures.values()
-    p50s = [one["p50_us"] for name, one in figures.items() if name != "floor"]
+def verdict(subjects: list[Subject], idle_cpu_seconds: float) -> list[Target]:
+    floor, few, *_, many = subjects
+    rates = paired_ratio(few.rates, floor.rates)
     return [
-        Target("warm call p50 / floor", one["p50_us"] / floor["p50_us"], MAX_LATENCY_RATIO),
-        Target(
-            "pipelined throughput / floor",
-            one["calls_per_second"] / floor["calls_per_second"],
-            MIN_THROUGHPUT_RATIO,
-            at_most=False,
-        ),
-        Target("p50, most / fewest idle sessions", p50s[-1] / p50s[0], MAX_SPREAD),
+        Target("warm call p50 / floor", paired_ratio(few.medians, floor.medians), MAX_LATENCY_RATIO),
+        Target("pipelined throughput / floor", rates, MIN_THROUGHPUT_RATIO, at_most=False),
+        Target("p50, most / fewest idle sessions", paired_ratio(many.medians, few.medians), MAX_SPREAD),
         Target(f"CPU s of {CPU_SESSIONS} idle sessions in 30 s", idle_cpu_seconds, MAX_CPU_SECONDS),
     ]
 
@@ -180,16 +189,14 @@ def as_text(figures: dict[str, dict[str, float]], targets: list[Target], facts: 
     lines = [
         f"{'':24}{'p50 us':>9}{'p90 us':>9}{'p99 us':>9}{'calls/s':>10}{'p50 ratio':>11}{'calls/s ratio':>15}"
     ]
-    floor = figures["floor"]
     for name, one in figures.items():
         times = "".join(f"{one[key]:>9.0f}" for key in ("p50_us", "p90_us", "p99_us"))
-        latency = one["p50_us"] / floor["p50_us"]
-        rate = one["calls_per_second"] / floor["calls_per_second"]
-        lines.append(f"{name:24}{times}{one['calls_per_second']:>10.0f}{latency:>11.2f}{rate:>15.2f}")
+        ratios = f"{one['p50_ratio']:>11.2f}{one['calls_per_second_ratio']:>15.2f}"
+        lines.append(f"{name:24}{times}{one['calls_per_second']:>10.0f}{ratios}")
     lines.append("")
     for target in targets:
         bound = f"{'at most' if target.at_most else 'at least'} {target.limit}"
-        lines.append(f"{target.text:40}{target.value:>8.3f}  {bound:14}{'ok' if target.met else 'MISSED'}")
+        lines.append(f"{target.text:40}{target.value:>8.4f}  {bound:14}{'ok' if target.met else 'MISSED'}")
     lines += ["", f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, {facts['commit']}"]
     return "\n".join(lines)
 
@@ -209,9 +216,9 @@ def main() -> None:
     options = parser.parse_args()
     facts = machine_facts()
     subjects = measure(options.seconds)
-    figures = {subject.name: subject.figures() for subject in subjects}
+    figures = {subject.name: subject.figures(floor=subjects[0]) for subject in subjects}
     idle_cpu_seconds = measure_idle_cpu()
-    targets = verdict(figures, idle_cpu_seconds)
+    targets = verdict(subjects, idle_cpu_seconds)
     if options.json:
         verdicts = [
             {"text": one.text, "value": one.value, "limit": one.limit, "at_most": one.at_most, "met": one.met}
