@@ -19,7 +19,6 @@ from typing import Any
 import warmd.app
 
 context = warmd.app.context
-FOREVER = 3600.0
 
 
 def note(path: str, line: str) -> None:
@@ -350,54 +349,12 @@ def not_a_class() -> None:
 
 # The same files are imported as `tests.zoo` by tests and as `zoo` by workers.
 if __package__:
-    from tests.zoo_async import Async, AsyncOnCancel, AsyncSetupExits, AsyncSetupRaises
-    from tests.zoo_forks import Forks
-    from tests.zoo_hangs import Hangs, OnCancel
-    from tests.zoo_starts import (
-        InitRaises,
-        SetupCrashes,
-        SetupDies,
-        SetupExits,
-        SetupForks,
-        SetupHangs,
-        SetupRaises,
-        SetupSlow,
-        UnloadHangs,
-        UnloadRaises,
-    )
+    from tests.zoo_async import *  # noqa: F403
+    from tests.zoo_forks import *  # noqa: F403
+    from tests.zoo_hangs import *  # noqa: F403
+    from tests.zoo_starts import *  # noqa: F403
 else:
-    from zoo_async import Async, AsyncOnCancel, AsyncSetupExits, AsyncSetupRaises
-    from zoo_forks import Forks
-    from zoo_hangs import Hangs, OnCancel
-    from zoo_starts import (
-        InitRaises,
-        SetupCrashes,
-        SetupDies,
-        SetupExits,
-        SetupForks,
-        SetupHangs,
-        SetupRaises,
-        SetupSlow,
-        UnloadHangs,
-        UnloadRaises,
-    )
-
-__all__ = [
-    "Async",
-    "AsyncOnCancel",
-    "AsyncSetupExits",
-    "AsyncSetupRaises",
-    "Forks",
-    "Hangs",
-    "InitRaises",
-    "OnCancel",
-    "SetupCrashes",
-    "SetupDies",
-    "SetupExits",
-    "SetupForks",
-    "SetupHangs",
-    "SetupRaises",
-    "SetupSlow",
-    "UnloadHangs",
-    "UnloadRaises",
-]
+    from zoo_async import *  # noqa: F403
+    from zoo_forks import *  # noqa: F403
+    from zoo_hangs import *  # noqa: F403
+    from zoo_starts import *  # noqa: F403
