@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import resource
 import subprocess
 import sys
 import tarfile
@@ -78,6 +79,22 @@ def test_what_is_imported_stays_light(code: str, banned: tuple[str, ...]) -> Non
     script = f"{code}\nimport sys\nprint('LOADED', [name for name in {banned!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert done.stdout.splitlines()[-1] == "LOADED []", done.stdout + done.stderr
+
+
+def cpu_seconds(code: str) -> float:
+    """The least CPU time of a few interpreters that run this."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=30)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(5))
+
+
+def test_help_costs_at_most_100_ms_of_cpu_beyond_bare_python() -> None:
+    assert cpu_seconds("from warmd.cli import main; main(['--help'])") - cpu_seconds("pass") < 0.1
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import warmd
@@ -194,7 +195,8 @@ def test_a_worker_that_dies(typed: Terminal, slow: str) -> None:
 
 
 def test_a_timeout(typed: Terminal, slow: str) -> None:
-    said = typed("run", slow, "--session", "new", "--timeout", "0.5")
+    id = typed("run", slow, "-f", "blob", "--session", "new", "--json").json["session"]
+    said = typed("call", id, "--timeout", "0.5")
     assert said.code == 124
     assert "app.py:" in said.err
 
@@ -226,9 +228,10 @@ def test_the_listings_for_programs(typed: Terminal, session: str) -> None:
     assert "is running: pid" in typed("status").out
 
 
-def test_completion_offers_what_there_is(typed: Terminal, session: str) -> None:
-    import click
-
+def test_completion_offers_what_there_is(
+    typed: Terminal, session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmd.cli.completion.PATIENCE_SECONDS", 20.0)
     ctx = click.Context(cli)
     ctx.params["host"] = typed.address
     argument = click.Argument(["x"])
