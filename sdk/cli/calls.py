@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +16,8 @@ from warmd.cli.values import parse_input, parse_json, parse_pairs, to_json, to_p
 
 if TYPE_CHECKING:
     from warmd.client import Client
+
+T = TypeVar("T")
 
 INPUT_HELP = """\
 INPUT is JSON text, @file.json, - for standard input, or KEY=VALUE words; a VALUE that is
@@ -114,8 +118,23 @@ def _perform(client: Client, options: dict[str, Any], stream: bool, as_json: boo
         _print_result(client, options, as_json)
 
 
+def _from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: dict[str, Any]) -> T:
+    """Begin a call whose `module:Class` is looked for in the working directory first.
+
+    That is where `python -m warmd` looks; the `warmd` script has its own folder in that place.
+    """
+    if ":" not in options.get("app", ""):
+        return begin(options)
+    client.status()  # connected, so that this process imports nothing more that could lie here
+    sys.path.insert(0, os.getcwd())
+    try:
+        return begin(options)
+    finally:
+        del sys.path[0]
+
+
 def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> None:
-    call = client.submit(options)
+    call = _from_here(client, client.submit, options)
     try:
         result = call.result()
     except KeyboardInterrupt:
@@ -130,7 +149,7 @@ def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> Non
 
 
 def _print_stream(client: Client, options: dict[str, Any], as_json: bool) -> None:
-    with client.stream(options) as stream:
+    with _from_here(client, client.stream, options) as stream:
         try:
             for number, part in enumerate(stream):
                 if as_json:

@@ -35,6 +35,20 @@ def settings_options(command: Command) -> Command:
     return command
 
 
+def checked_settings(flags: dict[str, Any], *, here: bool) -> config.Settings:
+    """The settings in force, with those of the project in the working directory if `here`.
+
+    Raises Refusal (exit code 78).
+    """
+    try:
+        files = config.standard_files(os.environ)
+        if here:
+            files = [*config.project_files(Path.cwd()), *files]
+        return config.load(flags, os.environ, files)
+    except config.ConfigError as error:
+        raise Refusal(str(error), BAD_CONFIG) from None
+
+
 @click.command()
 @settings_options
 @click.option("--ready-fd", type=int, hidden=True, help="Told when the daemon is ready, or why it is not.")
@@ -50,14 +64,12 @@ def serve(ready_fd: int | None, lifeline_fd: int | None, private: bool, **flags:
     SIGTERM or Ctrl-C lets running calls finish and ends the sessions; a second one ends them now.
     """
     try:
-        files = config.standard_files(os.environ)
-        if ready_fd is None:  # a person typed it, here; a client starts the daemon just anywhere
-            files = [*config.project_files(Path.cwd()), *files]
-        settings = config.load(flags, os.environ, files)
-    except config.ConfigError as error:
+        # A client starts the daemon just anywhere; a person typed it here.
+        settings = checked_settings(flags, here=ready_fd is None)
+    except Refusal as error:
         if ready_fd is not None:
-            os.write(ready_fd, str(error).encode())
-        raise Refusal(str(error), BAD_CONFIG) from None
+            os.write(ready_fd, error.message.encode())
+        raise
     from warmd.daemon.main import serve as run_daemon
 
     return run_daemon(settings, ready_fd, lifeline_fd, private)

@@ -20,6 +20,10 @@ def start(as_json: bool) -> None:
 
     with open_client(autostart=False) as client:
         before = running_daemon(client)
+    if before is None:
+        from warmd.cli.serve import checked_settings
+
+        checked_settings({}, here=False)
     with open_client(autostart=True) as client:
         found = before or client.status()
     if as_json:

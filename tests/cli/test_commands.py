@@ -104,6 +104,14 @@ def test_a_wrong_setting_is_a_bad_configuration(
     assert "did you mean max_sessions" in capsys.readouterr().err
 
 
+def test_start_says_what_is_wrong_with_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WARMD_MAX_QUEUE", "many")
+    assert main(["start"]) == 78
+    assert "'many' is not a count" in capsys.readouterr().err
+
+
 def test_whoever_started_the_daemon_is_told_of_a_wrong_setting(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     with open(ours, "rb") as reader:

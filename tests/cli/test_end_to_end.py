@@ -145,6 +145,15 @@ def test_values_that_json_lacks(typed: Terminal, slow: str) -> None:
     assert json.loads(said.out) == {"raw": {"$bytes": "AAE="}, "inf": {"$float": "inf"}}
 
 
+def test_a_class_in_the_working_directory(client: warmd.Client, tmp_path: Path) -> None:
+    (tmp_path / "here.py").write_text("class App:\n    def run(self, input=None):\n        return 'found'\n")
+    script = Path(sys.executable).with_name("warmd")
+    command = [str(script), "--host", client.address, "run", "here:App"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (0, '"found"\n'), done.stderr
+    client.sessions.end(all=True)
+
+
 def test_keepalive(typed: Terminal, session: str) -> None:
     assert typed("keepalive", session).err == f"session {session[5:13]} expires in 60s\n"
     assert typed("keepalive", session, "--json").json["expires_in"] == pytest.approx(60, abs=2)
