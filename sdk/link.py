@@ -142,7 +142,12 @@ class Link:
                     waiter.event.wait(rest)
                     waiter.event.clear()
         finally:
-            self._leave(waiter)
+            try:
+                self._leave(waiter)
+            except BaseException:
+                # Interrupted on its way out: with the lead lost, the other threads would sleep on.
+                self._leave(waiter)
+                raise
 
     def take(self, pending: Pending) -> Part | None:
         """Wait for the next part of a stream; None at its end."""

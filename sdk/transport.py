@@ -55,8 +55,6 @@ class Transport:
         )
         self.pid = os.getpid()
         context = zmq.Context(io_threads=1)
-        # Closed also when forgotten, and at exit: libzmq waits for open sockets there (trap 21).
-        self._finalizer = weakref.finalize(self, context.destroy, linger=0)
         self._socket = socket = context.socket(zmq.DEALER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             socket.set(option, 0)
@@ -64,6 +62,8 @@ class Transport:
         socket.set(zmq.RECONNECT_IVL, -1)
         self._monitor = socket.get_monitor_socket(_LOST)
         self._monitor.set(zmq.LINGER, 0)
+        # Also when forgotten, and at exit: libzmq would wait for open sockets there (trap 21).
+        self._finalizer = weakref.finalize(self, _close, context, self._monitor, socket)
         # The base class's methods are C; the subclass wraps `send` in Python.
         self._send: Any = partial(zmq.backend.Socket.send, socket)
         self._recv: Any = partial(zmq.backend.Socket.recv, socket, copy=False)
@@ -72,6 +72,8 @@ class Transport:
         self.descriptor = int(self._get(zmq.FD))
         self._get_monitor: Any = self._monitor.get
         self.monitor_descriptor = int(self._get_monitor(zmq.FD))
+        # A pipe makes no edge before its reader has found it empty once.
+        self._get_monitor(_EVENTS)
         socket.connect(f"ipc://{path.removeprefix(SCHEME)}")
 
     @property
@@ -156,3 +158,9 @@ class Transport:
 
     def _lose(self, reason: str) -> None:
         self.exchange.connection_lost(reason, time.monotonic())
+
+
+def _close(context: zmq.Context[Any], *sockets: zmq.Socket[Any]) -> None:
+    for socket in sockets:
+        socket.close(0)
+    context.term()
