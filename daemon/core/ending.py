@@ -34,7 +34,8 @@ def end_arrived(book: Book, event: EndArrived) -> None:
         return
     if event.session is not None:
         live = book.sessions.get(event.session)
-        if live is None and event.session not in book.dead:
+        named_by_users = live.pool is None if live else event.session in book.dead
+        if not named_by_users:
             book.refuse(event.client, event.request, None, unknown(event.session))
             return
         sessions = [live] if live else []
@@ -42,6 +43,8 @@ def end_arrived(book: Book, event: EndArrived) -> None:
     else:
         sessions = [s for s in book.sessions.values() if event.app in (None, s.app.name)]
         named = tuple(s.id for s in sessions if s.pool is None)
+    # A tree that cannot be killed has been waited for already, in vain.
+    sessions = [session for session in sessions if not session.tree_gone]
     waiting_for = {session.id for session in sessions}
     request = EndRequest(event.client, event.request, named, event.session is None, waiting_for)
     if not sessions:
