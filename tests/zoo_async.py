@@ -48,6 +48,18 @@ class Async:
     async def echo(self, input: Any) -> Any:
         return input
 
+    async def slow_echo(self, input: Any) -> Any:
+        await asyncio.sleep(0.002)
+        return input
+
+    async def slow_clean_up(self) -> None:
+        try:
+            context.progress("in")
+            await asyncio.sleep(FOREVER)
+        finally:
+            await asyncio.sleep(0.3)
+            print("cleaned up")
+
     async def how_many_beats(self) -> int:
         return self.beats
 

@@ -117,6 +117,24 @@ class Hangs:
         finally:
             note(path, "cleaned up")
 
+    def slow_clean_up(self, path: str) -> None:
+        try:
+            context.progress("in")
+            time.sleep(FOREVER)
+        finally:
+            with contextlib.suppress(ValueError):
+                raise ValueError
+            try:
+                self.no_such_attribute  # noqa: B018
+            except AttributeError:
+                time.sleep(0.3)
+            note(path, "cleaned up")
+
+    def progress_from_thread(self) -> None:
+        thread = threading.Thread(target=context.progress, args=("from a thread",))
+        thread.start()
+        thread.join()
+
     def polite(self) -> str:
         """Looks at `context.cancelled`."""
         context.progress("in")

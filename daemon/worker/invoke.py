@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeAlias
 
+from warmd.app import Interrupted
 from warmd.daemon.worker import output
 from warmd.daemon.worker.runtime import Runtime
 from warmd.daemon.worker.text import describe
@@ -50,7 +51,9 @@ class Calls:
                 send(self._answer(message))
             elif type(message) is Finish:
                 self._finish = message
-            # A late MoreCredit or AskCancel meant a call that is over.
+            # A late MoreCredit or AskCancel meant a call that is over.  An idle worker must not
+            # hold on to the input of its last call.
+            del message
         return self._finish.reason
 
     def _answer(self, invoke: Invoke) -> Reply:
@@ -98,20 +101,30 @@ class Calls:
 
     def _more_credit(self, invoke: Invoke) -> int:
         """Waits until the consumer asks for parts; 0 when it wants no more of them."""
-        while not self._runtime.asked_to_stop():
-            message = self._runtime.link.receive()
-            if type(message) is MoreCredit and message.ordinal == invoke.ordinal:
-                return message.parts
-            if type(message) is AskCancel and message.ordinal == invoke.ordinal:
-                return 0
-            if type(message) is Finish:
-                self._finish = message
-                return 0
-        return 0
+        early: list[Invoke] = []
+        try:
+            while not self._runtime.asked_to_stop():
+                message = self._runtime.link.receive()
+                if type(message) is MoreCredit and message.ordinal == invoke.ordinal:
+                    return message.parts
+                if type(message) is AskCancel and message.ordinal == invoke.ordinal:
+                    return 0
+                if type(message) is Finish:
+                    self._finish = message
+                    return 0
+                if type(message) is Invoke:
+                    early.append(message)
+            return 0
+        finally:
+            for call in reversed(early):
+                self._runtime.link.put_back(call)
 
     def _close(self, generator: GeneratorType[Any, Any, Any]) -> None:
         try:
+            self._runtime.spare()
             self._runtime.guarded(generator.close)
+        except Interrupted:
+            return
         except BaseException as error:
             output.note(f"closing the generator raised:\n{describe(error).traceback}")
 

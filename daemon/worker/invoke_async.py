@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from types import AsyncGeneratorType, GeneratorType
@@ -87,7 +88,7 @@ class LoopRuntime(Runtime):
         current = asyncio.current_task(self.loop)
         if current is not None and (current is self.task or self._is_blocked_by_call()):
             super().cut()
-        if not self._cancel_pending:
+        if not self._cancel_pending and not self.is_sparing():
             self._cancel_pending = True
             self.loop.call_soon_threadsafe(self._cancel, self.ordinal)
 
@@ -97,6 +98,7 @@ class LoopRuntime(Runtime):
     def _cancel(self, ordinal: int) -> None:
         self._cancel_pending = False
         if self.ordinal == ordinal and self.armed and self.task is not None:
+            self.spare()
             self.task.cancel()
 
     def call_on_cancel(self, on_cancel: Callable[[], Any]) -> None:
@@ -176,10 +178,13 @@ class _Values:
 
     async def close(self) -> None:
         try:
+            self._runtime.spare()
             if self._is_async:
                 await self._runtime.awaited(self._generator.aclose())
             else:
                 self._runtime.guarded(self._generator.close)
+        except self._runtime.cuts:
+            return
         except BaseException as error:
             output.note(f"closing the generator raised:\n{describe(error).traceback}")
 
@@ -190,6 +195,7 @@ class AsyncCalls:
     def __init__(self, runtime: LoopRuntime) -> None:
         self._runtime = runtime
         self._finish: Finish | None = None
+        self._early: deque[Invoke] = deque()
         self._credit = 0
         self._unwanted = False
         self._stalled: asyncio.Future[None] | None = None
@@ -213,7 +219,8 @@ class AsyncCalls:
     def _on_message(self, message: object) -> None:
         runtime = self._runtime
         if isinstance(message, Invoke):
-            self._begin(message)
+            self._early.append(message)
+            self._begin_next()
         elif isinstance(message, MoreCredit) and message.ordinal == runtime.ordinal:
             self._credit += message.parts
             self._wake()
@@ -227,8 +234,11 @@ class AsyncCalls:
             self._wake()
             runtime.loop.stop()
 
-    def _begin(self, invoke: Invoke) -> None:
+    def _begin_next(self) -> None:
         runtime = self._runtime
+        if runtime.task is not None or not self._early:
+            return
+        invoke = self._early.popleft()
         # Now, not in the task's first step: credit may have come together with the call.
         self._credit, self._unwanted = invoke.window or 0, False
         may_run = runtime.begin(invoke)
@@ -251,6 +261,7 @@ class AsyncCalls:
         if runtime.ordinal == invoke.ordinal and error is not None:
             self._settle(runtime.bad_end(invoke.ordinal, error))
         runtime.task = None
+        self._begin_next()
         if self._finish is not None:
             runtime.loop.stop()
 

@@ -14,14 +14,16 @@ from collections import deque
 from collections.abc import Sequence
 from threading import Lock
 
+from warmd.daemon.worker import output
 from warmd.protocol.messages import Body
 from warmd.protocol.stream import MAX_FRAME_BYTES, Inbox, marked_off
-from warmd.protocol.wire import FROM_WORKER, TO_WORKER
+from warmd.protocol.wire import FROM_WORKER, TO_WORKER, WireError
 from warmd.protocol.work import FromWorker, ToWorker
 
 DOOR_SECONDS = 60.0
 """How long the daemon may take to let a worker in; it does so from its loop, at once."""
 EXIT_DAEMON_GONE = 70
+EXIT_NONSENSE = 71
 
 
 class Link:
@@ -58,7 +60,7 @@ class Link:
         data, fds, _, _ = socket.recv_fds(self.socket, 65536, count, socket.MSG_CMSG_CLOEXEC)
         if len(fds) != count:
             raise ConnectionError(f"the daemon sent {len(fds)} descriptors, expected {count}")
-        self._take(self.inbox.feed(data) if data else [], len(data))
+        self._parse(self.inbox.feed(data))
         message = self.receive()
         self.socket.settimeout(None)
         return message, list(fds)
@@ -66,17 +68,21 @@ class Link:
     def receive(self) -> ToWorker:
         """The next message, waiting for it."""
         while not self._waiting:
-            count = self._receive_some(0)
-            self._take(self.inbox.received(count) if count else [], count)
+            self._take(self._receive_some(0))
         return self._waiting.popleft()
 
     def received(self) -> list[ToWorker]:
-        """The messages that are here now, for a reader that was told that there are some."""
-        while (count := self._receive_some(socket.MSG_DONTWAIT)) >= 0:
-            self._take(self.inbox.received(count) if count else [], count)
+        """The messages that are here now, after one look at the socket."""
+        count = self._receive_some(socket.MSG_DONTWAIT)
+        if count >= 0:
+            self._take(count)
         messages = list(self._waiting)
         self._waiting.clear()
         return messages
+
+    def put_back(self, message: ToWorker) -> None:
+        """For a message that came too early: it is the next one again."""
+        self._waiting.appendleft(message)
 
     def send(self, message: FromWorker) -> None:
         """Sends the whole message, waiting for room."""
@@ -100,11 +106,18 @@ class Link:
         except ConnectionError:
             return 0
 
-    def _take(self, messages: list[list[Body]], count: int) -> None:
+    def _take(self, count: int) -> None:
         if not count:
             self._daemon_gone()
-        for frames in messages:
-            self._waiting.append(TO_WORKER.unpack(frames))
+        try:
+            self._parse(self.inbox.received(count))
+        except WireError as error:
+            # Also within a callback of an event loop, which would only log it and go on.
+            output.note(f"the daemon sent what is no message: {error}")
+            os._exit(EXIT_NONSENSE)
+
+    def _parse(self, messages: list[list[Body]]) -> None:
+        self._waiting.extend(TO_WORKER.unpack(frames) for frames in messages)
 
     def _send_all(self, buffers: Sequence[Body]) -> None:
         if len(buffers) == 1:

@@ -6,7 +6,6 @@ in one event loop.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -111,6 +110,8 @@ def _class_names(holder: Any) -> list[str]:
 
 def hint(wrong: str, right: list[str]) -> str:
     """`: did you mean 'x'?`, or what there is, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(wrong, right, 1)
     if close:
         return f": did you mean {close[0]!r}?"

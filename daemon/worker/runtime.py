@@ -6,6 +6,9 @@ only, and cleared while the runtime borrows the thread inside of that (`progress
 daemon wants is on the control page; the ordinal there must be the running call's, so that one
 that comes late spares the next call.  `ordinal` is set before the page is looked at for the first
 time: a request that came too early for the handler is seen there.
+
+The daemon repeats an interrupt, because one that lands in a `__del__` is lost.  Clean-up code that
+the first one set off is spared the next ones for a while.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from warmd.protocol.work import Begin, Invoke, Ordinal, Progressed, Raised
 from warmd.protocol.work import Interrupted as CutOff
 
 MAX_PROGRESS_BYTES = 64 * 1024
+CLEANUP_SECONDS = 0.5
+"""A `finally` block that an interrupt set off has this long until the next one may hit it."""
 
 
 class Runtime:
@@ -52,6 +57,7 @@ class Runtime:
         self._missed = False
         self._call: bytes | None = None
         self._started = 0.0
+        self._cut_at = -CLEANUP_SECONDS
 
     def install(self) -> None:
         """Takes over the interrupt signal and `warmd.context`."""
@@ -94,6 +100,7 @@ class Runtime:
     def begin(self, invoke: Invoke) -> bool:
         """A call begins; False when it was already asked to stop and must not be entered."""
         self._told = self._missed = False
+        self._cut_at = -CLEANUP_SECONDS
         self._call = invoke.call
         self._started = time.monotonic()
         self.ordinal = invoke.ordinal
@@ -183,7 +190,29 @@ class Runtime:
             output.note(f"on_cancel raised:\n{describe(error).traceback}")
 
     def cut(self) -> None:
+        if self.is_sparing() and _handles((*self.cuts, GeneratorExit)):
+            return
+        self.spare()
         raise Interrupted("the call was cancelled or ran past its deadline")
+
+    def spare(self) -> None:
+        """The app has just been told to stop: leave its clean-up code in peace for a while."""
+        self._cut_at = time.monotonic()
+
+    def is_sparing(self) -> bool:
+        return time.monotonic() - self._cut_at < CLEANUP_SECONDS
+
+
+def _handles(kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether the interrupted code is in an `except` or `finally` that one of these set off."""
+    error = sys.exception()
+    for _ in range(20):
+        if error is None:
+            return False
+        if isinstance(error, kinds):
+            return True
+        error = error.__context__
+    return False
 
 
 def leave_fork(error: BaseException | None) -> NoReturn:

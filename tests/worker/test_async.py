@@ -25,11 +25,11 @@ def test_calls_keep_state_and_loop(app: FakeDaemon) -> None:
 
 
 def test_calls_that_come_together_run_one_after_another(app: FakeDaemon) -> None:
-    """The daemon sends one at a time; the replies to a few in one write still come in order."""
-    for n in range(100):
-        ordinal = app.invoke("echo", n)
-        reply = app.reply()
-        assert (reply.ordinal, unpack(reply.value)) == (ordinal, n)
+    ordinals = [app.invoke("slow_echo", n) for n in range(20)]
+    replies = [app.reply() for _ in ordinals]
+    assert [(reply.ordinal, unpack(reply.value)) for reply in replies] == list(
+        zip(ordinals, range(20), strict=True)
+    )
 
 
 def test_background_tasks_run_between_calls(app: FakeDaemon) -> None:
@@ -84,6 +84,7 @@ INTERRUPTIBLE = [
     "in_thread",
     "wait_for",
     "swallow_twice",
+    "slow_clean_up",
 ]
 
 
@@ -96,6 +97,7 @@ def test_an_interrupt_takes_and_the_state_stays(app: FakeDaemon, function: str) 
     assert app.value("run", 2) == {"n": 2, "input": 2, "same_loop": True}
     beats = app.value("how_many_beats")
     assert app.value("until_beats", beats + 2) >= beats + 2, "the background task was hit"
+    assert ("cleaned up" in app.log_text()) == (function == "slow_clean_up")
 
 
 def test_a_swallowed_cancellation_lets_the_function_return(app: FakeDaemon) -> None:

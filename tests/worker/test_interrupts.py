@@ -36,6 +36,12 @@ def test_finally_runs(hangs: FakeDaemon, tmp_path: Path) -> None:
     assert (tmp_path / "note").read_text() == "cleaned up\n"
 
 
+def test_clean_up_code_is_spared_the_next_interrupts(hangs: FakeDaemon, tmp_path: Path) -> None:
+    ordinal = hangs.entered("slow_clean_up", str(tmp_path / "note"))
+    assert isinstance(hangs.interrupt_until_reply(ordinal, 0.02), Interrupted)
+    assert (tmp_path / "note").read_text() == "cleaned up\n"
+
+
 def test_a_swallowed_interrupt_lets_the_function_return(hangs: FakeDaemon) -> None:
     reply = hangs.interrupt_until_reply(hangs.entered("swallow_once"))
     assert isinstance(reply, Returned)
@@ -86,6 +92,13 @@ def test_interrupts_as_fast_as_possible_lose_no_reply(hangs: FakeDaemon) -> None
         hangs.interrupt(ordinal)
         hangs.signal(INTERRUPT_SIGNAL)
         assert hangs.reply().ordinal == ordinal, n
+
+
+def test_progress_from_a_thread(hangs: FakeDaemon) -> None:
+    hangs.invoke("progress_from_thread")
+    said = hangs.next()
+    assert (type(said), unpack(said.value)) == (Progressed, "from a thread")
+    assert isinstance(hangs.next(), Returned)
 
 
 def test_context_cancelled(hangs: FakeDaemon) -> None:

@@ -164,6 +164,25 @@ def test_progress_and_parts_keep_their_order(daemon: FakeDaemon) -> None:
     assert kinds == ["Progressed", "Yielded", "Progressed", "Yielded", "Returned"]
 
 
+def test_calls_that_come_during_a_stream_wait_their_turn(hangs: FakeDaemon) -> None:
+    stream = hangs.invoke("stream", window=1)
+    hangs.parts(1)
+    later = [hangs.invoke("echo", n) for n in range(3)]
+    hangs.tell(MoreCredit(stream, 1))
+    hangs.parts(1)
+    assert hangs.is_silent()
+    hangs.cancel(stream)
+    assert [hangs.reply().ordinal for _ in range(4)] == [stream, *later]
+
+
+@pytest.mark.parametrize("app", ["Good", "Async"])
+def test_nonsense_on_the_link_ends_the_worker(daemon: FakeDaemon, app: str) -> None:
+    daemon.start(app)
+    assert daemon.link is not None
+    daemon.link.sendall(b"\xff" * 12)
+    assert daemon.exit_code() == 71
+
+
 def test_a_death_in_a_stream(daemon: FakeDaemon) -> None:
     daemon.start("Dies")
     daemon.invoke("exit_in_stream", window=9)
