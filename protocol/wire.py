@@ -6,7 +6,10 @@ the order in which `messages` and `work` declare them.  Body frames are opaque h
 packed values (`protocol.values`) that only the two ends of a call unpack.
 
 Unpacking trusts nobody: sizes are bounded before msgpack sees a byte, and each field is checked
-against its declared type, so that what the rule book receives is what its annotations say.
+against its declared type, so that what the rule book receives is what its annotations say.  That
+check is what most of the time would go into.  But for a plain field (a number, a text) its type
+decides, so a message whose fields have the same types as one that passed need not be looked at
+again: such *shapes* are remembered, and only the other fields (records, lists, maps) checked.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ class _Layout(Generic[M]):
         self.body_names: tuple[str, ...] = getattr(cls, "FRAMES", ())
         hints = typing.get_type_hints(cls)
         names = [f.name for f in fields(cls) if f.name not in self.body_names]  # type: ignore[arg-type]
-        self.checks = [(name, check_for(hints[name])) for name in names]
+        self._checked = Checked(cls.__name__, {name: hints[name] for name in names})
         self._fields = attrgetter(*names)
         self._single = len(names) == 1
         self._bodies = attrgetter(*self.body_names) if self.body_names else None
@@ -107,17 +110,56 @@ class _Layout(Generic[M]):
         return frames
 
     def build(self, header: list[Any], frames: Sequence[Body]) -> M:
-        if len(header) - 1 != len(self.checks):
-            raise WireError(f"{self.cls.__name__} has {len(header) - 1} fields, expected {len(self.checks)}")
         if len(frames) - 1 > len(self.body_names):
             raise WireError(f"{self.cls.__name__} has more than {len(self.body_names)} body frames")
-        values = []
-        for value, (name, check) in zip(header[1:], self.checks, strict=True):
+        del header[0]
+        try:
+            return self.cls(*self._checked(header), *frames[1:])
+        except (TypeError, ValueError) as error:
+            raise WireError(str(error)) from None
+
+
+class Checked:
+    """The values of a message or record, in order, each as its hint says.
+
+    Called with a list, which it changes and returns.  Raises TypeError or ValueError.
+    """
+
+    def __init__(self, label: str, hints: Mapping[str, Any]) -> None:
+        self._label = label
+        self._checks = [(name, check_for(hint)) for name, hint in hints.items()]
+        plain = [is_plain(hint) for hint in hints.values()]
+        self._deep = [(at, check) for at, (_, check) in enumerate(self._checks) if not plain[at]]
+        self._shapes: set[tuple[type, ...]] = set()
+
+    def __call__(self, values: list[Any]) -> list[Any]:
+        shape = tuple(map(type, values))
+        if shape not in self._shapes:
+            self._look_at(values)
+            self._shapes.add(shape)
+            return values
+        for at, check in self._deep:
+            if values[at] is not None:
+                values[at] = check(values[at])
+        return values
+
+    def _look_at(self, values: list[Any]) -> None:
+        if len(values) != len(self._checks):
+            raise ValueError(f"{self._label} has {len(values)} fields, expected {len(self._checks)}")
+        for at, (name, check) in enumerate(self._checks):
             try:
-                values.append(check(value))
+                values[at] = check(values[at])
             except (TypeError, ValueError) as error:
-                raise WireError(f"{self.cls.__name__}.{name}: {error}") from None
-        return self.cls(*values, *frames[1:])
+                raise type(error)(f"{self._label}.{name}: {error}") from None
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether the type of a value alone says that it fits."""
+    if isinstance(hint, typing.NewType):
+        return is_plain(hint.__supertype__)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return all(map(is_plain, typing.get_args(hint)))
+    return hint in (bool, int, float, str, bytes, types.NoneType)
 
 
 def check_for(hint: Any) -> Check:
@@ -187,13 +229,12 @@ def _mapping(hint: Any) -> Check:
 
 
 def _record(kind: Any) -> Check:
-    hints = typing.get_type_hints(kind)
-    checks = [check_for(hints[name]) for name in kind._fields]
+    checked = Checked(kind.__name__, typing.get_type_hints(kind))
 
     def check(value: Any) -> Any:
-        if type(value) is not list or len(value) != len(checks):
-            raise TypeError(f"expected an array of {len(checks)} for {kind.__name__}")
-        return kind(*(one(item) for one, item in zip(checks, value, strict=True)))
+        if type(value) is not list:
+            raise TypeError(f"expected an array for {kind.__name__}, got {type(value).__name__}")
+        return kind._make(checked(value))
 
     return check
 
