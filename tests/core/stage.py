@@ -1,0 +1,220 @@
+"""The stage of a simulated world: it performs the broker's orders on fakes and checks its promises.
+
+After each event: every order fits the fake that it is for, each call hears a legal sequence and
+one final answer in time, order is kept, limits hold, busy is never idle, idle ends when it should.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from tests.core.fakes import FakeWorker, Heard
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.core.broker import Broker
+from warmd.daemon.core.policy import Limits
+from warmd.protocol import work
+from warmd.protocol.messages import AppRef, CallId, Failure, SessionId
+from warmd.protocol.work import AppSpec, Invoke, WorkerId
+
+FUNCTIONS = ("run", "count", "fail")
+STACK = "app.py:12 in run"
+PATIENCE_SECONDS = 2.0
+"""A call ends within its deadline and this."""
+LATE_SECONDS = 0.2
+"""How late the clock of these tests may tell the broker that something is due."""
+
+
+class Stage:
+    """`holds`: types of effects, or `work.Finish`, that the test wants to answer itself."""
+
+    def __init__(
+        self, limits: Limits | None = None, holds: Iterable[type] = (), on_cancel: bool = False
+    ) -> None:
+        self.limits = limits or Limits()
+        self.broker = Broker(self.limits)
+        self.now = 1000.0
+        self.holds = frozenset(holds)
+        self.on_cancel = on_cancel
+        self.calls: dict[CallId, Heard] = {}
+        self.history: list[Heard] = []
+        """Every arrival that was not a repetition, in order."""
+        self.requests: dict[CallId, fx.Answer | Failure | None] = {}
+        self.lookups: dict[SessionId, AppRef] = {}
+        self.opener: dict[SessionId, Heard] = {}
+        """The call at whose arrival each session was opened."""
+        self.workers: dict[WorkerId, FakeWorker] = {}
+        self.effects: list[tuple[float, fx.Effect]] = []
+        self.stopped = False
+        self._numbers = 0
+        self._answers: deque[ev.Event] = deque()
+
+    def new_id(self) -> CallId:
+        self._numbers += 1
+        return CallId(self._numbers.to_bytes(16, "big"))
+
+    def _request(self) -> CallId:
+        request = self.new_id()
+        self.requests[request] = None
+        return request
+
+    def _hand_in(self, event: ev.Event) -> list[fx.Effect]:
+        effects = self.broker.handle(event, self.now)
+        self.broker.check()
+        if isinstance(event, ev.TimePassed):
+            due = self.broker.deadline()
+            assert due is None or due > self.now, "what was due is still due: the daemon would spin"
+        for effect in effects:
+            self.effects.append((self.now, effect))
+            self._perform(effect)
+        self._check_promises()
+        return effects
+
+    def _perform(self, effect: fx.Effect) -> None:
+        assert not self.stopped, f"after Stopped: {effect}"
+        if isinstance(effect, fx.Send):
+            self._deliver(effect)
+        elif isinstance(effect, fx.Answer):
+            self._settle(effect)
+        elif isinstance(effect, fx.LookUp):
+            assert effect.session not in self.lookups
+            self.lookups[effect.session] = effect.app
+            self.opener[effect.session] = self.history[-1]
+        elif isinstance(effect, fx.Spawn):
+            self._start(effect)
+        elif isinstance(effect, fx.Stopped):
+            self.stopped = True
+        else:
+            self._act_on(self.workers[effect.worker], effect)
+        self._oblige(effect)
+
+    def _act_on(self, fake: FakeWorker, effect: fx.Effect) -> None:
+        assert not fake.forgotten, f"an order about a worker that is forgotten: {effect}"
+        if isinstance(effect, fx.Tell):
+            if isinstance(effect.message, Invoke):
+                self._check_turn(fake, effect.message)
+            elif effect.message == work.Finish("expired"):
+                self._check_expiry(fake)
+            fake.hear(effect.message)
+        elif isinstance(effect, fx.Kill):
+            assert fake.spawned, "a kill before there is a process"
+            assert not fake.kills, "Kill is ordered once: the server repeats it by itself"
+            fake.kills += 1
+        elif isinstance(effect, fx.Forget):
+            assert fake.failed or (fake.exited and fake.tree_gone), "forgotten while something of it lives"
+            assert effect.session == fake.spawn.session
+            fake.forgotten = True
+        else:
+            assert isinstance(effect, fx.RequestCancel | fx.Interrupt | fx.CaptureStack)
+            fake.ordered(effect)
+
+    def _deliver(self, effect: fx.Send) -> None:
+        message: Any = effect.message
+        if message.id in self.requests:
+            assert self.requests[message.id] is None and isinstance(message, Failure) and message.ran == "no"
+            self.requests[message.id] = message
+            return
+        heard = self.calls[message.id]
+        assert effect.client == heard.client, "an answer for another client"
+        heard.hear(message, self.now)
+        if heard.final and heard.worker is None:
+            for fake in self.workers.values():
+                fake.touched = self.now if heard.session in (None, fake.spawn.session) else fake.touched
+
+    def _settle(self, answer: fx.Answer) -> None:
+        assert self.requests[answer.request] is None, "a request is answered once"
+        self.requests[answer.request] = answer
+        for session in answer.sessions:
+            assert self.broker.view(session) is not None, "an answer about a session that is unknown"
+
+    def _start(self, effect: fx.Spawn) -> None:
+        assert effect.worker not in self.workers, "a worker id is used twice"
+        assert all(fake.spawn.session != effect.session for fake in self.workers.values()), "a second process"
+        self.workers[effect.worker] = FakeWorker(effect, self._idle_seconds(effect.session))
+        held = sum(not fake.forgotten for fake in self.workers.values())
+        assert held <= self.limits.max_sessions, "more processes than max_sessions"
+
+    def _check_turn(self, fake: FakeWorker, invoke: Invoke) -> None:
+        """Order is kept: of the calls that wait for the same, the earliest runs."""
+        heard = self.calls[invoke.call]
+        assert heard.waits, "only a waiting call, of a client that is there, is run"
+        mine = self._queue_of(heard)
+        assert self.waiting(mine)[0] is heard, "a call overtook another"
+        if heard.call.session is not None:
+            assert fake.spawn.session == heard.session, "a call runs in a session that is not its own"
+        assert invoke == Invoke(
+            invoke.ordinal, heard.call.id, heard.call.function, invoke.window, heard.call.input
+        )
+        assert invoke.window == (None if heard.call.window is None else heard.credit)
+        heard.worker = fake.spawn.worker
+
+    def _idle_seconds(self, session: SessionId) -> float:
+        """What the call that opened the session asked for; workers of the pool have the default."""
+        options = self.opener[session].call.new if session.startswith("sess_") else None
+        asked = options.idle_seconds if options else None
+        return self.limits.session_timeout_seconds if asked is None else asked
+
+    def _check_expiry(self, fake: FakeWorker) -> None:
+        assert not fake.running and not self.waiting(fake.spawn.session), "busy is never idle"
+        assert self.now >= fake.idle_since + fake.idle_seconds, "expired before its time"
+
+    def waiting(self, queue: object) -> list[Heard]:
+        return [heard for heard in self.history if heard.waits and self._queue_of(heard) == queue]
+
+    def _queue_of(self, heard: Heard) -> object:
+        call = heard.call
+        if call.session is None:
+            env = tuple(sorted(call.new.env.items())) if call.new else ()
+            return (call.app, call.setup, env)
+        return heard.session or heard.call.id
+
+    def _check_promises(self) -> None:
+        for heard in self.calls.values():
+            if heard.open:
+                assert self.now <= heard.due + PATIENCE_SECONDS, f"overdue: {heard.call}"
+        for fake in self.workers.values():
+            if fake.idle:
+                assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expires too late"
+        if self.stopped:
+            assert not any(heard.open for heard in self.calls.values()), "stopped with an open call"
+            assert all(f.forgotten or f.tree_gone for f in self.workers.values()), "stopped with a worker"
+
+    def _oblige(self, effect: fx.Effect) -> None:
+        """Carry out an order at once, unless the test holds such orders back."""
+        finish = isinstance(effect, fx.Tell) and isinstance(effect.message, work.Finish)
+        if type(effect) in self.holds or (finish and work.Finish in self.holds):
+            return
+        if isinstance(effect, fx.LookUp):
+            self._answers.append(self._found(effect.session))
+        elif isinstance(effect, fx.Spawn):
+            fake = self.workers[effect.worker]
+            fake.spawned = fake.ready = True
+            fake.restart_idle_clock(self.now)
+            ready = work.Ready(list(FUNCTIONS), 0.2, 0.3, self.on_cancel)
+            self._answers += [
+                ev.WorkerSpawned(effect.worker, 100 + effect.worker),
+                ev.WorkerSaid(effect.worker, ready),
+            ]
+        elif isinstance(effect, fx.CaptureStack):
+            fake = self.workers[effect.worker]
+            self._answers.append(ev.StackCaptured(effect.worker, fake.captures.pop(0), STACK))
+        elif finish:
+            assert isinstance(effect, fx.Tell)
+            self._mark_exited(self.workers[effect.worker])
+            self._answers.append(ev.WorkerExited(effect.worker, 0, None, ""))
+        elif isinstance(effect, fx.Kill):
+            fake = self.workers[effect.worker]
+            if not fake.exited:
+                self._mark_exited(fake)
+                self._answers.append(ev.WorkerExited(effect.worker, None, "SIGKILL", ""))
+            fake.tree_gone = True
+            self._answers.append(ev.TreeGone(effect.worker))
+
+    def _found(self, session: SessionId) -> ev.AppFound:
+        name = self.lookups.pop(session).name
+        return ev.AppFound(session, AppSpec(name, f"{name}:App"))
+
+    def _mark_exited(self, fake: FakeWorker) -> None:
+        fake.exited, fake.running = True, None

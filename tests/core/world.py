@@ -1,0 +1,242 @@
+"""A world around one rule book: clients that speak, workers that obey or not, and a clock of our own.
+
+Tests say what happens (`call`, `returns`, `exits`, `wait`); the world tells the broker, performs
+its orders on fakes, and checks after each event what must always hold.  Orders whose type is not
+in `holds` are carried out at once, by a world as obliging as can be; the others wait for the test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.core.fakes import FakeWorker, Heard
+from tests.core.stage import FUNCTIONS, STACK, Stage
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.protocol import work
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import AppRef, Call, CallId, ClientId, Failure, NewSession, SessionId
+from warmd.protocol.work import Invoke, WorkerId
+
+EVERYTHING = (fx.LookUp, fx.Spawn, fx.Kill, fx.CaptureStack, work.Finish)
+
+
+def client(name: str) -> ClientId:
+    return ClientId(name.encode())
+
+
+class World(Stage):
+    """Tests speak through this; what it lets happen is checked by the stage."""
+
+    def tell(self, event: ev.Event) -> list[fx.Effect]:
+        """One fact for the broker, and what an obliging world answers to the orders that follow.
+
+        A daemon that has stopped is told no more.
+        """
+        if self.stopped:
+            return []
+        effects = self._hand_in(event)
+        while self._answers:
+            effects += self._hand_in(self._answers.popleft())
+        return effects
+
+    def call(
+        self,
+        session: str | None = "new",
+        function: str = "run",
+        *,
+        by: str = "ann",
+        app: AppRef | None = None,
+        id: CallId | None = None,
+        **options: Any,
+    ) -> Heard:
+        """A call arrives.  `options` are fields of `Call`, or of `NewSession` (then as `new`)."""
+        new = {name: options.pop(name) for name in NewSession._fields if name in options}
+        if app is None and session in (None, "new"):
+            app = AppRef("counter")
+        call = Call(
+            id or self.new_id(), session, app, function, new=NewSession(**new) if new else None, **options
+        )
+        timeout = self.limits.call_timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
+        heard = Heard(client(by), call, self.now, self.now + timeout, call.window or 0)
+        if call.id not in self.calls or not self.calls[call.id].open:
+            self.calls[call.id] = heard
+            self.history.append(heard)
+        self.tell(ev.CallArrived(client(by), call, f"{self._numbers:032x}"))
+        return heard
+
+    def session(self, **options: Any) -> SessionId:
+        """A new session that is ready and idle."""
+        heard = self.call("new", "", **options)
+        assert heard.code == "ok", heard.final
+        assert heard.session is not None
+        return SessionId(heard.session)
+
+    def credit(self, heard: Heard, parts: int) -> None:
+        heard.credit += parts
+        self.tell(ev.CreditArrived(heard.client, heard.call.id, parts))
+
+    def cancel(self, heard: Heard, how: Any = "cancel") -> None:
+        heard.left = heard.left or how == "abandon"
+        self.tell(ev.CancelArrived(heard.client, heard.call.id, how))
+
+    def leave(self, name: str) -> None:
+        """The client's process ends."""
+        for heard in self.calls.values():
+            heard.deaf = heard.deaf or (heard.client == client(name) and heard.open)
+        self.tell(ev.ClientGone(client(name)))
+
+    def keepalive(self, session: str) -> fx.Answer | Failure | None:
+        request = self._request()
+        self.tell(ev.KeepaliveArrived(client("ann"), request, SessionId(session)))
+        for fake in self.workers.values():
+            if fake.spawn.session == session and isinstance(self.requests[request], fx.Answer):
+                fake.restart_idle_clock(self.now)
+        return self.requests[request]
+
+    def end(self, session: str | None = None, app: str | None = None, running: Any = "cancel") -> CallId:
+        """Returns the request's id: `requests` has its answer when there is one."""
+        request = self._request()
+        wanted = None if session is None else SessionId(session)
+        self.tell(ev.EndArrived(client("ann"), request, wanted, app, running))
+        return request
+
+    def drain(self, seconds: float = 30.0) -> None:
+        self.tell(ev.DrainArrived(seconds))
+
+    def found(self, session: SessionId | None = None) -> None:
+        session = session or next(iter(self.lookups))
+        self.tell(self._found(session))
+
+    def missing(self, problem: Problem, session: SessionId | None = None) -> None:
+        session = session or next(iter(self.lookups))
+        del self.lookups[session]
+        self.tell(ev.AppMissing(session, problem))
+
+    def spawned(self, worker: int = 0) -> None:
+        fake = self.worker(worker)
+        fake.spawned = True
+        self.tell(ev.WorkerSpawned(fake.spawn.worker, 100 + fake.spawn.worker))
+
+    def spawn_fails(self, worker: int = 0, message: str = "no memory") -> None:
+        fake = self.worker(worker)
+        fake.failed = True
+        self.tell(ev.SpawnFailed(fake.spawn.worker, message))
+
+    def ready(self, worker: int = 0, functions: tuple[str, ...] = FUNCTIONS) -> None:
+        fake = self.worker(worker)
+        fake.ready = True
+        fake.restart_idle_clock(self.now)
+        self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel), fake.spawn.worker)
+
+    def says(self, message: work.FromWorker, worker: int = 0) -> list[fx.Effect]:
+        """Any word of a worker, in or out of place."""
+        fake = self.worker(worker)
+        running = fake.running
+        if isinstance(message, work.Returned | work.Raised | work.Interrupted):
+            fake.running = None if running and running.ordinal == message.ordinal else running
+            fake.restart_idle_clock(self.now)
+        return self.tell(ev.WorkerSaid(fake.spawn.worker, message))
+
+    def returns(self, value: bytes = b"value", worker: int = 0, seconds: float = 0.01) -> None:
+        fake = self.worker(worker)
+        self.says(work.Returned(self.running(worker).ordinal, seconds, fake.yielded, value), worker)
+
+    def raises(self, worker: int = 0, type: str = "KeyError", message: str = "'x'") -> None:
+        self.says(work.Raised(self.running(worker).ordinal, 0.01, type, message, "Traceback ..."), worker)
+
+    def obeys(self, worker: int = 0) -> None:
+        """The interrupt took."""
+        self.says(work.Interrupted(self.running(worker).ordinal, 0.01), worker)
+
+    def yields(self, value: bytes = b"part", worker: int = 0) -> None:
+        fake = self.worker(worker)
+        assert fake.credit, "this worker has no credit"
+        fake.credit, fake.yielded = fake.credit - 1, fake.yielded + 1
+        self.says(work.Yielded(self.running(worker).ordinal, fake.yielded - 1, value), worker)
+
+    def loses_link(self, worker: int = 0, message: str = "closed its link") -> None:
+        fake = self.worker(worker)
+        fake.linked = False
+        self.tell(ev.LinkLost(fake.spawn.worker, message))
+
+    def exits(
+        self, worker: int = 0, code: int | None = None, signal: str | None = None, log: str = ""
+    ) -> None:
+        fake = self.worker(worker)
+        self._mark_exited(fake)
+        if code is None and signal is None:
+            code = 0
+        self.tell(ev.WorkerExited(fake.spawn.worker, code, signal, log))
+
+    def tree_ends(self, worker: int = 0, stuck: tuple[int, ...] = ()) -> None:
+        fake = self.worker(worker)
+        fake.tree_gone, fake.stuck = True, bool(stuck)
+        self.tell(ev.TreeGone(fake.spawn.worker, stuck))
+
+    def stack(self, text: str = STACK, worker: int = 0) -> None:
+        fake = self.worker(worker)
+        self.tell(ev.StackCaptured(fake.spawn.worker, fake.captures.pop(0), text))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; whatever is due on the way is handed in when it is due."""
+        until = self.now + seconds
+        while (due := self.broker.deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.tell(ev.TimePassed())
+        self.now = until
+
+    def wait_for_deadline(self) -> float:
+        """Time passes until the next thing is due; returns the seconds that took."""
+        due = self.broker.deadline()
+        assert due is not None, "nothing waits for time to pass"
+        seconds = due - self.now
+        self.wait(seconds)
+        return seconds
+
+    def worker(self, number: int = 0) -> FakeWorker:
+        """By its id; 0: the latest."""
+        return self.workers[WorkerId(number or max(self.workers))]
+
+    def running(self, worker: int = 0) -> Invoke:
+        running = self.worker(worker).running
+        assert running is not None, "this worker runs nothing"
+        return running
+
+    def ordered(self, kind: type) -> list[Any]:
+        """All effects of this type so far."""
+        return [effect for _, effect in self.effects if isinstance(effect, kind)]
+
+    def state(self, session: str) -> str:
+        view = self.broker.view(session)
+        assert view is not None
+        return view.state
+
+    def oblige(self) -> None:
+        """From now on every order is carried out at once, those that were held back first."""
+        self.holds = frozenset()
+        for session in list(self.lookups):
+            self.found(session)
+        for number, fake in list(self.workers.items()):
+            for _ in range(len(fake.captures)):
+                self.stack(worker=number)
+            if not fake.spawned and not fake.failed:
+                self.spawned(number)
+            if fake.linked and not fake.ready and not fake.kills and not fake.exited:
+                self.ready(number)
+            if fake.alive and (fake.kills or fake.finish or not fake.linked):
+                self.exits(number, signal="SIGKILL")
+            if fake.kills and not fake.tree_gone:
+                self.tree_ends(number)
+
+    def assert_over(self) -> None:
+        """Nothing is left: no call open, no process, no timer."""
+        open_calls = [heard.call for heard in self.history if heard.open]
+        assert not open_calls, f"never answered: {open_calls}"
+        unanswered = [request for request, answer in self.requests.items() if answer is None]
+        assert not unanswered, f"requests never answered: {unanswered}"
+        left = [fake.spawn.worker for fake in self.workers.values() if not (fake.forgotten or fake.tree_gone)]
+        assert not left, f"never forgotten: workers {left}"
+        assert self.broker.deadline() is None, "a timer is left behind"
+        totals = self.broker.totals()
+        assert (totals.running, totals.queued) == (0, 0)
