@@ -33,6 +33,8 @@ class App:
         for i in range(input["n"]):
             yield {"i": i}
             time.sleep(input.get("pause", 0))
+    def talk(self):
+        print("one\\ntwo\\nthree")
     def die(self):
         print("last words", file=sys.stderr, flush=True)
         import os
@@ -201,6 +203,16 @@ def test_a_worker_that_dies(typed: Terminal, slow: str) -> None:
     assert typed("end", id).code == 0, "which waits until its processes are gone"
     assert "died" in typed("ps", "--all").out
     assert b"last words" in typed("logs", id).out.encode()
+
+
+def test_logs(typed: Terminal, slow: str) -> None:
+    id = typed("run", slow, "-f", "talk", "--session", "new", "--json").json["session"]
+    assert typed("logs", id).out == "one\ntwo\nthree\n"
+    assert typed("logs", id[:12], "--tail", "2").out == "two\nthree\n"
+    lines = typed("logs", id, "-n", "1", "--json").out.splitlines()
+    assert [json.loads(line) for line in lines] == [{"schema_version": 1, "line": "three"}]
+    typed("end", id)
+    assert typed("logs", id, "--follow").out == "one\ntwo\nthree\n", "a session that is gone has a whole log"
 
 
 def test_a_timeout(typed: Terminal, slow: str) -> None:
