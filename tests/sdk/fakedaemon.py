@@ -71,6 +71,8 @@ class FakeDaemon:
         return [message for message in self.heard if isinstance(message, kind)]
 
     def close(self) -> None:
+        if self._context.closed:
+            return
         os.close(self._stop_end)
         self._thread.join()
         self._router.close()
