@@ -86,7 +86,7 @@ class Loop:
         self._posted.append(callback)
         try:
             os.eventfd_write(self._doorbell, 1)
-        except OSError:
+        except (OSError, ValueError):
             return  # a full counter has rung already; a loop that is over needs no bell
 
     def on_signal(self, signum: int, callback: Callable[[], object]) -> None:
@@ -100,17 +100,21 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop()`.  An exception of one callback is logged and costs only that call."""
-        poll, callbacks = self._epoll.poll, self._callbacks
         while self._running:
-            for fd, mask in poll(self._patience(), EVENTS_PER_TURN):
-                callback = callbacks.get(fd)
-                if callback is not None:
-                    try:
-                        callback(mask)
-                    except Exception:
-                        log.exception("a callback failed")
-            if self._timers:
-                self._run_timers()
+            self.turn()
+
+    def turn(self) -> None:
+        """One wait, and what it brings."""
+        callbacks = self._callbacks
+        for fd, mask in self._epoll.poll(self._patience(), EVENTS_PER_TURN):
+            callback = callbacks.get(fd)
+            if callback is not None:
+                try:
+                    callback(mask)
+                except Exception:
+                    log.exception("a callback failed")
+        if self._timers:
+            self._run_timers()
 
     def stop(self) -> None:
         """Leave `run()` after the present turn."""

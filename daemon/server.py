@@ -32,7 +32,7 @@ from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front, refusal
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
-from warmd.daemon.tree import become_subreaper
+from warmd.daemon.tree import become_subreaper, kill_leftovers
 from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
@@ -53,9 +53,10 @@ class BrokenInvariant(BaseException):
 
 
 class Server:
-    """One daemon.  The run directory is locked by the caller.  Raises OSError if a socket cannot be bound.
+    """One daemon.  The caller holds the run directory's lock.  Raises OSError if a socket cannot be bound.
 
-    `Control` is given this object as its `Services`.
+    `Control` is given this object as its `Services`.  In the main thread SIGTERM and SIGINT stop
+    it, and orphans are reaped as they end.
     """
 
     def __init__(self, settings: Settings, broker: Broker, catalog: Catalog, logs: SessionLogs) -> None:
@@ -72,6 +73,8 @@ class Server:
         self._timer: Timer | None = None
         self._signals = 0
         run_dir = settings.run_path
+        if killed := kill_leftovers(str(run_dir)):
+            log.warning("killed %d processes that an earlier daemon had left behind", killed)
         welcome = msg.Welcome(PROTOCOL, warmd.__version__, self.boot, os.getpid(), settings.max_message_bytes)
         self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
         self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._handlers(), self._gone)
@@ -80,17 +83,17 @@ class Server:
         self.loop.before_wait.append(self._arm)
         if logs.inotify_fd >= 0:
             self.loop.watch(logs.inotify_fd, lambda _mask: logs.readable())
-
-    def run(self) -> None:
-        """Serve until stopped.  In the main thread SIGTERM and SIGINT stop, and orphans are reaped."""
         become_subreaper()
-        # What is here now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
         if threading.current_thread() is threading.main_thread():
             self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
             self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
             self.loop.on_signal(signal.SIGINT, self._on_stop_signal)
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        # What is here now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         self.loop.run()
 
     def close(self) -> None:
