@@ -183,7 +183,7 @@ def _placed(spec: AppSpec, origin: Origin | None) -> AppSpec:
     python = _other_python(origin.python)
     if origin.cwd and not os.path.isdir(origin.cwd):
         raise AppLookupError("INVALID", f"the client's working directory {origin.cwd} is not there any more")
-    paths = [*spec.paths, *([origin.path] if origin.path else [])]
+    paths = [*spec.paths, *filter(None, (origin.path, origin.cwd))]
     return spec._replace(paths=tuple(dict.fromkeys(paths)), cwd=origin.cwd or None, python=python)
 
 

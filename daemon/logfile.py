@@ -65,10 +65,10 @@ def write_at(fd: int, at: int, data: bytes) -> None:
 
 def lines_from_end(fd: int, size: int, lines: int) -> int:
     """Where the last `lines` lines begin; a last line without its newline counts as one."""
-    at = size
-    missing = lines if read_at(fd, size - 1, 1) not in (b"\n", b"") else lines + 1
-    if lines == 0:
+    if not size or not lines:
         return size
+    at = size
+    missing = lines if read_at(fd, size - 1, 1) != b"\n" else lines + 1
     while at > 0:
         begin = max(0, at - CHUNK_BYTES)
         block = read_at(fd, begin, at - begin)

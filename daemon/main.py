@@ -102,7 +102,8 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None) -> int:
                 (time.monotonic() - started) * 1000,
                 extra={"pid": os.getpid()},
             )
-            notice.give("ready\n")
+            # From within the loop: by then SIGTERM is a stop and no longer a sudden death.
+            server.loop.post(lambda: notice.give("ready\n"))
             server.run()
         finally:
             server.close()

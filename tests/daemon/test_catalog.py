@@ -78,7 +78,7 @@ def test_app_folders_by_name_and_by_path(catalog, folders, name, target, paths):
     path = str(folders / name)
     assert catalog.lookup(AppRef(path)) == AppSpec(path, target, paths)
     client = origin("/client", "/tmp")
-    assert catalog.lookup(AppRef(path, client)) == AppSpec(path, target, (*paths, "/client"), "/tmp")
+    assert catalog.lookup(AppRef(path, client)) == AppSpec(path, target, (*paths, "/client", "/tmp"), "/tmp")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_another_interpreter_is_told_from_the_same_one(catalog, tmp_path):
 
 def test_classes_by_value(catalog):
     ref = AppRef("Counter", origin("/client", "/tmp"), "ab" * 32)
-    assert catalog.lookup(ref) == AppSpec("Counter", "", ("/client",), "/tmp")
+    assert catalog.lookup(ref) == AppSpec("Counter", "", ("/client", "/tmp"), "/tmp")
     problem = problem_of(Catalog(classes=False), ref)
     assert problem.code == "NOT_ALLOWED"
     assert "classes = true" in problem.message

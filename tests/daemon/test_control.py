@@ -23,7 +23,8 @@ A, B = "sess_" + "a" * 32, "sess_" + "b" * 32
 NOW = 1000.0
 
 LIVE = SessionView(
-    id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1, pid=os.getpid(),
+    id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1,
+    pid=os.getpid(),
     created=NOW - 50, last_call=NOW - 10, calls=3, queued=0, running_call=None, running_since=None,
     idle_seconds=60.0, expires_at=NOW + 50, reason=None, progress=NOTHING,
 )  # fmt: skip

@@ -95,9 +95,10 @@ def test_the_last_lines_of_a_long_file(logs):
     assert Reader(logs, A, tail=3000, follow=False).data == b"".join(lines[-3000:])
 
 
-def test_an_empty_log_ends_at_once(logs):
+@pytest.mark.parametrize("tail", [None, 5])
+def test_an_empty_log_ends_at_once(logs, tail):
     logs.open_session(A)
-    reader = Reader(logs, A, follow=False)
+    reader = Reader(logs, A, tail=tail, follow=False)
     assert (reader.data, reader.ended) == (b"", True)
 
 
