@@ -34,12 +34,16 @@ class AsyncClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._closed = False
-        self.sessions = AsyncSessions(self)
 
     @property
     def address(self) -> str:
         """Where the daemon is: `unix:///path/warmd.sock`."""
         return self._connector.address
+
+    @property
+    def sessions(self) -> AsyncSessions:
+        """The daemon's sessions: get, list, keepalive, end."""
+        return AsyncSessions(self)
 
     async def run(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Result:
         """Call a function and wait for its result."""
@@ -122,6 +126,12 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def __del__(self) -> None:
+        link = getattr(self, "_link", None)
+        if link is not None and not link.loop.is_closed():
+            # The loop holds what it watches.
+            link.loop.call_soon_threadsafe(link.close)
 
     async def _call(self, message: Call) -> Result:
         return outcome(await self._run(message, message.timeout_seconds))

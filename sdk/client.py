@@ -40,12 +40,16 @@ class Client:
         self._connecting = threading.Lock()
         self._pid = os.getpid()
         self._closed = False
-        self.sessions = Sessions(self)
 
     @property
     def address(self) -> str:
         """Where the daemon is: `unix:///path/warmd.sock`."""
         return self._connector.address
+
+    @property
+    def sessions(self) -> Sessions:
+        """The daemon's sessions: get, list, keepalive, end."""
+        return Sessions(self)
 
     def run(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Result:
         """Call a function and wait for its result.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS = 3.0
 START_SECONDS = 20.0
 RETRY_SECONDS = 0.02
+WORKERS_VARIABLES = ("WARMD_WORKER_TOKEN", "WARMD_SESSION_ID", "WARMD_DAEMON_PID", "WARMD_APP")
 _READY = b"ready\n"
 _UCRED = struct.Struct("3i")
 
@@ -66,11 +67,12 @@ class Connector:
 
         Raises DaemonUnavailable when there is none to be had, NotAllowed when it is another user's.
         """
-        if not self._listening():
-            if not self.may_start or self.run_dir is None:
-                raise DaemonUnavailable(self._absent())
+        transport = self._reached()
+        if transport is None and self.may_start and self.run_dir is not None:
             self._start(self.run_dir)
-        transport = self._handshake()
+            transport = self._reached()
+        if transport is None:
+            raise DaemonUnavailable(self._absent())
         # From now on a daemon that is gone was stopped by somebody, or crashed: both are to be seen.
         self.may_start = False
         return transport
@@ -100,14 +102,20 @@ class Connector:
                     raise NotAllowed(f"the daemon at {self.address} belongs to uid {uid}, not to you")
         return True
 
-    def _handshake(self) -> Transport:
+    def _reached(self) -> Transport | None:
+        """A connection; None when there is no daemon."""
         from warmd.transport import Transport
 
+        if not self._listening():
+            return None
         transport = Transport(os.fspath(self.path))
         try:
             _await_welcome(transport, time.monotonic() + HANDSHAKE_SECONDS, self.address)
-        except BaseException:
+        except BaseException as error:
             transport.close()
+            # It may have been on its way out.
+            if isinstance(error, DaemonUnavailable) and not self._listening():
+                return None
             raise
         return transport
 
@@ -118,11 +126,19 @@ class Connector:
             log_path.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(run_dir / "start.lock"):
                 if not self._listening():
-                    start_daemon(["--run-dir", os.fspath(run_dir)], log_path)
+                    self._start_alone(run_dir, log_path)
         except OSError as error:
             if isinstance(error, DaemonUnavailable | NotAllowed):
                 raise
             raise DaemonUnavailable(f"the daemon cannot be started: {error}") from error
+
+    def _start_alone(self, run_dir: Path, log_path: Path) -> None:
+        try:
+            start_daemon(["--run-dir", os.fspath(run_dir)], log_path)
+        except DaemonUnavailable:
+            # Somebody may have been faster by hand, and this one refused to be the second.
+            if not self._listening():
+                raise
 
 
 def start_daemon(arguments: Sequence[str], log_path: Path) -> None:
@@ -140,7 +156,7 @@ def start_daemon(arguments: Sequence[str], log_path: Path) -> None:
                 subprocess.run(
                     ["/bin/sh", "-c", '"$@" &', "sh", *command],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    pass_fds=(ready_end,), start_new_session=True, cwd="/", check=True,
+                    pass_fds=(ready_end,), start_new_session=True, cwd="/", env=_environment(), check=True,
                 )  # fmt: skip
         finally:
             os.close(ready_end)
@@ -163,6 +179,11 @@ def await_ready(descriptor: int, log_path: Path | None) -> None:
             text = said.decode(errors="replace").strip() or "it ended without a word"
             raise DaemonUnavailable(f"the daemon could not be started: {text}{_see(log_path)}")
         said += piece
+
+
+def _environment() -> dict[str, str]:
+    """Without what marks the processes of a session: a daemon started by an app is to outlive it."""
+    return {name: value for name, value in os.environ.items() if name not in WORKERS_VARIABLES}
 
 
 def _see(log_path: Path | None) -> str:
