@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, STACK_SIGNAL, ControlPage, create_stack_file
 from warmd.protocol import work
@@ -202,3 +205,13 @@ class FakeDaemon:
 
     def log_text(self) -> str:
         return self.log.read_text("utf-8", "replace")
+
+
+def started(app: str, folders: pytest.TempPathFactory) -> Iterator[FakeDaemon]:
+    """A worker that has come to its Ready; for fixtures."""
+    fake = FakeDaemon(folders.mktemp("worker"))
+    try:
+        assert isinstance(fake.start(app), work.Ready)
+        yield fake
+    finally:
+        fake.close()

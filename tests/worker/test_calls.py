@@ -16,12 +16,6 @@ def good(daemon: FakeDaemon) -> FakeDaemon:
     return daemon
 
 
-@pytest.fixture
-def raises(daemon: FakeDaemon) -> FakeDaemon:
-    assert isinstance(daemon.start("Raises"), Ready)
-    return daemon
-
-
 def raised(daemon: FakeDaemon, function: str, value: Any = None) -> Raised:
     """The reply of a call that raises; the worker and its state live on."""
     before = daemon.value("alive")

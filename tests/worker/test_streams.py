@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.worker.daemon import FakeDaemon
+from tests.worker.daemon import FakeDaemon, started
 from warmd.protocol.values import unpack
 from warmd.protocol.work import (
     AskCancel,
@@ -13,22 +14,24 @@ from warmd.protocol.work import (
     MoreCredit,
     Ordinal,
     Raised,
-    Ready,
     Returned,
 )
 
 
-@pytest.fixture(params=["sync", "async"])
-def hangs(request: pytest.FixtureRequest, daemon: FakeDaemon) -> FakeDaemon:
-    assert isinstance(daemon.start("Hangs" if request.param == "sync" else "Async"), Ready)
-    return daemon
+@pytest.fixture(params=["hangs", "app"])
+def streams(request: pytest.FixtureRequest, hangs: FakeDaemon, app: FakeDaemon) -> FakeDaemon:
+    return {"hangs": hangs, "app": app}[request.param]
 
 
-@pytest.fixture(params=["Good.count_up", "Async.count_up", "Async.sync_count_up"])
-def counts(request: pytest.FixtureRequest, daemon: FakeDaemon) -> tuple[FakeDaemon, str]:
-    app, function = request.param.split(".")
-    assert isinstance(daemon.start(app), Ready)
-    return daemon, function
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDaemon]:
+    yield from started("Good", tmp_path_factory)
+
+
+@pytest.fixture(params=["good.count_up", "app.count_up", "app.sync_count_up"])
+def counts(request: pytest.FixtureRequest, good: FakeDaemon, app: FakeDaemon) -> tuple[FakeDaemon, str]:
+    name, function = request.param.split(".")
+    return {"good": good, "app": app}[name], function
 
 
 def test_parts_then_the_end(counts: tuple[FakeDaemon, str]) -> None:
@@ -78,34 +81,34 @@ def test_credit_that_comes_together_with_the_call_counts(counts: tuple[FakeDaemo
 
 
 @pytest.mark.parametrize("how", ["cancel", "abandon"])
-def test_a_stalled_stream_is_closed(hangs: FakeDaemon, tmp_path: Path, how: str) -> None:
-    ordinal = hangs.invoke("stream", {"path": str(tmp_path / "note")}, window=3)
-    hangs.parts(3)
-    assert hangs.is_silent()
+def test_a_stalled_stream_is_closed(streams: FakeDaemon, tmp_path: Path, how: str) -> None:
+    ordinal = streams.invoke("stream", {"path": str(tmp_path / "note")}, window=3)
+    streams.parts(3)
+    assert streams.is_silent()
     if how == "cancel":
-        hangs.cancel(ordinal)
+        streams.cancel(ordinal)
     else:
-        hangs.tell(AskCancel(ordinal))
-    end = hangs.next()
+        streams.tell(AskCancel(ordinal))
+    end = streams.next()
     assert (type(end), end.ordinal) == (Interrupted, ordinal)
     assert (tmp_path / "note").read_text() == "closed after 3\n"
-    assert hangs.value("echo", 5) == 5
+    assert streams.value("echo", 5) == 5
 
 
-def test_a_flowing_stream_is_closed(hangs: FakeDaemon, tmp_path: Path) -> None:
-    ordinal = hangs.invoke("stream", {"path": str(tmp_path / "note")}, window=1_000_000)
-    hangs.parts(10)
-    hangs.cancel(ordinal)
-    assert isinstance(hangs.reply(), Interrupted)
+def test_a_flowing_stream_is_closed(streams: FakeDaemon, tmp_path: Path) -> None:
+    ordinal = streams.invoke("stream", {"path": str(tmp_path / "note")}, window=1_000_000)
+    streams.parts(10)
+    streams.cancel(ordinal)
+    assert isinstance(streams.reply(), Interrupted)
     assert (tmp_path / "note").read_text().startswith("closed after")
 
 
-def test_a_run_to_the_end_is_closed_at_its_next_value(hangs: FakeDaemon, tmp_path: Path) -> None:
-    ordinal = hangs.invoke("stream", {"path": str(tmp_path / "note")})
-    while hangs.page.running != ordinal:
-        hangs.is_silent(0.001)
-    hangs.cancel(ordinal)
-    assert isinstance(hangs.reply(), Interrupted)
+def test_a_run_to_the_end_is_closed_at_its_next_value(streams: FakeDaemon, tmp_path: Path) -> None:
+    ordinal = streams.invoke("stream", {"path": str(tmp_path / "note")})
+    while streams.page.running != ordinal:
+        streams.is_silent(0.001)
+    streams.cancel(ordinal)
+    assert isinstance(streams.reply(), Interrupted)
     assert (tmp_path / "note").read_text().startswith("closed after")
 
 
@@ -131,12 +134,14 @@ def test_a_generator_that_will_not_close(daemon: FakeDaemon) -> None:
     assert "generator ignored GeneratorExit" in daemon.log_text()
 
 
-def test_finish_ends_a_stalled_stream(hangs: FakeDaemon, tmp_path: Path) -> None:
-    hangs.invoke("stream", {"path": str(tmp_path / "note")}, window=1)
-    hangs.parts(1)
-    hangs.tell(Finish("ended"))
-    assert isinstance(hangs.next(), Interrupted)
-    assert hangs.exit_code() == 0
+@pytest.mark.parametrize("app", ["Hangs", "Async"])
+def test_finish_ends_a_stalled_stream(daemon: FakeDaemon, app: str) -> None:
+    daemon.start(app)
+    daemon.invoke("stream", window=1)
+    daemon.parts(1)
+    daemon.tell(Finish("ended"))
+    assert isinstance(daemon.next(), Interrupted)
+    assert daemon.exit_code() == 0
 
 
 def test_errors_in_a_stream(daemon: FakeDaemon) -> None:
@@ -164,15 +169,15 @@ def test_progress_and_parts_keep_their_order(daemon: FakeDaemon) -> None:
     assert kinds == ["Progressed", "Yielded", "Progressed", "Yielded", "Returned"]
 
 
-def test_calls_that_come_during_a_stream_wait_their_turn(hangs: FakeDaemon) -> None:
-    stream = hangs.invoke("stream", window=1)
-    hangs.parts(1)
-    later = [hangs.invoke("echo", n) for n in range(3)]
-    hangs.tell(MoreCredit(stream, 1))
-    hangs.parts(1)
-    assert hangs.is_silent()
-    hangs.cancel(stream)
-    assert [hangs.reply().ordinal for _ in range(4)] == [stream, *later]
+def test_calls_that_come_during_a_stream_wait_their_turn(streams: FakeDaemon) -> None:
+    stream = streams.invoke("stream", window=1)
+    streams.parts(1)
+    later = [streams.invoke("echo", n) for n in range(3)]
+    streams.tell(MoreCredit(stream, 1))
+    streams.parts(1)
+    assert streams.is_silent()
+    streams.cancel(stream)
+    assert [streams.reply().ordinal for _ in range(4)] == [stream, *later]
 
 
 @pytest.mark.parametrize("app", ["Good", "Async"])
