@@ -200,11 +200,11 @@ def test_a_begin_that_is_too_large_is_said_before_anything_starts(house: House) 
 
 def test_messages_go_both_ways_in_order(house: House) -> None:
     visitor = house.let_in()
-    for ordinal in range(100):
+    for ordinal in range(50):
         house.door.tell(ONE, MoreCredit(Ordinal(ordinal), 1))
         visitor.say(returned(b"v", ordinal))
-    assert [message.ordinal for message in house.messages(100)] == list(range(100))
-    assert [visitor.receive().ordinal for _ in range(100)] == list(range(100))
+    assert [message.ordinal for message in house.messages(50)] == list(range(50))
+    assert [visitor.receive().ordinal for _ in range(50)] == list(range(50))
     house.door.tell(WorkerId(2), Finish("nobody"))
 
 
@@ -262,11 +262,11 @@ def test_an_exit_after_the_end_of_file_is_no_lost_link(house: House, monkeypatch
 def test_after_an_exit_the_rest_is_read_though_a_child_holds_the_link(house: House) -> None:
     visitor = house.let_in()
     child = visitor.socket.dup()
-    for ordinal in range(100):
+    for ordinal in range(50):
         visitor.say(returned(b"", ordinal))
     visitor.socket.close()
     house.door.read_to_end(ONE)
-    assert [message.ordinal for _, message in house.said] == list(range(100))
+    assert [message.ordinal for _, message in house.said] == list(range(50))
     assert house.door._links == {}
     child.close()
 
