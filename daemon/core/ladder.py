@@ -54,7 +54,7 @@ def step_due(book: Book, job: Job) -> None:
     elif ladder.step is LadderStep.GRACE:
         _interrupt(book, job, ladder)
     elif book.now < ladder.kill_at:
-        _interrupt_again(book, job)
+        _interrupt_again(book, job, ladder)
     else:
         _kill(book, job, ladder)
 
@@ -82,12 +82,15 @@ def _ask(book: Book, job: Job, ladder: Ladder) -> None:
 def _interrupt(book: Book, job: Job, ladder: Ladder) -> None:
     ladder.step = LadderStep.INTERRUPT
     ladder.kill_at = book.now + policy.INTERRUPT_FOR_SECONDS
-    _interrupt_again(book, job)
+    _interrupt_again(book, job, ladder)
 
 
-def _interrupt_again(book: Book, job: Job) -> None:
+def _interrupt_again(book: Book, job: Job, ladder: Ladder) -> None:
+    """The last one before the kill gets the whole rest of the time; the kill is never late."""
     book.emit(fx.Interrupt(_worker_of(_session_of(job)), job.ordinal))
-    book.deadlines.set(("ladder", job.id), book.now + policy.INTERRUPT_EVERY_SECONDS)
+    again = book.now + policy.INTERRUPT_EVERY_SECONDS
+    last = ladder.kill_at - again < policy.INTERRUPT_EVERY_SECONDS / 2
+    book.deadlines.set(("ladder", job.id), ladder.kill_at if last else again)
 
 
 def _kill(book: Book, job: Job, ladder: Ladder) -> None:
