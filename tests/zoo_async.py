@@ -111,6 +111,14 @@ class Async:
         context.progress("in")
         await asyncio.sleep(FOREVER)
 
+    async def inner(self) -> None:
+        await self.sleep()
+
+    async def stream_that_waits(self) -> AsyncIterator[int]:
+        context.progress("in")
+        await asyncio.sleep(FOREVER)
+        yield 1
+
     async def gather(self) -> None:
         context.progress("in")
         await asyncio.gather(*(asyncio.sleep(FOREVER) for _ in range(3)))

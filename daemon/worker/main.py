@@ -50,10 +50,10 @@ def start_worker(door_path: str, python: str | None = None) -> NoReturn:
     output.redirect(begin.log_path, page.add_lines_dropped)
     faulthandler.enable(file=2)
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=False, chain=False)
-    sys.exit(_live(link, page, begin, failed))
+    sys.exit(_live(link, page, begin, stack_fd, failed))
 
 
-def _live(link: Link, page: ControlPage, begin: Begin, failed: OSError | None) -> int:
+def _live(link: Link, page: ControlPage, begin: Begin, stack_fd: int, failed: OSError | None) -> int:
     started = time.perf_counter()
     try:
         if failed is not None:
@@ -64,7 +64,7 @@ def _live(link: Link, page: ControlPage, begin: Begin, failed: OSError | None) -
     except BaseException as error:
         return _start_failed(link, "imports", error)
     imported = time.perf_counter()
-    runtime, calls = _machinery(link, page, begin, app)
+    runtime, calls = _machinery(link, page, begin, stack_fd, app)
     try:
         _set_up(runtime, begin.setup)
     except BaseException as error:
@@ -75,7 +75,9 @@ def _live(link: Link, page: ControlPage, begin: Begin, failed: OSError | None) -
     return 0
 
 
-def _machinery(link: Link, page: ControlPage, begin: Begin, app: App) -> tuple[Runtime, Calls | AsyncCalls]:
+def _machinery(
+    link: Link, page: ControlPage, begin: Begin, stack_fd: int, app: App
+) -> tuple[Runtime, Calls | AsyncCalls]:
     if link.forked:
         leave_fork(None)
     if not app.is_async:
@@ -83,10 +85,12 @@ def _machinery(link: Link, page: ControlPage, begin: Begin, app: App) -> tuple[R
         runtime.install()
         return runtime, Calls(runtime)
     # asyncio costs 40 ms of CPU, which sync apps are spared.
-    from warmd.daemon.worker.invoke_async import AsyncCalls, LoopRuntime
+    from warmd.daemon.worker.invoke_async import AsyncCalls
+    from warmd.daemon.worker.runtime_async import LoopRuntime
 
     looping = LoopRuntime(link, page, begin, app)
     looping.install()
+    looping.show_coroutines(stack_fd)
     return looping, AsyncCalls(looping)
 
 

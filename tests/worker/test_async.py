@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.worker.daemon import FakeDaemon
+from tests.worker.daemon import PATIENCE_SECONDS, FakeDaemon
 from warmd.protocol.values import unpack
 from warmd.protocol.work import Finish, Interrupted, Ordinal, Raised, Returned, StartFailed
 
@@ -128,6 +129,31 @@ def test_interrupts_between_calls_do_nothing(app: FakeDaemon) -> None:
 def test_the_stack_of_blocking_code(app: FakeDaemon) -> None:
     ordinal = app.entered("loop_in_coroutine")
     assert "in loop_in_coroutine" in app.stack()
+    app.interrupt_until_reply(ordinal)
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        ("sleep", "await asyncio.sleep(FOREVER)"),
+        ("gather", "await asyncio.gather("),
+        ("inner", "await self.sleep()"),
+        ("wait_for", "await asyncio.sleep(FOREVER)"),
+        ("stream_that_waits", "await asyncio.sleep(FOREVER)"),
+    ],
+)
+def test_the_stack_of_a_coroutine_that_waits(app: FakeDaemon, function: str, line: str) -> None:
+    ordinal = app.entered(function)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        # The first ones may still show it on its way to the wait.
+        named = [text for text in app.stack().splitlines() if "zoo_async.py" in text]
+        path, number = named[0].split('"')[1], int(named[0].split("line ")[1].split()[0])
+        if line in Path(path).read_text().splitlines()[number - 1] or function == "inner":
+            break
+        assert time.monotonic() < deadline, named
+    assert named[-1].endswith(f"in {function}")
+    assert app.stack().startswith(named[0])
     app.interrupt_until_reply(ordinal)
 
 
