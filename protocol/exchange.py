@@ -113,6 +113,11 @@ class Exchange:
         self._sequence = count()
         self._post(hello)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is a call that has not ended."""
+        return bool(self._live)
+
     def begin(self, message: Call | Request, now: float, patience: float | None) -> Pending:
         """Start a call or request, which is to be answered within `patience` seconds (None: never
         mind).  What cannot be sent ends at once, with `ran` = no."""

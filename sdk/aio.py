@@ -119,6 +119,8 @@ class AsyncClient:
         if link is not None:
             link.close()
 
+    close = aclose
+
     async def __aenter__(self) -> Self:
         return self
 

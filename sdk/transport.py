@@ -12,8 +12,10 @@ It neither waits nor locks; its owner does.  What the owner must know:
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 import time
 import weakref
 from collections import deque
@@ -62,8 +64,12 @@ class Transport:
         socket.set(zmq.RECONNECT_IVL, -1)
         self._monitor = socket.get_monitor_socket(_LOST)
         self._monitor.set(zmq.LINGER, 0)
-        # Also when forgotten, and at exit: libzmq would wait for open sockets there (trap 21).
-        self._finalizer = weakref.finalize(self, _close, context, self._monitor, socket)
+        # Also when forgotten: libzmq would wait for open sockets when its context ends (trap 21).
+        self._finalizer = weakref.finalize(
+            self, _close, self.pid, self.exchange, context, self._monitor, socket
+        )
+        self._finalizer.atexit = False
+        _open.add(self)
         # The base class's methods are C; the subclass wraps `send` in Python.
         self._send: Any = partial(zmq.backend.Socket.send, socket)
         self._recv: Any = partial(zmq.backend.Socket.recv, socket, copy=False)
@@ -138,9 +144,11 @@ class Transport:
 
     def close(self) -> None:
         """Release the descriptors.  The owner makes sure that nobody waits for them."""
-        if self.lost is None:
-            self._lose("this client was closed")
-        self._finalizer()
+        # Not called: a finalizer does nothing any more when the interpreter is on its way out.
+        found = self._finalizer.detach()
+        if found is not None:
+            _, close, arguments, _ = found
+            close(*arguments)
 
     def _hand_over(self) -> None:
         inbox = self._inbox
@@ -160,7 +168,27 @@ class Transport:
         self.exchange.connection_lost(reason, time.monotonic())
 
 
-def _close(context: zmq.Context[Any], *sockets: zmq.Socket[Any]) -> None:
+_open: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At exit only daemon threads are left, which may be in the midst of anything: theirs stay open."""
+    for transport in list(_open):
+        if threading.active_count() == 1 or not transport.exchange.busy:
+            transport.close()
+
+
+_inherited: list[tuple[Any, ...]] = []
+"""A fork's copies of its parent's sockets: libzmq's state does not survive a fork (trap 21)."""
+
+
+def _close(pid: int, exchange: Exchange, context: zmq.Context[Any], *sockets: zmq.Socket[Any]) -> None:
+    # First, for the finalizers of streams may run after this one and would send.
+    exchange.connection_lost("this client was closed", time.monotonic())
+    if pid != os.getpid():
+        _inherited.append((context, *sockets))
+        return
     for socket in sockets:
         socket.close(0)
     context.term()
