@@ -25,6 +25,7 @@ def pool_for(book: Book, key: PoolKey, pickled: Body) -> Pool:
 
 def submit(book: Book, pool: Pool, job: Job) -> None:
     """`job`, already registered, waits in the pool's queue; get it served."""
+    pool.grows = pool.grows or not pool.queue
     pool.queue.append(job)
     if pool.found:
         book.accept(job)
@@ -39,7 +40,8 @@ def tend(book: Book, pool: Pool) -> None:
     """Start the workers that waiting calls need; refuse the calls when there can be none."""
     alive = sum(member.phase is not Phase.STOPPING for member in pool.members.values())
     coming = sum(member.phase in COMING for member in pool.members.values())
-    while len(pool.queue) > coming and alive < book.limits.max_pool_workers and book.has_room():
+    most = book.limits.max_pool_workers if pool.grows else 1
+    while len(pool.queue) > coming and alive < most and book.has_room():
         _open_member(book, pool)
         alive, coming = alive + 1, coming + 1
     if pool.queue and not pool.members:
@@ -49,8 +51,13 @@ def tend(book: Book, pool: Pool) -> None:
 
 
 def start_failed(book: Book, pool: Pool, code: str, message: str, **details: object) -> None:
-    """A worker did not come up: without another that did, the app does not start for anybody."""
-    if not any(member.phase in (Phase.IDLE, Phase.BUSY) for member in pool.members.values()):
+    """A worker did not come up: without another that did, the app does not start for anybody.
+
+    With one, the calls wait for that, and the start is not tried again before they are served: an
+    app that can run only once would else be started as fast as it fails.
+    """
+    pool.grows = not any(member.phase in (Phase.IDLE, Phase.BUSY) for member in pool.members.values())
+    if pool.grows:
         book.fail_queue(pool.queue, code, message, **details)
 
 

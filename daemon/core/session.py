@@ -129,6 +129,8 @@ class Pool:
     members: dict[SessionId, Session] = field(default_factory=dict)
     found: bool = False
     """The app exists: calls can be accepted at once."""
+    grows: bool = True
+    """False after a start that failed beside a worker that is up: it would most likely fail again."""
 
 
 @dataclass(slots=True, eq=False)
