@@ -57,7 +57,7 @@ def test_a_handle_opens_calls_and_ends(client: warmd.Client) -> None:
         info = s.info()
         assert (info.id, info["labels"], info.state, info.idle_timeout) == (s.id, {"team": "a"}, "idle", 60.0)
         assert s.keepalive().id == s.id
-        assert [one.id for one in client.sessions.list()] == [s.id]
+        assert s.id in [one.id for one in client.sessions.list()]
         assert client.session(id=s.id).run().output["n"] == 8
     assert s.info().state == "ended"
     assert s.end().state == "ended"
