@@ -233,7 +233,7 @@ def test_a_waiting_call_is_withdrawn_at_its_deadline() -> None:
     waiting = world.call(session, timeout_seconds=5.0)
     world.wait(5.0)
     assert (waiting.code, failure(waiting).ran) == ("TIMEOUT", "no")
-    assert "waited 5 s for its turn behind 1 other call" in failure(waiting).message
+    assert "waited 5 s for its turn (calls before it: 2)" in failure(waiting).message
 
 
 def test_a_death_on_the_ladder_ends_the_call_once() -> None:

@@ -274,6 +274,16 @@ def test_a_call_whose_client_is_gone_is_dropped_from_the_pools_queue() -> None:
     assert last.worker == 1
 
 
+def test_a_call_that_waits_in_vain_says_for_what() -> None:
+    world = World(Limits(max_pool_workers=1))
+    world.call(None)
+    world.call(None)
+    heard = world.call(None, timeout_seconds=5.0)
+    world.wait(5.0)
+    assert (heard.code, heard.final.ran) == ("TIMEOUT", "no")
+    assert "waited 5 s for a worker of the shared pool (waiting before it: 1)" in heard.final.message
+
+
 def test_a_view_tells_the_workers_of_the_pool_apart() -> None:
     world = World()
     world.call(None)

@@ -11,20 +11,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "daemon" / "core").glob("*.py"))
-ALLOWED = set(
-    [
-        "__future__",
-        "collections",
-        "collections.abc",
-        "dataclasses",
-        "difflib",
-        "enum",
-        "heapq",
-        "itertools",
-        "math",
-        "typing",
-    ]
-)
+ALLOWED = {
+    "__future__",
+    "collections",
+    "collections.abc",
+    "dataclasses",
+    "difflib",
+    "enum",
+    "heapq",
+    "itertools",
+    "math",
+    "typing",
+}
 IMPURE = [
     "zmq",
     "asyncio",

@@ -62,7 +62,7 @@ class World(Stage):
         if call.id not in self.calls or not self.calls[call.id].open:
             self.calls[call.id] = heard
             self.history.append(heard)
-        self.tell(ev.CallArrived(client(by), call, f"{self._numbers:032x}"))
+        self.tell(ev.CallArrived(client(by), call, call.id.hex().rjust(32, "0")))
         return heard
 
     def session(self, **options: Any) -> SessionId:
