@@ -49,9 +49,17 @@ def call_overdue(book: Book, job: Job) -> None:
         why = f"{job.function!r} ran past its deadline (timeout {job.timeout_seconds:g} s)"
         ladder.climb(book, job, "TIMEOUT", why, hurry=True)
         return
-    starts = job.session is not None and not job.session.ready_at
-    what = "the start of its session" if starts else f"its turn behind {job.queue.index(job)} other calls"
-    _withdraw(book, job, "TIMEOUT", f"the call waited {job.timeout_seconds:g} s for {what}, and never ran")
+    waited = f"the call waited {job.timeout_seconds:g} s for {_awaited(job)}, and never ran"
+    _withdraw(book, job, "TIMEOUT", waited)
+
+
+def _awaited(job: Job) -> str:
+    ahead = job.queue.index(job)
+    if job.session is None:
+        return f"a worker of the shared pool (waiting before it: {ahead})"
+    if not job.session.ready_at:
+        return "the start of its session"
+    return f"its turn (calls before it: {ahead + (job.session.running is not None)})"
 
 
 def _withdraw(book: Book, job: Job, code: str, message: str, ran: Ran = "no") -> None:
