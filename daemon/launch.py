@@ -64,6 +64,13 @@ def worker_environment(
     }
 
 
+def check_environment(env: Mapping[str, str]) -> None:
+    """Raises ValueError for what exec would refuse: loky leaks two descriptors each time it does."""
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"{name[:80]!r} cannot be an environment variable, or its value holds a NUL")
+
+
 class Launcher:
     """`started(worker, pid, pidfd)` and `failed(worker, text)` are called on the starter thread.
 
@@ -107,6 +114,7 @@ class Launcher:
             sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
         while (launch := self._orders.get()) is not None:
             try:
+                check_environment(launch.env)
                 with self.forking:
                     pid = _fork(launch)
                     self.known.add(pid)
@@ -116,6 +124,14 @@ class Launcher:
                 self._failed(launch.worker, f"the process could not be started: {error!r}")
             else:
                 self._started(launch.worker, pid, pidfd)
+
+
+class _Environment(dict[str, str]):
+    """Given to exec, but not pickled with the process object as well: a child that dies before it has
+    read more than a pipe holds would block the starter for ever (trap 17)."""
+
+    def __reduce__(self) -> tuple[type[dict[str, str]], tuple[()]]:
+        return (dict, ())
 
 
 def _fork(launch: Launch) -> int:
@@ -129,7 +145,7 @@ def _fork(launch: Launch) -> int:
         target=start_worker,
         args=(launch.door_path, launch.python),
         name=launch.name,
-        env=dict(launch.env),
+        env=_Environment(launch.env),
     )
     process.start()
     multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
