@@ -73,6 +73,7 @@ REQUIRED = {
 
 
 def checked(request: Request) -> dict[str, Any]:
+    """The request's arguments, each as its verb wants it.  Raises the INVALID of an unknown or wrong one."""
     checks = VERBS.get(request.verb)
     if checks is None:
         raise invalid(f"unknown request {request.verb[:80]!r}{_hint(request.verb, VERBS)}")

@@ -75,6 +75,7 @@ class Runtime:
         return self.ordinal != 0 and self.ordinal in self.page.asked()
 
     def progress(self, value: Any) -> None:
+        """Tell the daemon, from any thread; no interrupt may cut the message in two."""
         ordinal = self.ordinal
         if not ordinal or self.link.forked:
             return
