@@ -14,8 +14,8 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
+from warmd.daemon.core import ahead, pools, serving
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core import pools, serving
 from warmd.daemon.core.book import Book, gone, unknown
 from warmd.daemon.core.events import CallArrived
 from warmd.daemon.core.session import Job, Phase, Session
@@ -111,7 +111,7 @@ def _into_pool(book: Book, event: CallArrived) -> Problem | None:
 
 
 def _enqueue(book: Book, event: CallArrived, session: Session) -> Problem | None:
-    if len(session.queue) >= book.limits.max_queue:
+    if len(session.queue) + len(session.ahead) >= book.limits.max_queue:
         return _queue_full(book, f"session {session.id}")
     job = _job(book, event, session.queue)
     job.session = session
@@ -121,6 +121,8 @@ def _enqueue(book: Book, event: CallArrived, session: Session) -> Problem | None
         book.accept(job)
     if session.phase is Phase.IDLE:
         serving.serve_next(book, session)
+    elif session.phase is Phase.BUSY:
+        ahead.refill(book, session)
     return None
 
 

@@ -9,6 +9,7 @@ Where the rules are:
     admission   a call arrives: is it sound, where does it belong, is there room
     starting    from a looked-up app to a ready worker
     serving     one call after another
+    ahead       calls sent before their turn
     clients     credits, cancels, clients that leave, deadlines of calls
     ladder      how a running call is stopped
     ending      sessions end: on request, idle, dead, with the daemon
@@ -160,6 +161,9 @@ _RULES: Mapping[type, Rule] = {
     ev.TreeGone: _about_worker(lambda book, s, event: ending.tree_gone(book, s, event.stuck)),
     ev.StackCaptured: _about_worker(
         lambda book, s, event: ladder.stack_captured(book, s, event.ordinal, event.stack)
+    ),
+    ev.WithdrawalSettled: _about_worker(
+        lambda book, s, event: serving.withdrawal_settled(book, s, event.ordinal, event.entered)
     ),
     ev.TimePassed: _time_passed,
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from warmd.daemon.core import ahead, ladder, starting
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core import ladder, starting
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CancelArrived, ClientGone, CreditArrived
-from warmd.daemon.core.session import Job
-from warmd.protocol.errors import Ran
+from warmd.daemon.core.session import Job, Withdrawal
+from warmd.daemon.core.views import calls_before, runs
 from warmd.protocol.work import MoreCredit, WorkerId
+
+CANCELLED = "the call was cancelled by its caller"
 
 
 def credit_arrived(book: Book, event: CreditArrived) -> None:
@@ -25,10 +27,10 @@ def cancel_arrived(book: Book, event: CancelArrived) -> None:
     job = _own_job(book, event)
     if job is None:
         return
-    if not job.ordinal:
-        _withdraw(book, job, "CANCELLED", "the call was cancelled before it ran")
+    if not runs(job):
+        _withdraw(book, job, Withdrawal("CANCELLED", "the call was cancelled before it ran", CANCELLED))
     elif event.how == "cancel":
-        ladder.climb(book, job, "CANCELLED", "the call was cancelled by its caller")
+        ladder.climb(book, job, "CANCELLED", CANCELLED)
     else:
         _abandon(book, job)
 
@@ -37,34 +39,37 @@ def client_gone(book: Book, event: ClientGone) -> None:
     """Its waiting calls are dropped, its running ones finish; its streams are closed."""
     for job in list(book.jobs_of.get(event.client, {}).values()):
         job.orphan = True
-        if not job.ordinal:
-            _withdraw(book, job, "CANCELLED", "the client is gone")
+        if not runs(job):
+            _withdraw(book, job, Withdrawal("CANCELLED", "the client is gone", "the client is gone"))
         elif job.window is not None:
             _abandon(book, job)
 
 
 def call_overdue(book: Book, job: Job) -> None:
     """The caller's patience is over: a waiting call is withdrawn, a running one stopped."""
-    if job.ordinal:
-        why = f"{job.function!r} ran past its deadline (timeout {job.timeout_seconds:g} s)"
-        ladder.climb(book, job, "TIMEOUT", why, hurry=True)
+    late = f"{job.function!r} ran past its deadline (timeout {job.timeout_seconds:g} s)"
+    if runs(job):
+        ladder.climb(book, job, "TIMEOUT", late, hurry=True)
         return
     waited = f"the call waited {job.timeout_seconds:g} s for {_awaited(job)}, and never ran"
-    _withdraw(book, job, "TIMEOUT", waited)
+    _withdraw(book, job, Withdrawal("TIMEOUT", waited, late))
 
 
 def _awaited(job: Job) -> str:
-    ahead = job.queue.index(job)
+    before = calls_before(job)
     if job.session is None:
-        return f"a worker of the shared pool (waiting before it: {ahead})"
+        return f"a worker of the shared pool (waiting before it: {before})"
     if not job.session.ready_at:
         return "the start of its session"
-    return f"its turn (calls before it: {ahead + (job.session.running is not None)})"
+    return f"its turn (calls before it: {before + (job.session.running is not None)})"
 
 
-def _withdraw(book: Book, job: Job, code: str, message: str, ran: Ran = "no") -> None:
+def _withdraw(book: Book, job: Job, withdrawal: Withdrawal) -> None:
+    if job.ordinal:
+        ahead.withdraw(book, job, withdrawal)
+        return
     job.queue.remove(job)
-    book.fail(job, code, message, ran)
+    book.fail(job, withdrawal.code, withdrawal.waited)
     if job.queue:
         return
     if job.session is not None:

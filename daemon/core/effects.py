@@ -2,7 +2,7 @@
 
 Whatever is slow or can fail comes back as an event: `LookUp` as `AppFound` or `AppMissing`,
 `Spawn` as `WorkerSpawned` or `SpawnFailed` (and later `WorkerExited`), `CaptureStack` as
-`StackCaptured`, `Kill` as `WorkerExited` and `TreeGone`.
+`StackCaptured`, `Withdraw` as `WithdrawalSettled`, `Kill` as `WorkerExited` and `TreeGone`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,14 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Take back a call that was sent before its turn: on the control page, and then see."""
+
+    worker: WorkerId
+    ordinal: Ordinal
+
+
+@dataclass(frozen=True, slots=True)
 class RequestCancel:
     """Mark the call as cancelled on the control page and wake the app up to that:
     an `AskCancel` on the link, and the signal where the app has an `on_cancel`."""
@@ -108,5 +116,16 @@ class Stopped:
 
 
 Effect: TypeAlias = (
-    Send | Answer | LookUp | Spawn | Tell | RequestCancel | Interrupt | CaptureStack | Kill | Forget | Stopped
+    Send
+    | Answer
+    | LookUp
+    | Spawn
+    | Tell
+    | Withdraw
+    | RequestCancel
+    | Interrupt
+    | CaptureStack
+    | Kill
+    | Forget
+    | Stopped
 )

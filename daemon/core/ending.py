@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from warmd.daemon.core import ahead, ladder, starting, stopping
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core import ladder, starting, stopping
 from warmd.daemon.core.book import Book, gone, unknown
 from warmd.daemon.core.events import DrainArrived, EndArrived, KeepaliveArrived, WorkerExited
-from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict
+from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.messages import SessionId
 
 STOPPING_TEXT = "the daemon was stopped"
@@ -64,6 +64,8 @@ def end(book: Book, session: Session, verdict: Verdict, running: Literal["cancel
         stopping.begin(book, session, verdict)
         if session.pool is None:
             book.fail_queue(session.queue, "CANCELLED", text, reason=verdict.reason)
+        for job in session.ahead:
+            ahead.withdraw(book, job, Withdrawal("CANCELLED", text, text))
         if starting_up:
             stopping.kill(book, session)
         elif session.running is None:
@@ -93,6 +95,7 @@ def link_lost(book: Book, session: Session, message: str) -> None:
 
 
 def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
+    """The one exit of a process: expected, in its start, or with work on its hands."""
     session.exited = True
     details: dict[str, Any] = {"log_tail": event.log_tail} if event.log_tail else {}
     if event.signal is not None:
@@ -103,10 +106,13 @@ def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
         how = f"its worker exited with code {event.exit_code}"
     if session.lost_link is not None and event.signal == "SIGKILL":
         how = f"its worker {session.lost_link} and was killed"
+    if session.running is not None and event.entered is not None:
+        stopping.put_back_unentered(session, session.running, event.entered)
     if session.phase is Phase.STARTING:
         starting.fail(book, session, "START_FAILED", how, **details)
     elif session.phase is not Phase.STOPPING or session.running is not None:
         stopping.die(book, session, how, **details)
+    stopping.fail_ahead(book, session, how, **details)
     if session.lost_link is not None:
         session.verdict = Verdict("died", how)
     stopping.kill(book, session)
@@ -115,8 +121,10 @@ def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
 
 def tree_gone(book: Book, session: Session, stuck: tuple[int, ...]) -> None:
     session.tree_gone = True
-    if session.running is not None:
-        stopping.die(book, session, f"its worker cannot be killed (stuck in the kernel: pids {stuck})")
+    if session.running is not None or (session.ahead and stuck):
+        reason = f"its worker cannot be killed (stuck in the kernel: pids {stuck})"
+        stopping.die(book, session, reason)
+        stopping.fail_ahead(book, session, reason)
     stopping.bury_if_over(book, session)
     book.settle_ends(session)
 

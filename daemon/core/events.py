@@ -106,13 +106,24 @@ class LinkLost:
 class WorkerExited:
     """The process is gone and its link has been read to the end.
 
-    Exactly one of `exit_code` and `signal` (a name such as "SIGKILL") is set.
+    Exactly one of `exit_code` and `signal` (a name such as "SIGKILL") is set.  `entered` is the last
+    call whose function the worker entered, None where that cannot be known.
     """
 
     worker: WorkerId
     exit_code: int | None
     signal: str | None
     log_tail: str
+    entered: Ordinal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalSettled:
+    """Whether the worker had entered the call by the time it was withdrawn; if not, it never will."""
+
+    worker: WorkerId
+    ordinal: Ordinal
+    entered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +171,7 @@ Event: TypeAlias = (
     | WorkerExited
     | TreeGone
     | StackCaptured
+    | WithdrawalSettled
     | DrainArrived
     | TimePassed
 )

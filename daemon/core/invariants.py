@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Job, Phase, Session
+from warmd.daemon.core.views import runs
 
 TIMERS_OF_CALLS = ("call", "ladder")
 TIMERS_OF_SESSIONS = ("start", "idle", "finish")
@@ -37,7 +38,8 @@ def _check_session(book: Book, session: Session) -> None:
         assert session.kill_wanted == (session.lost_link is not None), f"{label} is being killed"
     elif session.phase is Phase.IDLE:
         assert timers == {"idle"}, f"{label} must have its idle timer alone, has {timers}"
-        assert session.running is None and not session.queue, f"{label} has work and does not do it"
+        idle = session.running is None and not session.queue and not session.ahead
+        assert idle, f"{label} has work and does not do it"
     elif session.phase is Phase.BUSY:
         assert session.running is not None and not timers, f"{label} runs nothing, or would expire"
     elif session.phase is Phase.STOPPING:
@@ -46,19 +48,32 @@ def _check_session(book: Book, session: Session) -> None:
         assert going, f"{label} will never end"
     else:
         raise AssertionError(f"{label} is gone and still listed")
+    _check_sent(book, session, label)
     if session.running is not None:
         assert session.running.session is session and session.running.ordinal, f"{label} runs a stranger"
         assert session.running.id in book.jobs, f"{label} runs a call that was answered"
 
 
+def _check_sent(book: Book, session: Session, label: str) -> None:
+    ordinals = [job.ordinal for job in session.ahead]
+    assert ordinals == sorted(set(ordinals)), f"{label} has sent calls out of order: {ordinals}"
+    assert len(ordinals) <= book.limits.dispatch_ahead, f"{label} has sent too many calls ahead"
+    if session.running is not None and ordinals:
+        assert session.running.ordinal < ordinals[0], f"{label} runs a call before its turn"
+    if ordinals and session.running is None:
+        assert session.kill_wanted, f"{label} has sent calls ahead of nothing"
+
+
 def _check_job(book: Book, job: Job) -> None:
     label = f"call {job.id.hex()}"
-    running = job.session is not None and job.session.running is job
+    running = runs(job)
+    sent = job.session.ahead.count(job) if job.session is not None else 0
     waiting = job.queue.count(job)
-    assert running + waiting == 1, f"{label} is in {running} workers and {waiting} queue places"
-    assert running == bool(job.ordinal), f"{label} has ordinal {job.ordinal} and runs: {running}"
+    assert running + sent + waiting == 1, f"{label} is in {running}, {sent} and {waiting} places"
+    assert running + sent == bool(job.ordinal), f"{label} has ordinal {job.ordinal}; running: {running}"
     if job.ladder is None:
-        assert ("call", job.id) in book.deadlines, f"{label} has no deadline"
+        watched = ("call", job.id) in book.deadlines or job.withdrawal is not None
+        assert watched, f"{label} has no deadline"
     else:
         assert ("ladder", job.id) in book.deadlines, f"{label} is on a ladder that does not move"
     mine = book.jobs_of.get(job.client, {})

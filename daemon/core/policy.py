@@ -12,6 +12,8 @@ INTERRUPT_FOR_SECONDS = 1.0
 """Then the worker is killed."""
 GRACE_AT_DEADLINE_SECONDS = 0.3
 """The ladder of a call past its deadline takes 1.5 s at most: stack, this, interrupts."""
+AHEAD_INPUT_BYTES = 64 * 1024
+"""A call with a larger input is not sent before its turn: it would only lie in memory twice."""
 REMEMBERED_SESSIONS = 10_000
 """How many sessions that are gone still have an answer that says why."""
 
@@ -29,6 +31,8 @@ class Limits:
     max_session_timeout_seconds: float = 3600.0
     """The longest that a session may ask for; inf allows "never"."""
     call_timeout_seconds: float = 3600.0
+    dispatch_ahead: int = 0
+    """Calls that a worker may have before their turn (`ahead.py`); 0: each waits for the last."""
     start_timeout_seconds: float = 600.0
     end_grace_seconds: float = 10.0
     """For `unload` and the exit after it."""

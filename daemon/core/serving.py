@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from warmd.daemon.core import effects as fx
-from warmd.daemon.core import ladder, stopping
+from warmd.daemon.core import ahead, ladder, stopping
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.session import Job, Phase, Session
+from warmd.daemon.core.session import Job, Phase, Session, Withdrawal
 from warmd.protocol import work
-from warmd.protocol.messages import NOTHING, Body, Part, Result, Timing
+from warmd.protocol.messages import Body, Part, Result, Timing
 from warmd.protocol.work import Ordinal
 
 PACKED_NONE = b"\xc0"
@@ -22,6 +21,9 @@ PACKED_NONE = b"\xc0"
 
 def serve_next(book: Book, session: Session) -> None:
     """Give the worker, which runs nothing, its next call; idle it, or finish it, without one."""
+    if session.ahead:
+        _promote(book, session)
+        return
     if session.phase is Phase.STOPPING:
         stopping.finish(book, session)
         return
@@ -47,14 +49,49 @@ def _dispatch(book: Book, session: Session, job: Job) -> None:
     elif session.phase is Phase.STARTING:
         book.move(session, Phase.IDLE)
         book.move(session, Phase.BUSY)
+    ahead.invoke(book, session, job)
+    _now_running(book, session, job)
+
+
+def _promote(book: Book, session: Session) -> None:
+    """The first of the calls that were sent ahead is the one that the worker has turned to."""
+    job = session.ahead.popleft()
+    _now_running(book, session, job)
+    if job.withdrawal is not None and job.entered:
+        _stop_entered(book, job, job.withdrawal)
+
+
+def _now_running(book: Book, session: Session, job: Job) -> None:
     session.running = job
     session.calls += 1
     session.last_call = job.dispatched = book.now
-    job.ordinal = Ordinal(session.calls)
-    assert session.worker is not None
-    invoke = work.Invoke(job.ordinal, job.id, job.function, job.window, job.input)
-    job.input = NOTHING
-    book.effects.append(fx.Tell(session.worker, invoke))
+    ahead.refill(book, session)
+
+
+def withdrawal_settled(book: Book, session: Session, ordinal: Ordinal, entered: bool) -> None:
+    job = ahead.find_withdrawn(session, ordinal)
+    if job is None or job.withdrawal is None:
+        return
+    running = job is session.running
+    if entered:
+        job.entered = True
+        if running:
+            _stop_entered(book, job, job.withdrawal)
+        return
+    if running:
+        session.running = None
+        serve_next(book, session)
+    else:
+        session.ahead.remove(job)
+    book.fail(job, job.withdrawal.code, job.withdrawal.waited)
+
+
+def _stop_entered(book: Book, job: Job, withdrawal: Withdrawal) -> None:
+    """It came too late for a withdrawal: now it is a running call, to be stopped as such."""
+    if job.orphan:
+        job.withdrawal = None
+    else:
+        ladder.climb(book, job, withdrawal.code, withdrawal.ran, hurry=withdrawal.code == "TIMEOUT")
 
 
 def _refuse_unknown_function(book: Book, session: Session, job: Job) -> None:
@@ -125,7 +162,10 @@ def _take_running(session: Session, ordinal: Ordinal) -> Job | None:
 
 
 def _end_stopped(book: Book, job: Job) -> None:
-    if job.ladder is None:
+    if job.ladder is None and job.withdrawal is not None:
+        # Nothing else was asked of the worker, so it is the withdrawal that it obeyed.
+        book.fail(job, job.withdrawal.code, job.withdrawal.waited)
+    elif job.ladder is None:
         book.fail(job, "CANCELLED", "the call was left by its reader", "maybe")
     else:
         code, message, details = ladder.end_of(job.ladder)

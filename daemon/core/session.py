@@ -80,6 +80,16 @@ class Ladder:
     stack: str = ""
 
 
+class Withdrawal(NamedTuple):
+    """Why a call that was sent before its turn is to be taken back."""
+
+    code: Literal["CANCELLED", "TIMEOUT"]
+    waited: str
+    """The error's text if it never ran."""
+    ran: str
+    """The same if the worker was faster."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A call, from its arrival to its one final answer."""
@@ -102,6 +112,9 @@ class Job:
     parts: int = 0
     progress: Body = NOTHING
     ladder: Ladder | None = None
+    withdrawal: Withdrawal | None = None
+    entered: bool = False
+    """It was to be withdrawn, but the worker had begun with it."""
     abandoned: bool = False
     """Its reader left the stream, or its client is gone."""
     orphan: bool = False
@@ -148,6 +161,9 @@ class Session:
     phase: Phase = Phase.LOOKING_UP
     queue: deque[Job] = field(default_factory=deque)
     running: Job | None = None
+    ahead: deque[Job] = field(default_factory=deque)
+    """Calls that lie in the worker's socket behind the running one."""
+    last_ordinal: int = 0
     verdict: Verdict | None = None
 
     worker: WorkerId | None = None

@@ -12,8 +12,8 @@ from typing import Any
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.session import Phase, Session, Verdict
-from warmd.protocol.work import Finish
+from warmd.daemon.core.session import Job, Phase, Session, Verdict
+from warmd.protocol.work import Finish, Ordinal
 
 
 def begin(book: Book, session: Session, verdict: Verdict) -> None:
@@ -66,6 +66,27 @@ def fail_waiting(book: Book, session: Session, reason: str, **details: Any) -> N
     if session.pool is None:
         text = f"session {session.id} has died before this call could run: {reason}"
         book.fail_queue(session.queue, "SESSION_DIED", text, reason=reason, **details)
+
+
+def put_back_unentered(session: Session, job: Job, entered: Ordinal) -> None:
+    """The worker was given the running call, but died before it turned to it: it only waited."""
+    if job.ladder is None and job.ordinal > entered:
+        session.running = None
+        session.ahead.appendleft(job)
+
+
+def fail_ahead(book: Book, session: Session, reason: str, **details: Any) -> None:
+    """The worker has exited: what it was sent before its turn has never run.
+
+    Not before: a worker that is only about to be killed may still enter one of them.
+    """
+    text = f"session {session.id} has died before this call could run: {reason}"
+    while session.ahead:
+        job = session.ahead.popleft()
+        if job.withdrawal is not None:
+            book.fail(job, job.withdrawal.code, job.withdrawal.waited)
+        else:
+            book.fail(job, "SESSION_DIED", text, reason=reason, **details)
 
 
 def bury_if_over(book: Book, session: Session) -> None:

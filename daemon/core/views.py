@@ -69,6 +69,7 @@ class Snapshot:
 
 
 def view_of(session: Session, expires_at: float | None) -> SessionView:
+    """A copy of the session as it is now; `expires_at` is known to its owner only."""
     running, verdict = session.running, session.verdict
     gone = session.phase is Phase.GONE
     return SessionView(
@@ -83,7 +84,7 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         created=session.created,
         last_call=session.last_call,
         calls=session.calls,
-        queued=0 if session.pool else len(session.queue),
+        queued=0 if session.pool else len(session.ahead) + len(session.queue),
         running_call=running.id.hex() if running else None,
         running_since=running.dispatched if running else None,
         idle_seconds=session.idle_seconds,
@@ -93,10 +94,25 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
     )
 
 
+def runs(job: Job) -> bool:
+    """It is the call that its worker has turned to; else it waits, wherever it lies."""
+    return job.session is not None and job.session.running is job
+
+
+def calls_before(job: Job) -> int:
+    """How many waiting calls have their turn before this one."""
+    sent = job.session.ahead if job.session is not None else ()
+    if job.ordinal:
+        return sum(other.ordinal < job.ordinal for other in sent)
+    return len(sent) + job.queue.index(job)
+
+
 def call_view_of(job: Job) -> CallView:
+    """A copy of the call as it is now."""
     session = job.session
     state: Literal["queued", "starting", "running", "cancelling"]
-    if job.ordinal:
+    running = runs(job)
+    if running:
         state = "cancelling" if job.ladder or job.abandoned else "running"
     elif session and session.phase in (Phase.LOOKING_UP, Phase.STARTING):
         state = "starting"
@@ -106,7 +122,7 @@ def call_view_of(job: Job) -> CallView:
         id=job.id.hex(),
         state=state,
         session=session.id if session and not session.pool else None,
-        position=0 if job.ordinal else job.queue.index(job),
-        since=job.dispatched if job.ordinal else job.arrived,
+        position=0 if running else calls_before(job),
+        since=job.dispatched if running else job.arrived,
         progress=job.progress,
     )
