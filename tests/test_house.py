@@ -115,7 +115,8 @@ def may_import(importer: str, imported: str) -> bool:
         return within.startswith(("warmd.daemon", "warmd.protocol"))
     if importer.startswith("warmd.apps"):
         return within.startswith(("warmd.apps", "warmd.app.", "warmd.context"))
-    if importer.startswith("warmd.cli") and within.startswith(("warmd.daemon.main", "warmd.daemon.config")):
+    in_cli = f"{importer}.".startswith("warmd.cli.")
+    if in_cli and within.startswith(("warmd.daemon.main", "warmd.daemon.config")):
         return True  # `warmd serve` is the daemon
     return not within.startswith(("warmd.daemon", "warmd.apps"))
 
