@@ -69,6 +69,9 @@ class Settings:
     end_grace: float = _setting(10.0, "duration", "time for unload and exit before a session is killed")
     cancel_grace: float = _setting(10.0, "duration", "time that an app's on_cancel gets before the interrupt")
     max_sessions: int = _setting(256, "count", "processes at once, the shared pool's included", most=100_000)
+    dispatch_ahead: int = _setting(
+        8, "count", "calls that a worker may have before their turn (0: each waits for the last)", most=32
+    )
     max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
     max_pool_workers: int = _setting(4, "count", "pool workers for one app and setup", most=100_000)
     max_message_bytes: int = _setting(
@@ -103,6 +106,7 @@ class Settings:
 
         return Limits(
             max_sessions=self.max_sessions,
+            dispatch_ahead=self.dispatch_ahead,
             max_queue=self.max_queue,
             max_pool_workers=self.max_pool_workers,
             session_timeout_seconds=self.session_timeout,

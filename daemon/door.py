@@ -4,6 +4,8 @@ A worker proves itself with a token of 32 random bytes that was put into its env
 one entry; the kernel vouches for its user and process id.  Its `Begin` goes out with two
 descriptors.  From then on its link is one non-blocking socket: what the socket does not take at
 once waits in the link's own queue until it does, so a worker that does not read stops nobody.
+What one turn of the loop has for a worker leaves in one piece: a send that wakes a process up costs
+more than all that the daemon does for a call.
 
 A link's end-of-file is usually the process's exit, seen a moment before its pidfd fires.  So it is
 reported as lost only if the exit does not follow (`EXIT_SECONDS`).
@@ -11,6 +13,7 @@ reported as lost only if the exit does not follow (`EXIT_SECONDS`).
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import os
@@ -19,6 +22,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from warmd.daemon.loop import READ, WRITE, Loop, Timer
@@ -68,8 +72,10 @@ class Door:
         self._expected: dict[str, tuple[WorkerId, list[Body], Sequence[int]]] = {}
         self._strangers: set[_Stranger] = set()
         self._links: dict[WorkerId, Link] = {}
+        self._unflushed: list[Link] = []
         self._listener = _listen(path)
         loop.watch(self._listener.fileno(), self._on_connection)
+        loop.turn_ended.append(self._flush)
 
     def expect(self, token: str, worker: WorkerId, begin: Begin, fds: Sequence[int]) -> None:
         """Let the process in that shows `token`, once; it gets `begin` and `fds`, which stay the caller's.
@@ -83,6 +89,12 @@ class Door:
         link = self._links.get(worker)
         if link is not None:
             link.send(marked_off(_pack(message)))
+
+    def _flush(self) -> None:
+        if self._unflushed:
+            links, self._unflushed = self._unflushed, []
+            for link in links:
+                link.flush()
 
     def read_to_end(self, worker: WorkerId) -> None:
         """Deliver what a worker that has exited left in its socket, then close the link."""
@@ -205,7 +217,18 @@ class _Stranger:
 class Link:
     """The daemon's end of one worker's socket."""
 
-    __slots__ = ("_door", "_fd", "_inbox", "_queue", "_recv_into", "_sock", "_timer", "ended", "worker")
+    __slots__ = (
+        "_blocked",
+        "_door",
+        "_fd",
+        "_inbox",
+        "_queue",
+        "_recv_into",
+        "_sock",
+        "_timer",
+        "ended",
+        "worker",
+    )
 
     def __init__(self, door: Door, worker: WorkerId, sock: socket.socket) -> None:
         self.worker = worker
@@ -215,33 +238,41 @@ class Link:
         self._fd = sock.fileno()
         self._recv_into = sock.recv_into
         self._inbox = Inbox(door._max_body_bytes)
-        self._queue: deque[memoryview] = deque()
+        self._queue: deque[Body] = deque()
+        self._blocked = False
         self._timer: Timer | None = None
         door._loop.watch(self._fd, self._on_ready)
 
     def send(self, buffers: list[Body], fds: Sequence[int] = ()) -> None:
-        """Send now what the socket takes, and the rest when it takes more."""
+        """Send at the end of the loop's turn, together with what else it brings for this worker.
+
+        `fds` go at once, with the first bytes; they come with the first message only.
+        """
         if self.ended:
             return
-        if self._queue:
-            self._queue.extend(memoryview(buffer) for buffer in buffers)
-            return
+        if not self._queue:
+            self._door._unflushed.append(self)
+        self._queue.extend(buffers)
+        if fds:
+            # The socket is new and empty, so it takes the first bytes; the reading side sees an end.
+            with contextlib.suppress(OSError):
+                self._drop(socket.send_fds(self._sock, [buffers[0]], list(fds)))
+
+    def flush(self) -> None:
+        """Send what the socket takes, and the rest when it takes more."""
+        queue = self._queue
         try:
-            if fds:
-                sent = socket.send_fds(self._sock, [buffers[0]], list(fds))
-            elif len(buffers) == 1:
-                sent = self._sock.send(buffers[0])
-                if sent == len(buffers[0]):
-                    return
-            else:
-                sent = self._sock.sendmsg(buffers)
+            while queue:
+                if len(queue) == 1:
+                    self._drop(self._sock.send(queue[0]))
+                else:
+                    self._drop(self._sock.sendmsg([*islice(queue, BUFFERS_PER_SEND)]))
         except BlockingIOError:
-            sent = 0
+            self._block(True)
+            return
         except OSError:
-            return  # the reading side sees the same end, and what was said before it
-        self._queue.extend(memoryview(buffer) for buffer in buffers)
-        self._drop(sent)
-        self._flush()
+            queue.clear()  # the reading side sees the same end, and what was said before it
+        self._block(False)
 
     def read(self) -> bool:
         """One read's worth of messages; False when there is nothing now."""
@@ -272,30 +303,21 @@ class Link:
 
     def _on_ready(self, mask: int) -> None:
         if mask & WRITE:
-            self._flush()
+            self.flush()
         if mask & ~WRITE:
             self.read()
 
-    def _flush(self) -> None:
-        queue = self._queue
-        try:
-            while queue:
-                self._drop(self._sock.sendmsg([*queue][:BUFFERS_PER_SEND]))
-        except BlockingIOError:
-            if not self.ended:
-                self._door._loop.change(self._fd, READ | WRITE)
-            return
-        except OSError:
-            queue.clear()
-        if not self.ended:
-            self._door._loop.change(self._fd, READ)
+    def _block(self, blocked: bool) -> None:
+        if blocked is not self._blocked and not self.ended:
+            self._blocked = blocked
+            self._door._loop.change(self._fd, READ | WRITE if blocked else READ)
 
     def _drop(self, count: int) -> None:
         queue = self._queue
         while queue and count >= len(queue[0]):
             count -= len(queue.popleft())
         if count:
-            queue[0] = queue[0][count:]
+            queue[0] = memoryview(queue[0])[count:]
 
     def _end(self, text: str, patience_seconds: float = EXIT_SECONDS) -> None:
         self._stop_watching()

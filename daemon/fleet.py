@@ -25,6 +25,7 @@ from warmd.daemon.core.events import (
     SpawnFailed,
     StackCaptured,
     TreeGone,
+    WithdrawalSettled,
     WorkerExited,
     WorkerSaid,
     WorkerSpawned,
@@ -38,10 +39,12 @@ from warmd.daemon.tree import Sweeper
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
 from warmd.protocol import places
 from warmd.protocol.messages import SessionId
-from warmd.protocol.work import AskCancel, Begin, FromWorker, WorkerId
+from warmd.protocol.work import AskCancel, Begin, FromWorker, Ordinal, WorkerId
 
 log = logging.getLogger("warmd.fleet")
 
+WITHDRAWAL_SECONDS = 0.002
+"""By then a store to the control page is seen by all cores (`core.ahead`)."""
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
 
@@ -124,6 +127,16 @@ class Fleet:
         env = worker_environment(effect.env, worker.token, effect.session, spec.name, str(self._run_dir))
         name = f"warmd-{effect.session[:13]}"
         self._launcher.start(Launch(effect.worker, name, str(self.door.path), env, python))
+
+    def withdraw(self, effect: fx.Withdraw) -> None:
+        worker = self._workers.get(effect.worker)
+        if worker is not None:
+            worker.page.withdraw(effect.ordinal)
+            self._loop.call_in(WITHDRAWAL_SECONDS, lambda: self._settle(worker, effect.ordinal))
+
+    def _settle(self, worker: Worker, ordinal: Ordinal) -> None:
+        if worker.id in self._workers:
+            self._submit(WithdrawalSettled(worker.id, ordinal, worker.page.entered >= ordinal))
 
     def request_cancel(self, effect: fx.RequestCancel) -> None:
         worker = self._workers.get(effect.worker)
@@ -220,7 +233,9 @@ class Fleet:
         self._loop.unwatch(worker.pidfd)
         self.door.read_to_end(worker.id)
         worker.exited = True
-        self._submit(WorkerExited(worker.id, end.exit_code, end.signal, self._logs.tail(worker.session)))
+        tail = self._logs.tail(worker.session)
+        entered = Ordinal(worker.page.entered)
+        self._submit(WorkerExited(worker.id, end.exit_code, end.signal, tail, entered))
         self._tell_if_gone(worker)
 
     def _on_swept(self, id: WorkerId, stuck: tuple[int, ...]) -> None:

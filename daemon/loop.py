@@ -43,10 +43,12 @@ class Timer:
 
 class Loop:
     """`before_wait` holds functions that are asked each turn, just before the wait, whether
-    there is more to do at once; they see to what epoll alone cannot tell (trap: ZMQ_FD)."""
+    there is more to do at once; they see to what epoll alone cannot tell (trap: ZMQ_FD).
+    `turn_ended` holds functions that send what the turn has gathered; they cause no more work."""
 
     def __init__(self) -> None:
         self.before_wait: list[Callable[[], bool]] = []
+        self.turn_ended: list[Callable[[], None]] = []
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], object]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -139,6 +141,11 @@ class Loop:
         for busy in self.before_wait:
             try:
                 at_once = busy() or at_once
+            except Exception:
+                log.exception("a callback failed")
+        for finish in self.turn_ended:
+            try:
+                finish()
             except Exception:
                 log.exception("a callback failed")
         if at_once or not self._running:

@@ -239,6 +239,7 @@ class Server:
             fx.LookUp: self._look_up,
             fx.Spawn: self.fleet.spawn,
             fx.Tell: lambda effect: self.fleet.tell(effect.worker, effect.message),
+            fx.Withdraw: self.fleet.withdraw,
             fx.RequestCancel: self.fleet.request_cancel,
             fx.Interrupt: self.fleet.interrupt,
             fx.CaptureStack: self.fleet.capture_stack,

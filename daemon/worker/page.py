@@ -3,11 +3,13 @@
 The link carries messages in order; the page carries what must not wait in a queue.  Each side
 writes only its own fields, each of them 8 bytes and aligned, so no field is ever seen half-written:
 
-    worker   running (ordinal, 0 for none), armed, since (monotonic seconds), lines_dropped
-    daemon   cancel (ordinal), interrupt (ordinal)
+    worker   running (ordinal, 0 for none), armed, since (monotonic seconds), entered, lines_dropped
+    daemon   cancel (ordinal), interrupt (ordinal), withdrawn (a ring of ordinals)
 
 A cancel or an interrupt names the call that it means.  The worker compares that with the call that
-it runs, so one that comes late spares the next call.
+it runs, so one that comes late spares the next call.  `entered` is the last call that the worker
+has turned to; it is written before the worker looks whether that call is withdrawn, on which the
+proof in `daemon.core.ahead` rests.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import signal
 import struct
 
 PAGE_BYTES = 4096
+MAX_WITHDRAWN = 64
+"""Calls that can be withdrawn at one time; no more than these may be sent ahead."""
 INTERRUPT_SIGNAL: int = signal.SIGRTMIN + 3
 """Tells the worker to look at `cancel` and `interrupt`."""
 STACK_SIGNAL: int = signal.SIGRTMIN + 4
@@ -26,7 +30,7 @@ STACK_SIGNAL: int = signal.SIGRTMIN + 4
 
 _MAGIC = 0x31_44_4D_52_41_57  # "WARMD1", little-endian
 _WORD = struct.Struct("=Q")
-_CALL = struct.Struct("=QQd")
+_CALL = struct.Struct("=QQdQ")
 _ASKED = struct.Struct("=QQ")
 _SECONDS = struct.Struct("=d")
 # The two writers' fields lie in cache lines of their own.
@@ -36,7 +40,9 @@ _AT_ARMED = 72
 _AT_SINCE = 80
 _AT_CANCEL = 128
 _AT_INTERRUPT = 136
+_AT_ENTERED = 88
 _AT_LINES_DROPPED = 192
+_AT_WITHDRAWN = 256
 
 
 class ControlPage:
@@ -79,7 +85,7 @@ class ControlPage:
 
     def begin(self, ordinal: int, now: float) -> None:
         """The call's function is about to be entered; `now` in monotonic seconds."""
-        _CALL.pack_into(self._map, _AT_CALL, ordinal, 1, now)
+        _CALL.pack_into(self._map, _AT_CALL, ordinal, 1, now, ordinal)
 
     def end(self) -> None:
         """The call's function is left: nothing may be interrupted any more."""
@@ -96,7 +102,18 @@ class ControlPage:
     def request_interrupt(self, ordinal: int) -> None:
         _WORD.pack_into(self._map, _AT_INTERRUPT, ordinal)
 
+    def withdraw(self, ordinal: int) -> None:
+        _WORD.pack_into(self._map, _AT_WITHDRAWN + 8 * (ordinal % MAX_WITHDRAWN), ordinal)
+
     # Read by both.
+
+    def is_withdrawn(self, ordinal: int) -> bool:
+        return self._word(_AT_WITHDRAWN + 8 * (ordinal % MAX_WITHDRAWN)) == ordinal
+
+    @property
+    def entered(self) -> int:
+        """The last call that the worker has turned to."""
+        return self._word(_AT_ENTERED)
 
     @property
     def running(self) -> int:

@@ -99,14 +99,14 @@ class Runtime:
     # The life of a call.
 
     def begin(self, invoke: Invoke) -> bool:
-        """A call begins; False when it was already asked to stop and must not be entered."""
+        """A call begins; False when it was withdrawn or asked to stop before, and must not be entered."""
         self._told = self._missed = False
         self._cut_at = -CLEANUP_SECONDS
         self._call = invoke.call
         self._started = time.monotonic()
         self.ordinal = invoke.ordinal
         self.page.begin(invoke.ordinal, self._started)
-        return invoke.ordinal not in self.page.asked()
+        return not (self.page.is_withdrawn(invoke.ordinal) or invoke.ordinal in self.page.asked())
 
     def end(self) -> None:
         """The call's function is left for good: from here on it cannot be interrupted."""
