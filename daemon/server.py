@@ -75,7 +75,14 @@ class Server:
         run_dir = settings.run_path
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
-        welcome = msg.Welcome(PROTOCOL, warmd.__version__, self.boot, os.getpid(), settings.max_message_bytes)
+        welcome = msg.Welcome(
+            PROTOCOL,
+            warmd.__version__,
+            self.boot,
+            os.getpid(),
+            settings.max_message_bytes,
+            settings.call_timeout,
+        )
         self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
         self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._handlers(), self._gone)
         self.control = Control(self)

@@ -46,6 +46,7 @@ from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, WireError
 PATIENCE_SECONDS = 2.5
 """How long after its time-out a call is given up here.  The daemon answers within 2 s; if it has
 not, it is stopped or hangs."""
+SPARE_DUES = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +110,7 @@ class Exchange:
         self._live: dict[CallId, Pending] = {}
         self._held: dict[CallId, Pending] = {}
         """Begun before the daemon has said welcome."""
-        self._dues: list[tuple[float, int, Pending]] = []
+        self._dues: list[tuple[float, int, CallId]] = []
         self._sequence = count()
         self._post(hello)
 
@@ -119,19 +120,19 @@ class Exchange:
         return bool(self._live)
 
     def begin(self, message: Call | Request, now: float, patience: float | None) -> Pending:
-        """Start a call or request, which is to be answered within `patience` seconds (None: never
-        mind).  What cannot be sent ends at once, with `ran` = no."""
-        due = None if patience is None else now + patience + PATIENCE_SECONDS
-        pending = Pending(message, begun=now, due=due)
+        """Start a call or request, which is to be answered within `patience` seconds (None: the
+        daemon's own limit for a call, no limit for a request).  What cannot be sent ends at once,
+        with `ran` = no."""
+        pending = Pending(message, begun=now, due=None)
         self._live[message.id] = pending
-        if due is not None:
-            heapq.heappush(self._dues, (due, next(self._sequence), pending))
+        if patience is not None:
+            self._expect(pending, patience)
         if self.lost is not None:
             self._end(pending, self._loss(pending, self.lost), now)
         elif self.welcome is None:
             self._held[message.id] = pending
         else:
-            self._post_pending(pending, self.welcome.max_message_bytes, now)
+            self._post_pending(pending, self.welcome, now)
         return pending
 
     def cancel(self, pending: Pending, how: Literal["cancel", "abandon"] = "cancel") -> None:
@@ -180,7 +181,7 @@ class Exchange:
 
     def deadline(self) -> float | None:
         """When `time_passed` is due."""
-        while self._dues and self._live.get(self._dues[0][2].id) is not self._dues[0][2]:
+        while self._dues and self._dues[0][2] not in self._live:
             heapq.heappop(self._dues)
         return self._dues[0][0] if self._dues else None
 
@@ -188,7 +189,7 @@ class Exchange:
         """End the calls whose answers are overdue.  To be called only when all that has come was
         handed over: a reader who was away longer than that must still find his parts."""
         while (due := self.deadline()) is not None and due <= now:
-            pending = self._dues[0][2]
+            pending = self._live[self._dues[0][2]]
             ran: Ran = "maybe" if pending.sent else "no"
             seconds = due - pending.begun - PATIENCE_SECONDS
             self.cancel(pending)
@@ -230,7 +231,7 @@ class Exchange:
             raise WireError("another daemon answers on this connection")
         self.welcome = welcome
         for pending in tuple(self._held.values()):
-            self._post_pending(pending, welcome.max_message_bytes, now)
+            self._post_pending(pending, welcome, now)
             self._held.pop(pending.id, None)
 
     def _refused(self, text: str, theirs: Welcome | Refused, now: float) -> None:
@@ -288,8 +289,19 @@ class Exchange:
         # Last, for then the same message handed over again finds nothing to do.
         self._live.pop(pending.id, None)
 
-    def _post_pending(self, pending: Pending, limit: int, now: float) -> None:
-        message = pending.message
+    def _expect(self, pending: Pending, patience: float) -> None:
+        """Have the call end by itself if no answer comes."""
+        pending.due = pending.begun + patience + PATIENCE_SECONDS
+        heapq.heappush(self._dues, (pending.due, next(self._sequence), pending.id))
+        if len(self._dues) > 2 * len(self._live) + SPARE_DUES:
+            # One long call at the head would keep an entry of every short one behind it.
+            self._dues = [entry for entry in self._dues if entry[2] in self._live]
+            heapq.heapify(self._dues)
+
+    def _post_pending(self, pending: Pending, welcome: Welcome, now: float) -> None:
+        message, limit = pending.message, welcome.max_message_bytes
+        if pending.due is None and isinstance(message, Call):
+            self._expect(pending, welcome.call_timeout_seconds)
         size = (
             len(message.input) + len(message.setup) + len(message.pickled) if isinstance(message, Call) else 0
         )

@@ -153,6 +153,8 @@ class Welcome:
     pid: int
     max_message_bytes: int
     """The limit for all body frames of one message together."""
+    call_timeout_seconds: float = 3600.0
+    """The daemon's limit for a call that names none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The calling convention: how a call's one input becomes a function's arguments.
 
-A function takes its input whole when its first parameter is named `input`, or when that parameter
-is the only one without a default.  Otherwise the input is a dict of keyword arguments.
+A function takes its input whole when its first parameter is named `input`.  Otherwise a dict whose
+keys are its parameters gives them by keyword: `{"by": 2}` for `incr(self, by=1)`.  Any other input
+goes whole to a function that has just one parameter without a default: `predict(self, data)`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Any, Literal, NamedTuple
 
-Style = Literal["whole", "keywords", "nothing"]
+Style = Literal["whole", "either", "keywords", "nothing"]
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -27,7 +28,7 @@ class Plan(NamedTuple):
 
     def arguments(self, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments for an input.  Raises TypeError."""
-        if self.style == "whole":
+        if self.style == "whole" or (self.style == "either" and not self._names_parameters(value)):
             return (value,), {}
         if value is None:
             return (), {}
@@ -45,9 +46,13 @@ class Plan(NamedTuple):
             raise TypeError(f"{self.name}() takes named parameters, got the key {strange[0]!r:.80}")
         return (), value
 
+    def _names_parameters(self, value: Any) -> bool:
+        """A dict of keyword arguments, for a function that could take it whole as well."""
+        return isinstance(value, dict) and self.parameters[0] in value and set(value) <= set(self.parameters)
+
     def default_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """For a call without an input: a parameter that takes it whole and has a default keeps that."""
-        if self.style != "whole" or takes_nothing(self.function):
+        if self.style not in ("whole", "either") or takes_nothing(self.function):
             return (), {}
         return (None,), {}
 
@@ -61,24 +66,25 @@ def plan_for(function: Callable[..., Any], name: str, whole_names: tuple[str, ..
     names = tuple(parameter.name for parameter in parameters)
     if not parameters:
         return Plan(function, name, "nothing", names)
-    style: Style = "whole" if _takes_whole(parameters, whole_names) else "keywords"
-    return Plan(function, name, style, names)
+    return Plan(function, name, _style(parameters, whole_names), names)
 
 
-def _takes_whole(parameters: list[Parameter], whole_names: tuple[str, ...]) -> bool:
+def _style(parameters: list[Parameter], whole_names: tuple[str, ...]) -> Style:
     first, *others = parameters
     if first.kind not in _POSITIONAL:
-        return False
+        return "keywords"
     if first.name in whole_names:
-        return True
+        return "whole"
     optional = all(one.default is not Parameter.empty or one.kind in _VARIADIC for one in others)
-    return first.default is Parameter.empty and optional
+    if first.default is not Parameter.empty or not optional:
+        return "keywords"
+    return "whole" if first.kind is Parameter.POSITIONAL_ONLY else "either"
 
 
 def plan_for_setup(setup: Callable[..., Any]) -> Plan:
     """The plan for `setup`: a lone parameter takes the whole value, whatever its name and default."""
     plan = plan_for(setup, "setup", ("config", "setup", "input"))
-    if plan.style == "keywords" and len(plan.parameters) == 1:
+    if plan.style in ("keywords", "either") and len(plan.parameters) == 1:
         (parameter,) = inspect.signature(setup).parameters.values()
         if parameter.kind in _POSITIONAL:
             return plan._replace(style="whole")

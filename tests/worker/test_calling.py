@@ -23,6 +23,9 @@ class Functions:
     def one_and_options(self, x: Any, y: Any = 2, *_: Any, z: Any = 3, **__: Any) -> Any:
         return (x, y, z)
 
+    def only_positional(self, x: Any, /) -> Any:
+        return x
+
     def options(self, x: Any = 1, y: Any = 2) -> Any:
         return (x, y)
 
@@ -53,9 +56,15 @@ def run(name: str, value: Any) -> Any:
         ("named_default", None, None),
         ("named_default", {"a": 1}, {"a": 1}),
         ("one", [1], [1]),
-        ("one", {"x": 1}, {"x": 1}),
+        ("one", {"x": 1}, 1),
+        ("one", {"y": 1}, {"y": 1}),
+        ("one", {"x": 1, "y": 1}, {"x": 1, "y": 1}),
+        ("one", {}, {}),
         ("one", None, None),
-        ("one_and_options", {"x": 1}, ({"x": 1}, 2, 3)),
+        ("one_and_options", {"x": 1}, (1, 2, 3)),
+        ("one_and_options", {"x": 1, "z": 5}, (1, 2, 5)),
+        ("one_and_options", {"z": 5}, ({"z": 5}, 2, 3)),
+        ("only_positional", {"x": 1}, {"x": 1}),
         ("options", None, (1, 2)),
         ("options", {"y": 5}, (1, 5)),
         ("two", {"y": 5, "x": 4}, (4, 5)),
@@ -112,6 +121,7 @@ class Setups:
         ("lone", {"a": 1}, {"a": 1}),
         ("config", {"a": 1}, ({"a": 1}, 2)),
         ("required", 5, 5),
+        ("required", {"metadata": 5}, {"metadata": 5}),
         ("several", {"model": "m"}, ("m", 1)),
     ],
 )
