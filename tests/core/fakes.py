@@ -6,12 +6,23 @@ Both raise AssertionError at an order or message that the contract forbids, what
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from warmd.daemon.core import effects as fx
 from warmd.protocol.errors import BY_CODE
-from warmd.protocol.messages import Accepted, Call, ClientId, Failure, FromDaemon, Part, Result
-from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Ordinal, ToWorker, WorkerId
+from warmd.protocol.messages import Accepted, Call, CallId, ClientId, Failure, FromDaemon, Part, Result
+from warmd.protocol.work import (
+    Finish,
+    FromWorker,
+    Interrupted,
+    Invoke,
+    MoreCredit,
+    Ordinal,
+    ToWorker,
+    WorkerId,
+)
 
 NEVER_ENTERED = {"no_session", "rejected", "start_failed"}
 
@@ -31,7 +42,9 @@ class Heard:
     final: Result | Failure | None = None
     answered_at: float = 0.0
     worker: WorkerId | None = None
-    """Which worker was told to run it."""
+    """Which worker was given it."""
+    entered: bool = False
+    """Its function was entered, whether or not the daemon knows."""
     deaf: bool = False
     """Its client is gone."""
     left: bool = False
@@ -57,6 +70,11 @@ class Heard:
             return self.call.session
         return self.accepted.session if self.accepted else None
 
+    def enter(self) -> None:
+        never = isinstance(self.final, Failure) and self.final.ran == "no"
+        assert not never, f"a call is run that was answered with ran=no: {self.final}"
+        self.entered = True
+
     def hear(self, message: FromDaemon, now: float) -> None:
         assert not self.deaf, f"a client that is gone is told {message}"
         assert self.final is None, f"after its final answer {self.final} a call is told {message}"
@@ -78,20 +96,22 @@ class Heard:
 
     def _conclude(self, answer: Result | Failure) -> None:
         self.final = answer
-        entered = self.worker is not None
         if isinstance(answer, Result):
             assert answer.parts == len(self.parts), "a stream that ends short must not look complete"
-            assert entered or not self.call.function, "an answer from nowhere"
+            assert self.entered or not self.call.function, "an answer from nowhere"
             assert answer.session == self.session and answer.timing is not None
             assert self.accepted or self.call.session not in (None, "new"), "Accepted comes first"
             return
         outcome = BY_CODE[answer.code].outcome
         if outcome in NEVER_ENTERED:
-            assert answer.ran == "no" and not entered, f"{answer.code} although the function was entered"
+            assert answer.ran == "no"
         elif outcome == "app_error":
-            assert answer.ran == "yes" and entered
+            assert answer.ran == "yes"
         else:
-            assert answer.ran == ("maybe" if entered else "no"), f"{answer.code} says ran={answer.ran}"
+            assert answer.ran == "no" or (answer.ran == "maybe" and self.worker is not None)
+        assert self.entered == (answer.ran != "no") or answer.ran == "maybe", (
+            f"{answer.code} says ran={answer.ran}, but the function was entered: {self.entered}"
+        )
         assert answer.message and len(answer.message) < 3000, "an error says what it is about"
         if outcome == "no_session":
             assert "session" in answer.message
@@ -103,6 +123,9 @@ class FakeWorker:
 
     spawn: fx.Spawn
     idle_seconds: float
+    calls: Mapping[CallId, Heard]
+    most: int
+    """Calls that it may be given at one time: the one that runs, and those sent ahead."""
     idle_since: float = 0.0
     """The latest moment at which its idle clock must have begun."""
     touched: float = 0.0
@@ -113,6 +136,8 @@ class FakeWorker:
     ready: bool = False
     linked: bool = True
     exited: bool = False
+    exit_told: bool = False
+    """The daemon knows; until then it may send what nobody receives."""
     tree_gone: bool = False
     stuck: bool = False
     forgotten: bool = False
@@ -120,12 +145,23 @@ class FakeWorker:
     kills: int = 0
     invoked: int = 0
     """Calls that it was given so far."""
+    given: dict[Ordinal, CallId] = field(default_factory=dict)
+    """Those whose end the daemon has not heard of."""
+    inbox: deque[Invoke] = field(default_factory=deque)
+    """Those that lie in its socket."""
     running: Invoke | None = None
     yielded: int = 0
     credit: int = 0
+    entered: int = 0
+    """On the control page: the last call that it turned to."""
+    withdrawn: set[Ordinal] = field(default_factory=set)
+    """On the control page."""
+    unsettled: list[Ordinal] = field(default_factory=list)
+    """Withdrawals that the daemon waits to see the effect of."""
+    unread: deque[FromWorker] = field(default_factory=deque)
+    """What it said and the daemon has not read."""
     asked: Ordinal | None = None
     """The call that it was asked to end by itself."""
-    interrupted: Ordinal | None = None
     captures: list[Ordinal] = field(default_factory=list)
 
     @property
@@ -136,45 +172,58 @@ class FakeWorker:
     @property
     def idle(self) -> bool:
         """It is up, has nothing to do, and nobody ended it."""
-        return (
-            self.spawned
-            and self.ready
-            and self.alive
-            and self.linked
-            and not (self.running or self.finish or self.kills)
-        )
+        up = self.spawned and self.ready and self.alive and self.linked
+        return up and not (self.given or self.unread or self.finish or self.kills)
 
     def restart_idle_clock(self, now: float) -> None:
         self.idle_since = self.touched = now
 
+    def turn(self) -> None:
+        """Turn to the next call in the socket, unless it was withdrawn: the worker's half of `core.ahead`."""
+        while self.alive and self.running is None and self.inbox:
+            invoke = self.inbox.popleft()
+            self.entered = invoke.ordinal
+            if invoke.ordinal in self.withdrawn or invoke.ordinal == self.asked:
+                self.unread.append(Interrupted(invoke.ordinal, 0.0))
+                continue
+            self.running, self.yielded, self.credit = invoke, 0, invoke.window or 0
+            self.calls[invoke.call].enter()
+
+    def exit(self) -> None:
+        self.exited, self.running = True, None
+        self.inbox.clear()
+
     def hear(self, message: ToWorker) -> None:
-        assert self.alive and self.ready, f"{message} for a worker that cannot take it"
+        assert self.ready and not self.exit_told, f"{message} for a worker that cannot take it"
         assert not self.kills or isinstance(message, MoreCredit), f"{message} for a worker that was killed"
-        assert self.finish is None or not isinstance(message, Invoke), "a call after Finish"
         if isinstance(message, Invoke):
-            assert self.running is None, "two calls in one worker"
+            assert self.finish is None, "a call after Finish"
             assert message.ordinal == self.invoked + 1, "ordinals count from 1 without gaps"
-            self.invoked, self.running = message.ordinal, message
-            self.yielded, self.credit = 0, message.window or 0
+            self.invoked = message.ordinal
+            self.given[message.ordinal] = message.call
+            assert len(self.given) <= self.most, "two calls in one worker, or more ahead than allowed"
+            self.inbox.append(message)
         elif isinstance(message, MoreCredit):
             if self.running is not None and message.ordinal == self.running.ordinal:
                 self.credit += message.parts
         elif isinstance(message, Finish):
             assert self.finish is None, "Finish is said once"
-            assert self.running is None, "Finish to a worker that runs a call"
+            assert not self.given, "Finish to a worker that has something to do"
             self.finish = message.reason
         else:
-            assert not isinstance(message, AskCancel), "the server says AskCancel itself, by RequestCancel"
-            raise AssertionError(f"unexpected for a running worker: {message}")
+            raise AssertionError(f"unexpected for a worker that is up: {message}")
 
-    def ordered(self, effect: fx.RequestCancel | fx.Interrupt | fx.CaptureStack) -> None:
-        """An order about the running call."""
-        assert self.alive and self.ready
-        assert effect.ordinal == self.invoked, "an order about a call that the worker has not got"
-        if isinstance(effect, fx.RequestCancel):
+    def ordered(self, effect: fx.RequestCancel | fx.Interrupt | fx.CaptureStack | fx.Withdraw) -> None:
+        """An order about a call that it was given."""
+        assert self.ready and not self.exit_told
+        assert effect.ordinal in self.given, "an order about a call that the worker has not, or no longer"
+        if isinstance(effect, fx.Withdraw):
+            assert effect.ordinal not in self.withdrawn
+            self.withdrawn.add(effect.ordinal)
+            self.unsettled.append(effect.ordinal)
+        elif isinstance(effect, fx.RequestCancel):
             self.asked = effect.ordinal
         elif isinstance(effect, fx.Interrupt):
             assert self.asked == effect.ordinal, "interrupted without having been asked"
-            self.interrupted = effect.ordinal
         else:
             self.captures.append(effect.ordinal)

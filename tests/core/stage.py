@@ -38,6 +38,8 @@ class Stage:
         self.now = 1000.0
         self.holds = frozenset(holds)
         self.on_cancel = on_cancel
+        self.lags = False
+        """Workers turn to their calls, and their words are read, only when the test says so."""
         self.calls: dict[CallId, Heard] = {}
         self.history: list[Heard] = []
         """Every arrival that was not a repetition, in order."""
@@ -61,6 +63,8 @@ class Stage:
         return request
 
     def _hand_in(self, event: ev.Event) -> list[fx.Effect]:
+        if isinstance(event, ev.WorkerExited):
+            self.workers[event.worker].exit_told = True
         effects = self.broker.handle(event, self.now)
         self.broker.check()
         if isinstance(event, ev.TimePassed):
@@ -98,6 +102,8 @@ class Stage:
             elif effect.message == work.Finish("expired"):
                 self._check_expiry(fake)
             fake.hear(effect.message)
+            if not self.lags:
+                fake.turn()
         elif isinstance(effect, fx.Kill):
             assert fake.spawned, "a kill before there is a process"
             assert not fake.kills, "Kill is ordered once: the server repeats it by itself"
@@ -107,7 +113,7 @@ class Stage:
             assert effect.session == fake.spawn.session
             fake.forgotten = True
         else:
-            assert isinstance(effect, fx.RequestCancel | fx.Interrupt | fx.CaptureStack)
+            assert isinstance(effect, fx.RequestCancel | fx.Interrupt | fx.CaptureStack | fx.Withdraw)
             fake.ordered(effect)
 
     def _deliver(self, effect: fx.Send) -> None:
@@ -132,7 +138,8 @@ class Stage:
     def _start(self, effect: fx.Spawn) -> None:
         assert effect.worker not in self.workers, "a worker id is used twice"
         assert all(fake.spawn.session != effect.session for fake in self.workers.values()), "a second process"
-        self.workers[effect.worker] = FakeWorker(effect, self._idle_seconds(effect.session))
+        most = 1 + (self.limits.dispatch_ahead if effect.session.startswith("sess_") else 0)
+        self.workers[effect.worker] = FakeWorker(effect, self._idle_seconds(effect.session), self.calls, most)
         held = sum(not fake.forgotten for fake in self.workers.values())
         assert held <= self.limits.max_sessions, "more processes than max_sessions"
 
@@ -157,7 +164,7 @@ class Stage:
         return self.limits.session_timeout_seconds if asked is None else asked
 
     def _check_expiry(self, fake: FakeWorker) -> None:
-        assert not fake.running and not self.waiting(fake.spawn.session), "busy is never idle"
+        assert not fake.given and not self.waiting(fake.spawn.session), "busy is never idle"
         assert self.now >= fake.idle_since + fake.idle_seconds, "expired before its time"
 
     def waiting(self, queue: object) -> list[Heard]:
@@ -200,15 +207,20 @@ class Stage:
         elif isinstance(effect, fx.CaptureStack):
             fake = self.workers[effect.worker]
             self._answers.append(ev.StackCaptured(effect.worker, fake.captures.pop(0), STACK))
+        elif isinstance(effect, fx.Withdraw):
+            self._answers.append(self._settled(self.workers[effect.worker]))
         elif finish:
             assert isinstance(effect, fx.Tell)
-            self._mark_exited(self.workers[effect.worker])
-            self._answers.append(ev.WorkerExited(effect.worker, 0, None, ""))
+            fake = self.workers[effect.worker]
+            fake.exit()
+            self._answers.append(ev.WorkerExited(effect.worker, 0, None, "", work.Ordinal(fake.entered)))
         elif isinstance(effect, fx.Kill):
             fake = self.workers[effect.worker]
             if not fake.exited:
-                self._mark_exited(fake)
-                self._answers.append(ev.WorkerExited(effect.worker, None, "SIGKILL", ""))
+                fake.exit()
+                self._answers.append(
+                    ev.WorkerExited(effect.worker, None, "SIGKILL", "", work.Ordinal(fake.entered))
+                )
             fake.tree_gone = True
             self._answers.append(ev.TreeGone(effect.worker))
 
@@ -216,5 +228,18 @@ class Stage:
         name = self.lookups.pop(session).name
         return ev.AppFound(session, AppSpec(name, f"{name}:App"))
 
-    def _mark_exited(self, fake: FakeWorker) -> None:
-        fake.exited, fake.running = True, None
+    def _settled(self, fake: FakeWorker) -> ev.WithdrawalSettled:
+        """What the control page says about the oldest withdrawal."""
+        ordinal = fake.unsettled.pop(0)
+        entered = fake.entered >= ordinal
+        if not entered:
+            fake.given.pop(ordinal, None)
+        return ev.WithdrawalSettled(fake.spawn.worker, ordinal, entered)
+
+    def _read(self, fake: FakeWorker) -> ev.WorkerSaid:
+        """The next word that its worker said."""
+        message = fake.unread.popleft()
+        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted)
+        if ends and fake.given.pop(message.ordinal, None) is not None:
+            fake.restart_idle_clock(self.now)
+        return ev.WorkerSaid(fake.spawn.worker, message)

@@ -7,6 +7,7 @@ starts hang or fail, workers yield, die, ignore interrupts, speak out of turn, a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,8 @@ WINDOW = st.sampled_from([None, None, 0, 2])
 APP = st.sampled_from(["counter", "counter", "counter", "chat"])
 LATE_STEP_SECONDS = 0.1
 """How late `TimePassed` may come; every rule but those about time may happen in between."""
+LAG_SECONDS = 0.2
+"""How long a word of a worker may lie unread, and a withdrawal unsettled."""
 
 up = precondition(lambda self: not self.world.stopped)
 
@@ -61,9 +64,17 @@ def awaited(fake: FakeWorker) -> bool:
 
 
 class Daemon(RuleBasedStateMachine):
-    @initialize(on_cancel=st.booleans(), warm=st.sampled_from([None, "new", "pool"]))
-    def begin(self, on_cancel: bool, warm: str | None) -> None:
-        self.world = World(LIMITS, holds=EVERYTHING, on_cancel=on_cancel)
+    @initialize(
+        on_cancel=st.booleans(),
+        warm=st.sampled_from([None, "new", "new", "pool"]),
+        ahead=st.sampled_from([0, 2]),
+        lags=st.booleans(),
+    )
+    def begin(self, on_cancel: bool, warm: str | None, ahead: int, lags: bool) -> None:
+        """`ahead`: calls are sent before their turn.  `lags`: what workers say is not read at once."""
+        self.world = World(replace(LIMITS, dispatch_ahead=ahead), holds=EVERYTHING, on_cancel=on_cancel)
+        self.world.lags = lags
+        self.lag_since: float | None = None
         self.clients = ["ann", "bob", "cat"]
         self.left = 0
         if warm:
@@ -229,6 +240,17 @@ class Daemon(RuleBasedStateMachine):
             how = "returns"
         getattr(self.world, how)(worker=number)
 
+    @precondition(lambda self: self.workers(lambda f: f.unread or (f.inbox and not f.running)))
+    @rule(pick=PICK, turns=st.booleans())
+    def catch_up(self, pick: int, turns: bool) -> None:
+        """A worker turns to its next call, or the daemon reads the next word of one."""
+        number = self.one(pick, lambda f: f.unread or (f.inbox and not f.running))
+        fake = self.world.worker(number)
+        if fake.unread and not turns:
+            self.world.reads(number)
+        else:
+            fake.turn()
+
     @precondition(lambda self: self.workers(running))
     @rule(pick=PICK, what=st.sampled_from(["part", "part", "progress"]))
     def go_on_with_a_call(self, pick: int, what: str) -> None:
@@ -239,7 +261,7 @@ class Daemon(RuleBasedStateMachine):
         running_call = self.world.running(number)
         self.world.says(work.Progressed(running_call.ordinal, b"\x01"), number)
         view = self.world.broker.call_view(running_call.call.hex())
-        assert view is None or view.progress == b"\x01"
+        assert view is None or view.progress == b"\x01" or self.world.lags
 
     @precondition(lambda self: self.workers(awaited))
     @rule(
@@ -249,12 +271,14 @@ class Daemon(RuleBasedStateMachine):
         """Late or not, in any order: a stack is taken, a doomed worker exits, its tree ends or is stuck."""
         number = self.one(pick, awaited)
         fake = self.world.worker(number)
-        if fake.captures:
+        if fake.unsettled and not fake.forgotten:
+            self.world.settles(number)
+        elif fake.captures:
             self.world.stack(text, number)
         elif fake.spawned and fake.alive and not stuck:
             self.world.exits(number, signal="SIGKILL" if fake.kills else None)
-        elif fake.kills and not fake.tree_gone:
-            self.world.tree_ends(number, (4711,) if stuck and not fake.exited else ())
+        elif fake.kills and not fake.tree_gone and (fake.exited or stuck):
+            self.world.tree_ends(number, () if fake.exited else (4711,))
 
     @precondition(lambda self: self.workers(lambda f: f.spawned and f.alive))
     @rule(pick=PICK, how=st.sampled_from(["SIGSEGV", "code", "link"]))
@@ -294,25 +318,40 @@ class Daemon(RuleBasedStateMachine):
             ev.WorkerExited(worker, 0, None, ""),
             ev.TreeGone(worker),
         ]
-        current = fake.running is not None and fake.running.ordinal == number and not fake.exited
+        current = number in fake.given and not fake.exited
         if fake.forgotten or (word <= 6 and not (word <= 4 and current)):
             assert self.world.tell(words[word]) == []
 
     # time
 
+    def before_time_passes(self, seconds: float) -> None:
+        """What workers said is read, and withdrawals are settled, within a few milliseconds."""
+        owing = self.workers(lambda f: (f.unread or f.unsettled) and not f.forgotten)
+        self.lag_since = (self.lag_since or self.world.now) if owing else None
+        if self.lag_since is not None and self.world.now + seconds > self.lag_since + LAG_SECONDS:
+            self.world.catch_up()
+            self.lag_since = None
+
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 2.0]))
     def pass_time(self, seconds: float) -> None:
+        self.before_time_passes(seconds)
         self.world.wait(seconds)
 
-    @rule(patience=st.sampled_from([0.2, 0.2, 1.0, 1000.0]))
-    def pass_time_until_something_is_due(self, patience: float) -> None:
-        due = self.world.broker.deadline()
-        if due is not None and due - self.world.now <= patience:
-            self.world.wait_for_deadline()
+    @rule(patience=st.sampled_from([0.2, 0.2, 1.0, 1000.0]), times=st.sampled_from([1, 1, 3, 10, 11]))
+    def pass_time_until_something_is_due(self, patience: float, times: int) -> None:
+        """So many times: ten interrupts and a kill are eleven."""
+        for _ in range(times):
+            due = self.world.broker.deadline()
+            if due is not None and due - self.world.now <= patience:
+                self.before_time_passes(due - self.world.now)
+            due = self.world.broker.deadline()
+            if due is not None and due - self.world.now <= patience:
+                self.world.wait_for_deadline()
 
     @rule(seconds=st.floats(0.0, LATE_STEP_SECONDS))
     def be_late(self, seconds: float) -> None:
         """The clock goes on, but the daemon has not come round to its timers yet."""
+        self.before_time_passes(seconds)
         due = self.world.broker.deadline()
         if due is not None and due + LATE_STEP_SECONDS < self.world.now + seconds:
             self.world.tell(ev.TimePassed())

@@ -18,7 +18,7 @@ from warmd.protocol.errors import Problem
 from warmd.protocol.messages import AppRef, Call, CallId, ClientId, Failure, NewSession, SessionId
 from warmd.protocol.work import Invoke, WorkerId
 
-EVERYTHING = (fx.LookUp, fx.Spawn, fx.Kill, fx.CaptureStack, work.Finish)
+EVERYTHING = (fx.LookUp, fx.Spawn, fx.Kill, fx.CaptureStack, fx.Withdraw, work.Finish)
 
 
 def client(name: str) -> ClientId:
@@ -36,8 +36,19 @@ class World(Stage):
         if self.stopped:
             return []
         effects = self._hand_in(event)
-        while self._answers:
-            effects += self._hand_in(self._answers.popleft())
+        return effects + self._go_on()
+
+    def _go_on(self) -> list[fx.Effect]:
+        """What follows by itself: obliging answers, and words that are read without delay."""
+        effects: list[fx.Effect] = []
+        while not self.stopped:
+            speaker = next((fake for fake in self.workers.values() if fake.unread), None)
+            if self._answers:
+                effects += self._hand_in(self._answers.popleft())
+            elif speaker is not None and not self.lags:
+                effects += self._hand_in(self._read(speaker))
+            else:
+                break
         return effects
 
     def call(
@@ -130,13 +141,31 @@ class World(Stage):
         self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel), fake.spawn.worker)
 
     def says(self, message: work.FromWorker, worker: int = 0) -> list[fx.Effect]:
-        """Any word of a worker, in or out of place."""
+        """Any word of a worker, in or out of place.  With its last about one call it turns to the next."""
         fake = self.worker(worker)
-        running = fake.running
-        if isinstance(message, work.Returned | work.Raised | work.Interrupted):
-            fake.running = None if running and running.ordinal == message.ordinal else running
-            fake.restart_idle_clock(self.now)
-        return self.tell(ev.WorkerSaid(fake.spawn.worker, message))
+        fake.unread.append(message)
+        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted)
+        if ends and fake.running is not None and fake.running.ordinal == message.ordinal:
+            fake.running = None
+        if not self.lags:
+            fake.turn()
+        return self._go_on()
+
+    def reads(self, worker: int = 0) -> None:
+        """The daemon reads the next word of a worker that lags."""
+        self.tell(self._read(self.worker(worker)))
+
+    def settles(self, worker: int = 0) -> None:
+        """Two milliseconds after a withdrawal, the daemon looks what came of it."""
+        self.tell(self._settled(self.worker(worker)))
+
+    def catch_up(self) -> None:
+        """Whatever workers have said is read, and withdrawals are settled."""
+        for number, fake in self.workers.items():
+            while fake.unread and fake.alive and fake.linked:
+                self.reads(number)
+            while fake.unsettled and not fake.forgotten:
+                self.settles(number)
 
     def returns(self, value: bytes = b"value", worker: int = 0, seconds: float = 0.01) -> None:
         fake = self.worker(worker)
@@ -157,17 +186,21 @@ class World(Stage):
 
     def loses_link(self, worker: int = 0, message: str = "closed its link") -> None:
         fake = self.worker(worker)
+        self.catch_up()
         fake.linked = False
         self.tell(ev.LinkLost(fake.spawn.worker, message))
 
     def exits(
         self, worker: int = 0, code: int | None = None, signal: str | None = None, log: str = ""
     ) -> None:
+        """A process ends; its link is read to the end before that is told."""
         fake = self.worker(worker)
-        self._mark_exited(fake)
+        fake.exit()
+        while fake.unread:
+            self.reads(worker)
         if code is None and signal is None:
             code = 0
-        self.tell(ev.WorkerExited(fake.spawn.worker, code, signal, log))
+        self.tell(ev.WorkerExited(fake.spawn.worker, code, signal, log, work.Ordinal(fake.entered)))
 
     def tree_ends(self, worker: int = 0, stuck: tuple[int, ...] = ()) -> None:
         fake = self.worker(worker)
@@ -214,7 +247,8 @@ class World(Stage):
 
     def oblige(self) -> None:
         """From now on every order is carried out at once, those that were held back first."""
-        self.holds = frozenset()
+        self.holds, self.lags = frozenset(), False
+        self.catch_up()
         for session in list(self.lookups):
             self.found(session)
         for number, fake in list(self.workers.items()):
@@ -224,6 +258,8 @@ class World(Stage):
                 self.spawned(number)
             if fake.linked and not fake.ready and not fake.kills and not fake.exited:
                 self.ready(number)
+            fake.turn()
+            self._go_on()
             if fake.alive and (fake.kills or fake.finish or not fake.linked):
                 self.exits(number, signal="SIGKILL")
             if fake.kills and not fake.tree_gone:
