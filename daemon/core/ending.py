@@ -106,13 +106,15 @@ def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
         how = f"its worker exited with code {event.exit_code}"
     if session.lost_link is not None and event.signal == "SIGKILL":
         how = f"its worker {session.lost_link} and was killed"
+    verdict = session.verdict
+    why = verdict.reason if verdict is not None and verdict.state == "died" else how
     if session.running is not None and event.entered is not None:
         stopping.put_back_unentered(session, session.running, event.entered)
     if session.phase is Phase.STARTING:
         starting.fail(book, session, "START_FAILED", how, **details)
     elif session.phase is not Phase.STOPPING or session.running is not None:
         stopping.die(book, session, how, **details)
-    stopping.fail_ahead(book, session, how, **details)
+    stopping.fail_ahead(book, session, why, event.entered, **details)
     if session.lost_link is not None:
         session.verdict = Verdict("died", how)
     stopping.kill(book, session)
@@ -124,7 +126,7 @@ def tree_gone(book: Book, session: Session, stuck: tuple[int, ...]) -> None:
     if session.running is not None or (session.ahead and stuck):
         reason = f"its worker cannot be killed (stuck in the kernel: pids {stuck})"
         stopping.die(book, session, reason)
-        stopping.fail_ahead(book, session, reason)
+        stopping.fail_ahead(book, session, reason, None)
     stopping.bury_if_over(book, session)
     book.settle_ends(session)
 

@@ -75,16 +75,20 @@ def put_back_unentered(session: Session, job: Job, entered: Ordinal) -> None:
         session.ahead.appendleft(job)
 
 
-def fail_ahead(book: Book, session: Session, reason: str, **details: Any) -> None:
-    """The worker has exited: what it was sent before its turn has never run.
+def fail_ahead(book: Book, session: Session, reason: str, entered: Ordinal | None, **details: Any) -> None:
+    """The worker is gone: what it was sent before its turn has not run, or was cut off.
 
-    Not before: a worker that is only about to be killed may still enter one of them.
+    The latter where the worker turned to it in the moment before it was killed for the call before.
     """
     text = f"session {session.id} has died before this call could run: {reason}"
     while session.ahead:
         job = session.ahead.popleft()
+        cut_off = entered is None or job.ordinal <= entered
         if job.withdrawal is not None:
-            book.fail(job, job.withdrawal.code, job.withdrawal.waited)
+            message = job.withdrawal.ran if cut_off else job.withdrawal.waited
+            book.fail(job, job.withdrawal.code, message, "maybe" if cut_off else "no")
+        elif cut_off:
+            book.fail(job, "WORKER_DIED", with_output(reason, details), "maybe", **details)
         else:
             book.fail(job, "SESSION_DIED", text, reason=reason, **details)
 
