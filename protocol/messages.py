@@ -1,4 +1,4 @@
-"""The messages between a client and the daemon: one frozen dataclass each.
+"""The messages between a client and the daemon: one record each.
 
     client -> daemon                     daemon -> client
     Hello     opens a connection         Welcome   accepts it
@@ -18,8 +18,10 @@ behind the header, opaque to the broker.  docs/protocol.md says the same for oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, Literal, NamedTuple, NewType, TypeAlias
+
+from warmd.protocol.record import record
 
 PROTOCOL = 1
 """Both sides must name the same number; raised with every change of a message."""
@@ -84,7 +86,7 @@ class Timing(NamedTuple):
     run: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hello:
     protocol: int
     version: str
@@ -93,7 +95,7 @@ class Hello:
     """The program's name, for listings."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """Run `function` in a session.
 
@@ -119,7 +121,7 @@ class Call:
     """A class by value; only over ipc, only where the daemon's `classes` setting allows it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """An administrative verb (docs/protocol.md lists them); answered like a call."""
 
@@ -129,13 +131,13 @@ class Request:
     window: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Credit:
     id: CallId
     parts: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cancel:
     """`"cancel"` climbs the whole ladder up to ending the session; `"abandon"` (a reader that
     left a stream early) only closes the generator at its next chance and never costs the session."""
@@ -144,7 +146,7 @@ class Cancel:
     how: Literal["cancel", "abandon"] = "cancel"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Welcome:
     protocol: int
     version: str
@@ -157,21 +159,21 @@ class Welcome:
     """The daemon's limit for a call that names none."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refused:
     protocol: int
     version: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Accepted:
     id: CallId
     session: SessionId | None
     """None for a call to the shared pool."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """One yielded value; `number` counts from 0 without gaps."""
 
@@ -182,7 +184,7 @@ class Part:
     value: Body = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """`parts` is how many came before: a stream that ends short is an error.  With a `window`
     the value of a generator's call is empty (its last part was the result)."""
@@ -196,7 +198,7 @@ class Result:
     value: Body = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     id: CallId
     session: SessionId | None
@@ -206,7 +208,7 @@ class Failure:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Goodbye:
     reason: str
 

@@ -16,10 +16,10 @@ the running call by it.  Field order is wire order, as in `protocol.messages`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
 from warmd.protocol.messages import NOTHING, Body, CallId
+from warmd.protocol.record import record
 
 WorkerId = NewType("WorkerId", int)
 """One process incarnation; never reused within a daemon's life."""
@@ -39,7 +39,7 @@ class AppSpec(NamedTuple):
     """An interpreter other than the daemon's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrived:
     protocol: int
     version: str
@@ -47,7 +47,7 @@ class Arrived:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Begin:
     """Travels with two descriptors: the control page and the memfd for stacks."""
 
@@ -61,7 +61,7 @@ class Begin:
     pickled: Body = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ready:
     functions: list[str]
     imports_seconds: float
@@ -70,7 +70,7 @@ class Ready:
     """The app wants to be asked before it is interrupted."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartFailed:
     """`phase` is `"imports"` or `"setup"`."""
 
@@ -80,7 +80,7 @@ class StartFailed:
     traceback: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Invoke:
     """`window` as in `messages.Call`: None asks for the last value only."""
 
@@ -93,24 +93,24 @@ class Invoke:
     input: Body = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MoreCredit:
     ordinal: Ordinal
     parts: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AskCancel:
     ordinal: Ordinal
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finish:
     reason: str
     """`ended`, `expired` or `stopped`; given to the app's `unload`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Yielded:
     FRAMES: ClassVar = ("value",)
 
@@ -119,7 +119,7 @@ class Yielded:
     value: Body = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Returned:
     """`parts` counts the values sent before as `Yielded`."""
 
@@ -131,7 +131,7 @@ class Returned:
     value: Body = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Raised:
     """`type` is `module.Name`, or the bare name of a builtin."""
 
@@ -142,13 +142,13 @@ class Raised:
     traceback: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Interrupted:
     ordinal: Ordinal
     run_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Progressed:
     FRAMES: ClassVar = ("value",)
 

@@ -8,14 +8,14 @@ Whatever is slow or can fail comes back as an event: `LookUp` as `AppFound` or `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from warmd.protocol.messages import AppRef, Body, CallId, ClientId, FromDaemon, SessionId
+from warmd.protocol.record import record
 from warmd.protocol.work import AppSpec, Ordinal, ToWorker, WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """A message for a client; dropped silently when the client is gone."""
 
@@ -23,7 +23,7 @@ class Send:
     message: FromDaemon
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """An administrative request is settled: answer it with the info of these sessions."""
 
@@ -34,7 +34,7 @@ class Answer:
     """Answer with a list, also of one or none."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LookUp:
     """Find the app's files, off the loop and without importing anything."""
 
@@ -42,7 +42,7 @@ class LookUp:
     app: AppRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Spawn:
     """Start a process; once it has come to the door, give it its `Begin`."""
 
@@ -54,13 +54,13 @@ class Spawn:
     pickled: Body
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tell:
     worker: WorkerId
     message: ToWorker
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Withdraw:
     """Take back a call that was sent before its turn: on the control page, and then see."""
 
@@ -68,7 +68,7 @@ class Withdraw:
     ordinal: Ordinal
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestCancel:
     """Mark the call as cancelled on the control page and wake the app up to that:
     an `AskCancel` on the link, and the signal where the app has an `on_cancel`."""
@@ -78,7 +78,7 @@ class RequestCancel:
     signal: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Interrupt:
     """Raise `Interrupted` in the call, if it still runs: control page and signal."""
 
@@ -86,13 +86,13 @@ class Interrupt:
     ordinal: Ordinal
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CaptureStack:
     worker: WorkerId
     ordinal: Ordinal
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kill:
     """SIGKILL for the worker, and the end of its whole process tree.
 
@@ -102,7 +102,7 @@ class Kill:
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forget:
     """The session is over and its tree is gone: release what the server held for it."""
 
@@ -110,7 +110,7 @@ class Forget:
     session: SessionId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stopped:
     """Nothing is left: the daemon may exit."""
 

@@ -6,15 +6,15 @@ server saw happen in the world.  `Broker.handle(event, now)` answers with effect
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Call, CallId, ClientId, SessionId
+from warmd.protocol.record import record
 from warmd.protocol.work import AppSpec, FromWorker, Ordinal, WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CallArrived:
     """`fresh` is 32 random hex digits, for the id of the session that the call may open."""
 
@@ -23,21 +23,21 @@ class CallArrived:
     fresh: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreditArrived:
     client: ClientId
     call: CallId
     parts: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelArrived:
     client: ClientId
     call: CallId
     how: Literal["cancel", "abandon"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeepaliveArrived:
     """The clock of an idle session starts again; answered with an `Answer`."""
 
@@ -46,7 +46,7 @@ class KeepaliveArrived:
     session: SessionId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EndArrived:
     """End one session by id, all of an app, or all (`session` and `app` both None)."""
 
@@ -57,30 +57,30 @@ class EndArrived:
     running: Literal["cancel", "finish"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClientGone:
     client: ClientId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AppFound:
     session: SessionId
     spec: AppSpec
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AppMissing:
     session: SessionId
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerSpawned:
     worker: WorkerId
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpawnFailed:
     """No process came to be: there is nothing to kill and no exit to wait for."""
 
@@ -88,13 +88,13 @@ class SpawnFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerSaid:
     worker: WorkerId
     message: FromWorker
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkLost:
     """The worker's socket ended, or spoke nonsense, while its process still lives."""
 
@@ -102,7 +102,7 @@ class LinkLost:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerExited:
     """The process is gone and its link has been read to the end.
 
@@ -117,7 +117,7 @@ class WorkerExited:
     entered: Ordinal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WithdrawalSettled:
     """Whether the worker had entered the call by the time it was withdrawn; if not, it never will."""
 
@@ -126,7 +126,7 @@ class WithdrawalSettled:
     entered: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TreeGone:
     """No process of the worker's tree is left; `stuck` are pids that cannot be killed."""
 
@@ -134,7 +134,7 @@ class TreeGone:
     stuck: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StackCaptured:
     """Where the worker's main thread was; empty when nothing could be had in time."""
 
@@ -143,14 +143,14 @@ class StackCaptured:
     stack: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DrainArrived:
     """Take no more work; let what runs finish for `drain_seconds`, then cancel it and stop."""
 
     drain_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimePassed:
     pass
 
