@@ -19,7 +19,7 @@ settings.register_profile(
 )
 settings.load_profile("warmd")
 
-KEPT = ("WARMD_UPDATE_TRANSCRIPTS",)
+KEPT = ("WARMD_UPDATE_TRANSCRIPTS", "WARMD_TEST_EXAMPLES")
 _PRIVATE = Path(tempfile.mkdtemp(prefix="wt-"))
 
 

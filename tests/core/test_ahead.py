@@ -30,7 +30,7 @@ def sent(world: World) -> list[str]:
 
 
 def lagging(holds: Any = ()) -> tuple[World, Heard, Heard]:
-    """A call that runs and one that was sent ahead, of different clients; what the worker says is not read."""
+    """A call that runs and one that was sent ahead, of other clients; no word of the worker is read."""
     world = World(LIMITS, holds=(fx.Withdraw, fx.Kill, *holds))
     session = world.session()
     world.lags = True

@@ -3,10 +3,12 @@
 The rules are what clients, workers, the system and the clock may do; `World` and its fakes object
 when an order or an answer breaks a promise.  Nothing is obliging here until the end: lookups and
 starts hang or fail, workers yield, die, ignore interrupts, speak out of turn, and leave children.
+After a change of the rules, search longer: WARMD_TEST_EXAMPLES=5000 takes two minutes.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -383,4 +385,8 @@ class Daemon(RuleBasedStateMachine):
 
 
 TestDaemon = pytest.mark.timeout(400)(Daemon.TestCase)  # to find a small example takes minutes
-TestDaemon.settings = settings(max_examples=100, stateful_step_count=60, report_multiple_bugs=False)
+TestDaemon.settings = settings(
+    max_examples=int(os.environ.get("WARMD_TEST_EXAMPLES", "300")),
+    stateful_step_count=60,
+    report_multiple_bugs=False,
+)
