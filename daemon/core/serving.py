@@ -56,6 +56,7 @@ def _dispatch(book: Book, session: Session, job: Job) -> None:
 def _promote(book: Book, session: Session) -> None:
     """The first of the calls that were sent ahead is the one that the worker has turned to."""
     job = session.ahead.popleft()
+    job.cold = job.arrived < session.ready_at
     _now_running(book, session, job)
     if job.withdrawal is not None and job.entered:
         _stop_entered(book, job, job.withdrawal)

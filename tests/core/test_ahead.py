@@ -92,6 +92,20 @@ def test_calls_that_waited_for_the_start_are_sent_together() -> None:
     assert (first.worker, second.worker) == (1, 1)
 
 
+def test_a_call_that_waited_for_the_start_says_so_however_it_was_sent() -> None:
+    for ahead in (0, 2):
+        world = World(Limits(dispatch_ahead=ahead), holds=(fx.Spawn,))
+        first = world.call()
+        second = world.call(first.session)
+        world.now += 1.0
+        world.spawned()
+        world.ready()
+        warm = world.call(first.session)
+        for _ in range(3):
+            world.returns()
+        assert [heard.final.timing.cold for heard in (first, second, warm)] == [True, True, False]
+
+
 def test_what_is_held_back_by_more_than_its_turn_waits_and_so_does_what_is_behind_it() -> None:
     large = b"x" * (policy.AHEAD_INPUT_BYTES + 1)
     for options in ({"window": 1}, {"input": large}, {"function": "nope"}):
