@@ -182,6 +182,39 @@ def test_too_many_body_frames_are_refused(codec: Codec, cls: type, data: st.Data
         codec.unpack([*frames, *[b"x"] * (len(getattr(cls, "FRAMES", ())) + 1)])
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ([5, ID, "cancel"], [5, ID, "explode"]),
+        ([3, ID, "x", {}, None], [3, ID, "x", {b"key": 1}, None]),
+        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None],
+         [2, ID, None, ["m:C", ["p", "c", 3], None], "", None, None, None]),
+        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None],
+         [2, ID, None, ["m:C", ["p", "c"], None], "", None, None, None]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}]],
+         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}]]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}]],
+         [2, ID, "new", None, "", None, None, [True, None, {}, {}]]),
+    ],
+)  # fmt: skip
+def test_a_message_that_passed_vouches_for_no_other(good: list[object], bad: list[object]) -> None:
+    """Shapes that passed are remembered: what a shape does not tell is looked at each time."""
+    for _ in range(2):
+        assert FROM_CLIENT.unpack([msgpack.packb(good)])
+        with pytest.raises(WireError):
+            FROM_CLIENT.unpack([msgpack.packb(bad)])
+
+
+def test_what_is_remembered_of_hostile_messages_is_bounded() -> None:
+    values = [None, 1, 1.0, True, "x", b"x", [], {}]
+    layout = FROM_CLIENT._by_class[messages.Credit]
+    for first in values:
+        for second in values:
+            with contextlib.suppress(WireError):
+                FROM_CLIENT.unpack([msgpack.packb([4, first, second])])
+    assert len(layout._checked._shapes) == 1
+
+
 def test_a_header_over_its_limit_is_not_unpacked() -> None:
     with pytest.raises(WireError, match="64 KiB"):
         FROM_CLIENT.unpack([msgpack.packb([3, ID, "x" * MAX_HEADER_BYTES, {}, None])])
