@@ -1,7 +1,8 @@
 """The control page: 4 KiB of memory that the daemon and one worker share, and the two signals.
 
 The link carries messages in order; the page carries what must not wait in a queue.  Each side
-writes only its own fields, each of them 8 bytes and aligned, so no field is ever seen half-written:
+writes only its own fields, each of them 8 bytes, aligned and stored at once, so no field is ever
+seen half-written (`struct` would clear it first and then write it byte by byte):
 
     worker   running (ordinal, 0 for none), armed, since (monotonic seconds), entered, lines_dropped
     daemon   cancel (ordinal), interrupt (ordinal), withdrawn (a ring of ordinals)
@@ -18,7 +19,6 @@ import fcntl
 import mmap
 import os
 import signal
-import struct
 
 PAGE_BYTES = 4096
 MAX_WITHDRAWN = 64
@@ -29,20 +29,16 @@ STACK_SIGNAL: int = signal.SIGRTMIN + 4
 """Makes the worker's main thread write its stack to the stack memfd, also while C code runs."""
 
 _MAGIC = 0x31_44_4D_52_41_57  # "WARMD1", little-endian
-_WORD = struct.Struct("=Q")
-_CALL = struct.Struct("=QQdQ")
-_ASKED = struct.Struct("=QQ")
-_SECONDS = struct.Struct("=d")
-# The two writers' fields lie in cache lines of their own.
-_AT_MAGIC = 0
-_AT_CALL = 64
-_AT_ARMED = 72
-_AT_SINCE = 80
-_AT_CANCEL = 128
-_AT_INTERRUPT = 136
-_AT_ENTERED = 88
-_AT_LINES_DROPPED = 192
-_AT_WITHDRAWN = 256
+# Each field's place, counted in words of 8 bytes.  The two writers' are in cache lines of their own.
+_MAGIC_AT = 0
+_RUNNING = 8
+_ARMED = 9
+_SINCE = 10
+_ENTERED = 11
+_CANCEL = 16
+_INTERRUPT = 17
+_LINES_DROPPED = 24
+_WITHDRAWN = 32
 
 
 class ControlPage:
@@ -51,6 +47,8 @@ class ControlPage:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._map = mmap.mmap(fd, PAGE_BYTES)
+        self._words = memoryview(self._map).cast("Q")
+        self._seconds = memoryview(self._map).cast("d")
 
     @classmethod
     def create(cls) -> ControlPage:
@@ -63,7 +61,7 @@ class ControlPage:
         except BaseException:
             os.close(fd)
             raise
-        _WORD.pack_into(page._map, _AT_MAGIC, _MAGIC)
+        page._words[_MAGIC_AT] = _MAGIC
         return page
 
     @classmethod
@@ -73,11 +71,13 @@ class ControlPage:
         if size != PAGE_BYTES:
             raise ValueError(f"the control page has {size} bytes, expected {PAGE_BYTES}")
         page = cls(fd)
-        if _WORD.unpack_from(page._map, _AT_MAGIC)[0] != _MAGIC:
+        if page._words[_MAGIC_AT] != _MAGIC:
             raise ValueError("the control page is of another version of warmd")
         return page
 
     def close(self) -> None:
+        self._words.release()
+        self._seconds.release()
         self._map.close()
         os.close(self.fd)
 
@@ -85,71 +85,70 @@ class ControlPage:
 
     def begin(self, ordinal: int, now: float) -> None:
         """The call's function is about to be entered; `now` in monotonic seconds."""
-        _CALL.pack_into(self._map, _AT_CALL, ordinal, 1, now, ordinal)
+        words = self._words
+        self._seconds[_SINCE] = now
+        words[_RUNNING] = ordinal
+        words[_ARMED] = 1
+        words[_ENTERED] = ordinal
 
     def end(self) -> None:
         """The call's function is left: nothing may be interrupted any more."""
-        _ASKED.pack_into(self._map, _AT_CALL, 0, 0)
+        self._words[_RUNNING] = 0
+        self._words[_ARMED] = 0
 
     def add_lines_dropped(self, count: int) -> None:
-        _WORD.pack_into(self._map, _AT_LINES_DROPPED, self.lines_dropped + count)
+        self._words[_LINES_DROPPED] += count
 
     # Written by the daemon.
 
     def request_cancel(self, ordinal: int) -> None:
-        _WORD.pack_into(self._map, _AT_CANCEL, ordinal)
+        self._words[_CANCEL] = ordinal
 
     def request_interrupt(self, ordinal: int) -> None:
-        _WORD.pack_into(self._map, _AT_INTERRUPT, ordinal)
+        self._words[_INTERRUPT] = ordinal
 
     def withdraw(self, ordinal: int) -> None:
-        _WORD.pack_into(self._map, _AT_WITHDRAWN + 8 * (ordinal % MAX_WITHDRAWN), ordinal)
+        self._words[_WITHDRAWN + ordinal % MAX_WITHDRAWN] = ordinal
 
     # Read by both.
 
     def is_withdrawn(self, ordinal: int) -> bool:
-        return self._word(_AT_WITHDRAWN + 8 * (ordinal % MAX_WITHDRAWN)) == ordinal
+        return self._words[_WITHDRAWN + ordinal % MAX_WITHDRAWN] == ordinal
 
     @property
     def entered(self) -> int:
         """The last call that the worker has turned to."""
-        return self._word(_AT_ENTERED)
+        return self._words[_ENTERED]
 
     @property
     def running(self) -> int:
-        return self._word(_AT_CALL)
+        return self._words[_RUNNING]
 
     @property
     def armed(self) -> bool:
-        return self._word(_AT_ARMED) != 0
+        return self._words[_ARMED] != 0
 
     @property
     def since(self) -> float:
         """When the running call began, in monotonic seconds; of the last one while none runs."""
-        seconds: float = _SECONDS.unpack_from(self._map, _AT_SINCE)[0]
-        return seconds
+        return self._seconds[_SINCE]
 
     @property
     def cancel(self) -> int:
-        return self._word(_AT_CANCEL)
+        return self._words[_CANCEL]
 
     @property
     def interrupt(self) -> int:
-        return self._word(_AT_INTERRUPT)
+        return self._words[_INTERRUPT]
 
     def asked(self) -> tuple[int, int]:
-        """The ordinals that the daemon wants cancelled and interrupted, in one read."""
-        cancel, interrupt = _ASKED.unpack_from(self._map, _AT_CANCEL)
-        return cancel, interrupt
+        """The ordinals that the daemon wants cancelled and interrupted."""
+        return self._words[_CANCEL], self._words[_INTERRUPT]
 
     @property
     def lines_dropped(self) -> int:
         """Lines of output that the log could not take (a full disk)."""
-        return self._word(_AT_LINES_DROPPED)
-
-    def _word(self, at: int) -> int:
-        word: int = _WORD.unpack_from(self._map, at)[0]
-        return word
+        return self._words[_LINES_DROPPED]
 
 
 def create_stack_file() -> int:

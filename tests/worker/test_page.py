@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 
 import pytest
 
@@ -56,3 +58,22 @@ def test_the_stack_file_appends_after_a_truncation() -> None:
         assert os.pread(fd, 100, 0) == b"second"
     finally:
         os.close(fd)
+
+
+def test_no_field_is_ever_seen_half_written() -> None:
+    """The daemon reads `entered` at any moment: a zero there would say that a call never ran."""
+    page = ControlPage.create()
+    child = os.fork()
+    if child == 0:
+        while True:
+            page.begin(255, 1.0)
+            page.begin(256, 1.0)
+    try:
+        until = time.monotonic() + 10
+        while page.entered == 0:
+            assert time.monotonic() < until, "the child never wrote"
+        assert {page.entered for _ in range(200_000)} <= {255, 256}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        page.close()
