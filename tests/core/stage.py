@@ -6,7 +6,7 @@ one final answer in time, order is kept, limits hold, busy is never idle, idle e
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -178,14 +178,16 @@ class Stage:
         return heard.session or heard.call.id
 
     def _check_promises(self) -> None:
-        for heard in self.calls.values():
-            if heard.open:
-                assert self.now <= heard.due + PATIENCE_SECONDS, f"overdue: {heard.call}"
+        open_calls = [heard for heard in self.calls.values() if heard.open]
+        for heard in open_calls:
+            assert self.now <= heard.due + PATIENCE_SECONDS, f"overdue: {heard.call}"
+        of_sessions = Counter(heard.session for heard in open_calls if heard.session)
+        assert max(of_sessions.values(), default=0) <= 1 + self.limits.max_queue, "one runs, max_queue wait"
         for fake in self.workers.values():
             if fake.idle:
                 assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expires too late"
         if self.stopped:
-            assert not any(heard.open for heard in self.calls.values()), "stopped with an open call"
+            assert not open_calls, "stopped with an open call"
             assert all(f.forgotten or f.tree_gone for f in self.workers.values()), "stopped with a worker"
 
     def _oblige(self, effect: fx.Effect) -> None:

@@ -386,7 +386,7 @@ class Daemon(RuleBasedStateMachine):
 
 TestDaemon = pytest.mark.timeout(400)(Daemon.TestCase)  # to find a small example takes minutes
 TestDaemon.settings = settings(
-    max_examples=int(os.environ.get("WARMD_TEST_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("WARMD_TEST_EXAMPLES", "200")),
     stateful_step_count=60,
     report_multiple_bugs=False,
 )
