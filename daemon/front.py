@@ -111,7 +111,7 @@ class Front:
         self._monitor = self._socket_monitor
         # The wrappers of zmq.Socket cost as much as the call itself.
         self._recv: Any = self._socket.recv
-        self._get: Any = self._socket.get
+        self._get: Any = zmq.backend.Socket.get.__get__(self._socket)
         self._send: Any = zmq.backend.Socket.send.__get__(self._socket)
         self._get_monitor: Any = self._monitor.get
         self._fds = [int(self._get(zmq.FD)), int(self._get_monitor(zmq.FD))]
