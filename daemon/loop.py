@@ -138,22 +138,26 @@ class Loop:
     def _patience(self) -> float:
         """How long the wait may last; -1 for as long as it takes."""
         at_once = False
+        self._end_turn()
         for busy in self.before_wait:
             try:
                 at_once = busy() or at_once
             except Exception:
                 log.exception("a callback failed")
-        for finish in self.turn_ended:
-            try:
-                finish()
-            except Exception:
-                log.exception("a callback failed")
+        self._end_turn()
         if at_once or not self._running:
             return 0
         timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
         return max(0.0, timers[0][0] - time.monotonic()) if timers else -1
+
+    def _end_turn(self) -> None:
+        for finish in self.turn_ended:
+            try:
+                finish()
+            except Exception:
+                log.exception("a callback failed")
 
     def _run_timers(self) -> None:
         now = time.monotonic()
