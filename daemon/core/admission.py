@@ -31,6 +31,9 @@ from warmd.protocol.messages import (
 NOT_FUNCTIONS = frozenset({"setup", "unload", "on_cancel"})
 MIN_SESSION_TIMEOUT_SECONDS = 1.0
 MAX_NAME_CHARACTERS = 128
+MAX_FUNCTION_CHARACTERS = 256
+MAX_APP_CHARACTERS = 4096
+"""The longest path that Linux takes."""
 NO_OPTIONS = NewSession()
 
 
@@ -171,6 +174,11 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
         yield f"timeout is {timeout:g}: give a number of seconds above 0"
     if window is not None and window < 0:
         yield f"window is {window}: give the number of parts that can be taken now, 0 or more"
+    if len(call.function) > MAX_FUNCTION_CHARACTERS:
+        size = len(call.function)
+        yield f"the function's name has {size} characters, the limit is {MAX_FUNCTION_CHARACTERS}"
+    if call.app is not None and len(call.app.name) > MAX_APP_CHARACTERS:
+        yield f"the app's name has {len(call.app.name)} characters, the limit is {MAX_APP_CHARACTERS}"
     new = call.session == NEW_SESSION
     if (new or call.session is None) and call.app is None:
         yield "a call without an existing session must name its app"

@@ -17,6 +17,8 @@ from warmd.protocol.messages import Body, Part, Result, Timing
 from warmd.protocol.work import Ordinal
 
 PACKED_NONE = b"\xc0"
+MAX_LISTED_FUNCTIONS = 50
+"""An error fits into one header, whatever the app is like."""
 
 
 def serve_next(book: Book, session: Session) -> None:
@@ -101,9 +103,11 @@ def _stop_entered(book: Book, job: Job, withdrawal: Withdrawal) -> None:
 def _refuse_unknown_function(book: Book, session: Session, job: Job) -> None:
     near = get_close_matches(job.function, session.functions, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    known = ", ".join(session.functions) or "none"
+    more = len(session.functions) - MAX_LISTED_FUNCTIONS
+    listed = session.functions[:MAX_LISTED_FUNCTIONS]
+    known = (", ".join(listed) or "none") + (f" and {more} more" if more > 0 else "")
     text = f"app {session.app.name!r} has no function {job.function!r}{hint} (functions: {known})"
-    book.fail(job, "FUNCTION_NOT_FOUND", text, functions=list(session.functions))
+    book.fail(job, "FUNCTION_NOT_FOUND", text, functions=list(listed))
 
 
 def returned(book: Book, session: Session, said: work.Returned) -> None:

@@ -78,7 +78,7 @@ def overdue(book: Book, session: Session) -> None:
 
 def fail(book: Book, session: Session, code: str, message: str, **details: object) -> None:
     """The session never came up: its waiting calls get the reason, its process goes."""
-    text = f"app {session.app.name!r} did not start: {message}" if code != "APP_NOT_FOUND" else message
+    text = f"app {session.app.name!r:.300} did not start: {message}" if code != "APP_NOT_FOUND" else message
     stopping.begin(book, session, Verdict("died", text))
     text = stopping.with_output(text, details)
     if session.pool is not None:

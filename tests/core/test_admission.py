@@ -71,6 +71,8 @@ def test_a_timeout_that_is_none_is_refused(seconds: float) -> None:
         ("new", {"name": "sess_mine"}, "do not begin with 'sess_'"),
         ("new", {"window": -1}, "window is -1"),
         ("new", {"id": CallId(b"short")}, "16 bytes, not 5"),
+        ("new", {"function": "f" * 257}, "257 characters, the limit is 256"),
+        ("new", {"app": AppRef("/" + "a" * 4096)}, "4097 characters, the limit is 4096"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(session: str | None, options: dict[str, Any], says: str) -> None:
@@ -114,6 +116,15 @@ def test_an_unknown_function_is_refused_at_its_turn_with_a_suggestion() -> None:
     )
     assert heard.final.details == {"functions": ["run", "count", "fail"]}
     assert world.state(session) == "idle"
+
+
+def test_an_app_of_many_functions_is_not_listed_whole() -> None:
+    world = World(holds=(fx.Spawn,))
+    heard = world.call("new", "nope")
+    world.spawned()
+    world.ready(functions=tuple(f"function_{number}" for number in range(3000)))
+    assert heard.final.message.endswith("function_48, function_49 and 2950 more)")
+    assert len(heard.final.details["functions"]) == 50
 
 
 def test_an_unknown_function_does_not_hold_up_those_behind_it() -> None:
