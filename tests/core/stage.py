@@ -166,6 +166,7 @@ class Stage:
     def _check_expiry(self, fake: FakeWorker) -> None:
         assert not fake.given and not self.waiting(fake.spawn.session), "busy is never idle"
         assert self.now >= fake.idle_since + fake.idle_seconds, "expired before its time"
+        assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expired too late"
 
     def waiting(self, queue: object) -> list[Heard]:
         return [heard for heard in self.history if heard.waits and self._queue_of(heard) == queue]
