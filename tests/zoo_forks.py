@@ -101,3 +101,10 @@ class Forks:
 
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             return pool.map(abs, [-1, -2, -3])
+
+    def default_pool(self) -> Any:
+        import multiprocessing
+
+        multiprocessing.set_start_method("fork")
+        with multiprocessing.Pool(1) as pool:
+            return pool.map(abs, [-1, -2, -3])

@@ -51,6 +51,7 @@ def become_worker() -> None:
     if os.getpid() != os.getsid(0):
         os.setsid()
     _reset_signals()
+    _reset_start_method()
     _offer_to_oom_killer()
 
 
@@ -72,6 +73,14 @@ def _reset_signals() -> None:
             signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _reset_start_method() -> None:
+    # loky makes itself the default, which children that the app spawns do not know: they die at once,
+    # and a pool replaces them for ever.  A worker in an interpreter of its own comes without loky.
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:
+        multiprocessing.set_start_method(None, force=True)
 
 
 def _offer_to_oom_killer() -> None:

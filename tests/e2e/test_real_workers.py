@@ -1,0 +1,30 @@
+"""What only shows with workers that came by loky and with a daemon's own timers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import warmd
+
+ZOO = Path(__file__).parents[1] / "zoo.py"
+
+
+def zoo(name: str) -> str:
+    return f"{ZOO}:{name}"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[warmd.Client]:
+    with warmd.local() as client:
+        client.status()  # connects now: the leak check of each test must not count it
+        yield client
+
+
+@pytest.mark.parametrize("function", ["spawn", "multiprocessing", "default_pool"])
+def test_an_app_may_use_multiprocessing(client, function):
+    """Once, each spawned child died of loky's start method, and the pool replaced it for ever."""
+    with client.session(zoo("Forks")) as session:
+        assert session.call(function, timeout=20).output == [1, 2, 3]
