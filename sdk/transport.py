@@ -5,7 +5,10 @@ It neither waits nor locks; its owner does.  What the owner must know:
 * The descriptors are edge-triggered, and sending can swallow an edge: after each `flush` while
   somebody waits for the descriptors, and before each wait, everything must be received (`pump`).
 * Each connection has a socket of its own that never reconnects.  libzmq would queue a call while
-  the daemon is down and the next daemon would run it, long after its caller saw it fail (trap 7).
+  the daemon is down and the next daemon would run it, long after its caller saw it fail.  But the
+  options that say so (IMMEDIATE, RECONNECT_IVL -1) also throw away, when the connection ends, the
+  answers that have come and were not read yet.  So it is to reconnect in weeks, and is closed long
+  before; and before each send the monitor is asked whether the connection is still there.
 * All frames of a message are sent, and all that have come are received, within one C call, so that
   a KeyboardInterrupt cannot tear a message apart.
 """
@@ -39,13 +42,13 @@ _LOST = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+_NEVER = 2**31 - 1
 # Plain integers: pyzmq's enums cost more than the call.
 _DONTWAIT = int(zmq.DONTWAIT)
 _FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 5)}
 _ONCE = (_DONTWAIT,)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
-_POLLOUT = int(zmq.POLLOUT)
 
 
 class Transport:
@@ -60,8 +63,7 @@ class Transport:
         self._socket = socket = context.socket(zmq.DEALER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             socket.set(option, 0)
-        socket.set(zmq.IMMEDIATE, 1)
-        socket.set(zmq.RECONNECT_IVL, -1)
+        socket.set(zmq.RECONNECT_IVL, _NEVER)
         self._monitor = socket.get_monitor_socket(_LOST)
         self._monitor.set(zmq.LINGER, 0)
         # Also when forgotten: libzmq would wait for open sockets when its context ends (trap 21).
@@ -88,22 +90,20 @@ class Transport:
         return self.exchange.lost
 
     def flush(self) -> None:
-        """Send what is in the outbox."""
+        """Send what is in the outbox; nothing into a connection that is gone."""
         outbox = self.exchange.outbox
+        if outbox:
+            self.look_at_monitor()
         while outbox:
-            pending, frames = entry = outbox.popleft()
+            pending, frames = outbox.popleft()
             if pending is not None:
                 pending.sent = True
             try:
                 deque(map(self._send, frames, _FLAGS[len(frames)]), maxlen=0)
-            except zmq.Again:
+            except zmq.Again:  # libzmq has given the connection up: it was none of its protocol
                 if pending is not None:
                     pending.sent = False
-                outbox.appendleft(entry)
-                # Without a connection there is no room: before the welcome it is still to come.
-                if self.exchange.welcome is not None:
-                    self._lose("it went away")
-                return
+                self._lose("it went away")
 
     def pump(self) -> bool:
         """Send what is waiting, receive all that has come and hand it over; whether anything had."""
@@ -116,28 +116,17 @@ class Transport:
         """`pump`, but at most one message.  `hopeful`: one has most likely come, so look at once."""
         if self.exchange.outbox:
             self.flush()
-        if self._inbox:
-            self._hand_over()
-        if not hopeful:
-            events = self._get(_EVENTS)
-            if not events & _POLLIN:
-                # The connection may have come just now, and its edge is spent by asking.
-                return bool(self.exchange.outbox) and bool(events & _POLLOUT)
-        inbox = self._inbox
-        try:
-            inbox.extend(map(self._recv, _ONCE))
-        except zmq.Again:
-            return False
-        self._hand_over()
+        came = self._receive(hopeful)
         if self.exchange.outbox:
             self.flush()
-        return True
+        return came
 
     def look_at_monitor(self) -> None:
         """To be called when the monitor's descriptor was readable: the connection may be gone."""
         if not self._get_monitor(_EVENTS) & _POLLIN:
             return
-        self.pump()
+        while self._receive():
+            pass
         if self.lost is None:
             known = self.exchange.welcome is not None
             self._lose("it ended, crashed or was killed" if known else "it closed the connection at once")
@@ -149,6 +138,20 @@ class Transport:
         if found is not None:
             _, close, arguments, _ = found
             close(*arguments)
+
+    def _receive(self, hopeful: bool = False) -> bool:
+        """Take one message and hand it over; whether there was one."""
+        inbox = self._inbox
+        if inbox:
+            self._hand_over()
+        if not hopeful and not self._get(_EVENTS) & _POLLIN:
+            return False
+        try:
+            inbox.extend(map(self._recv, _ONCE))
+        except zmq.Again:
+            return False
+        self._hand_over()
+        return True
 
     def _hand_over(self) -> None:
         inbox = self._inbox

@@ -75,7 +75,7 @@ class FakeDaemon:
             return
         os.close(self._stop_end)
         self._thread.join()
-        self._router.close()
+        self._router.close(linger=1000)
         self._context.term()
         os.close(self._stop)
 

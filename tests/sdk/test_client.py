@@ -6,6 +6,7 @@ import contextlib
 import gc
 import linecache
 import os
+import select
 import signal
 import sys
 import threading
@@ -229,6 +230,18 @@ def test_an_interruption_at_any_line_leaves_the_client_consistent(faked: warmd.C
             work()
         assert faked.run(app="x", function="echo", input=at, session=SESSION, timeout=5).output == at
     assert at > 250
+
+
+def test_an_answer_that_came_before_the_daemons_end_is_not_lost() -> None:
+    with fake_daemon() as fake, warmd.Client(str(fake.path)) as client:
+        call = client.submit(app="x", function="echo", input=5, session=SESSION)
+        fake.wait_for(Call)
+        fake.close()
+        assert client._link is not None
+        end = select.poll()
+        end.register(client._link.transport.monitor_descriptor)
+        assert end.poll(5000)
+        assert call.result(1).output == 5
 
 
 def test_the_daemons_end_is_told_at_once_and_later_calls_find_none() -> None:
