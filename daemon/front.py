@@ -13,6 +13,9 @@ Theory
   one for each client process.
 * MANDATORY makes a send to a peer that has left fail instead of vanishing.  SNDHWM is 0: at its
   default a ROUTER drops parts silently (trap 8).
+* libzmq's listener aborts the process when it runs out of descriptors (trap 1).  So connections are
+  counted, also those that never say a word, and at half of what the process may have open the
+  socket's file gets another name until some have closed.  (`unbind` would end them all.)
 * MAXMSGSIZE bounds a frame before memory is taken for it (trap 10).  It ends the connection of
   whoever exceeds it; clients check sizes before they send.
 """
@@ -22,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -30,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils.garbage import gc
 
 from warmd.daemon.loop import Loop
 from warmd.protocol.errors import Problem
@@ -61,6 +66,11 @@ HANDSHAKE_MILLISECONDS = 5000
 COPY_BELOW_BYTES = 16 * 1024
 """Below it a copied body is cheaper than a view that keeps the message's memory."""
 
+ZERO_COPY_BYTES = 1 << 20
+"""From here on a body is handed to libzmq without a copy: copying 256 MiB would hold the loop."""
+OPEN_AGAIN_BELOW = 0.9
+"""Of the connections at which no more were let in."""
+
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
@@ -85,7 +95,7 @@ class Front:
 
     `handlers` has a function of (client, message) for each class of message but `Hello`;
     `gone(client)` is called once for each client that left.  `counters` counts what was dropped,
-    by reason.  Raises OSError (zmq.ZMQError) if the socket cannot be bound.
+    by reason.  Raises OSError if the socket cannot be bound.
     """
 
     def __init__(
@@ -95,6 +105,7 @@ class Front:
         welcome: Welcome,
         handlers: Mapping[type, Callable[[ClientId, Any], object]],
         gone: Callable[[ClientId], object],
+        max_connections: int | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._loop = loop
@@ -106,9 +117,18 @@ class Front:
         self._processes: dict[int, _Process] = {}
         self._unsure = True
         self._path = path
+        self._hidden_path = path.with_suffix(".full")
+        self._hidden = False
+        self._connections: set[int] = set()
+        self._max_connections = max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._context = zmq.Context()
-        self._socket = self._bound(path)
-        self._monitor = self._socket_monitor
+        self._socket = self._configured()
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        try:
+            self._bind()
+        except zmq.ZMQError as error:
+            self._context.destroy(0)
+            raise OSError(error.errno, error.strerror, str(path)) from error
         # The wrappers of zmq.Socket cost as much as the call itself.
         self._recv: Any = self._socket.recv
         self._get: Any = zmq.backend.Socket.get.__get__(self._socket)
@@ -119,7 +139,7 @@ class Front:
         loop.watch(self._fds[1], self._on_monitor)
         loop.before_wait.append(self._before_wait)
 
-    def _bound(self, path: Path) -> zmq.Socket[bytes]:
+    def _configured(self) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
         sock.setsockopt(zmq.SNDHWM, 0)
@@ -128,17 +148,14 @@ class Front:
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
         sock.setsockopt(zmq.BACKLOG, 512)
-        self._socket_monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        return sock
+
+    def _bind(self) -> None:
         old_umask = os.umask(0o077)
         try:
-            sock.bind(f"ipc://{path}")
-        except zmq.ZMQError:
-            sock.close(0)
-            self._context.term()
-            raise
+            self._socket.bind(f"ipc://{self._path}")
         finally:
             os.umask(old_umask)
-        return sock
 
     def send(self, client: ClientId, message: FromDaemon) -> None:
         """Send; silently nothing for a client that has left.  Raises WireError if it cannot be packed."""
@@ -149,7 +166,7 @@ class Front:
             send(client, _MORE)
             for frame in frames:
                 send(frame, _MORE)
-            send(last, _NOBLOCK)
+            send(last, _NOBLOCK, len(last) < ZERO_COPY_BYTES)
         except zmq.ZMQError as error:
             self._unsendable(client, error)
         self._unsure = True
@@ -175,6 +192,9 @@ class Front:
         self._monitor.close(0)
         self._socket.close(int(linger_seconds * 1000))
         self._context.term()
+        gc.stop()  # pyzmq's thread for bodies that were sent without a copy
+        if self._hidden:
+            self._hidden_path.unlink(missing_ok=True)
 
     # Receiving
 
@@ -296,9 +316,22 @@ class Front:
         while self._get_monitor(_EVENTS) & _POLLIN:
             event, *_endpoint = self._monitor.recv_multipart(_NOBLOCK)
             number, fd = _MONITOR_EVENT.unpack(event)
-            identity = self._by_fd.get(fd)
-            if number == zmq.EVENT_DISCONNECTED and identity is not None:
-                self._left(identity)
+            if number == zmq.EVENT_ACCEPTED:
+                self._connections.add(fd)
+            else:
+                self._connections.discard(fd)
+                self._left(self._by_fd.get(fd, b""))
+        self._limit_connections()
+
+    def _limit_connections(self) -> None:
+        count, most = len(self._connections), self._max_connections
+        if not self._hidden and count >= most:
+            log.warning("%d connections: no more until some of them close", count)
+            self._hidden = True
+            os.rename(self._path, self._hidden_path)
+        elif self._hidden and count < most * OPEN_AGAIN_BELOW:
+            os.rename(self._hidden_path, self._path)
+            self._hidden = False
 
     def _left(self, identity: bytes) -> None:
         peer = self._peers.pop(identity, None)

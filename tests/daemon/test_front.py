@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -31,7 +32,7 @@ HELLO = msg.Hello(PROTOCOL, "0", os.getpid(), "test")
 class House:
     """A front on a loop of its own, and what it told."""
 
-    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+    def __init__(self, path: Path, limit: int = LIMIT, max_connections: int | None = None) -> None:
         self.path = path
         self.loop = Loop()
         self.came: list[tuple[ClientId, Any]] = []
@@ -40,7 +41,7 @@ class House:
             (msg.Call, msg.Request, msg.Credit, msg.Cancel), lambda *pair: self.came.append(pair)
         )
         welcome = msg.Welcome(PROTOCOL, "9.9", "boot", os.getpid(), limit)
-        self.front = Front(self.loop, path, welcome, handlers, self.gone.append)
+        self.front = Front(self.loop, path, welcome, handlers, self.gone.append, max_connections)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.dealers: list[zmq.Socket[bytes]] = []
 
@@ -313,3 +314,32 @@ def test_all_are_told_goodbye(house: House) -> None:
     dealers = [house.dealer(), house.dealer()]
     house.front.broadcast(msg.Goodbye("enough"))
     assert [house.answer(dealer) for dealer in dealers] == [msg.Goodbye("enough")] * 2
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def test_connections_are_limited_and_the_socket_listens_again(tmp_path: Path) -> None:
+    house = House(tmp_path / "s", max_connections=5)
+    silent = [house.dealer(None) for _ in range(3)]
+    known = [house.dealer(), house.dealer()]
+    turn_until(house.loop, lambda: not listens(house.path))
+    sound = credit()
+    house.send(known[0], sound)
+    assert house.await_messages(1) == [sound]
+    for dealer in silent:
+        dealer.close(0)
+    turn_until(house.loop, lambda: listens(house.path))
+    assert stat.S_IMODE(house.path.stat().st_mode) & 0o077 == 0
+    house.dealer()
+    house.close()
+
+
+def test_a_socket_that_cannot_be_bound_is_an_error_at_once(tmp_path: Path) -> None:
+    loop = Loop()
+    welcome = msg.Welcome(PROTOCOL, "9.9", "boot", 1, LIMIT)
+    with pytest.raises(OSError, match="No such file"):
+        Front(loop, tmp_path / "missing" / "s", welcome, {}, lambda _client: None)
+    loop.close()

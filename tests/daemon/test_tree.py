@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def launcher() -> Iterator[Launcher]:
     launcher = Launcher(lambda *_: None, lambda *_: None)
     yield launcher
     launcher.close()
+
+
+def await_end(pid: int) -> None:
+    """Waits until the process has ended; it may still have to be reaped."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    assert select.select([pidfd], [], [], PATIENCE_SECONDS)[0]
+    os.close(pidfd)
 
 
 class Told:
@@ -182,8 +193,7 @@ def test_orphans_are_reaped_but_never_a_process_that_others_wait_for(
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     done = subprocess.run([sys.executable, "-c", orphaning], capture_output=True, text=True, check=True)
     for pid in map(int, done.stdout.split()):
-        if psutil.pid_exists(pid):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        await_end(pid)
     sweeper.reap_orphans()
     sweeper.sweep(ONE, secrets.token_hex(32), worker.pid)
     told.wait()
