@@ -334,7 +334,7 @@ def _not_found(session: SessionId) -> Refusal:
 
 def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:
     """A packed map with the progress spliced in as the bytes that the worker sent: unpacking could
-    import numpy here, or blow up in memory (trap 11)."""
+    import numpy here, or blow up in memory."""
     pieces = [_packer().pack_map_header(len(facts) + 1)]
     for name, value in facts.items():
         pieces += [values.pack(name), values.pack(value)]
@@ -350,7 +350,7 @@ def _sound(progress: Body) -> bool:
     try:
         unpacker.feed(progress)
         unpacker.skip()
-    except Exception:  # msgpack raises eight unrelated kinds (trap 11)
+    except Exception:  # msgpack raises eight unrelated kinds
         return False
     return bool(unpacker.tell() == len(progress))
 

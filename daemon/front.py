@@ -12,11 +12,11 @@ Theory
 * A process that dies while a child of its own holds the connection open is noticed by a pidfd,
   one for each client process.
 * MANDATORY makes a send to a peer that has left fail instead of vanishing.  SNDHWM is 0: at its
-  default a ROUTER drops parts silently (trap 8).
-* libzmq's listener aborts the process when it runs out of descriptors (trap 1).  So connections are
+  default a ROUTER drops parts silently.
+* libzmq's listener aborts the process when it runs out of descriptors.  So connections are
   counted, also those that never say a word, and at half of what the process may have open the
   socket's file gets another name until some have closed.  (`unbind` would end them all.)
-* MAXMSGSIZE bounds a frame before memory is taken for it (trap 10).  It ends the connection of
+* MAXMSGSIZE bounds a frame before memory is taken for it.  It ends the connection of
   whoever exceeds it; clients check sizes before they send.
 """
 
@@ -230,7 +230,7 @@ class Front:
             frame = recv(_NOBLOCK, False)
             frames.append(frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer)
             if len(frames) > MAX_FRAMES:
-                # Still to be taken off the socket, but an endless message must not gather (trap 27).
+                # Still to be taken off the socket, but an endless message must not gather.
                 frames[1:] = [NOTHING] * MAX_FRAMES
         try:
             message = _unpack(frames)

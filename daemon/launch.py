@@ -1,11 +1,11 @@
 """Starts workers, on a thread of their own, through loky's process context.
 
-* PDEATHSIG, which ends the workers when the daemon dies, is tied to the thread that started them
-  (trap 5).  So one starter thread lives as long as the daemon.
+* PDEATHSIG, which ends the workers when the daemon dies, is tied to the thread that started
+  them.  So one starter thread lives as long as the daemon.
 * loky's and multiprocessing's clean-up would reap the workers behind our back, and we behind
-  theirs (trap 4).  So a process is struck off multiprocessing's list as soon as it has started,
+  theirs.  So a process is struck off multiprocessing's list as soon as it has started,
   loky's object is dropped, and from then on there is only the pidfd.
-* The process function lives in an importable module and its arguments are tiny (traps 17, 18).
+* The process function lives in an importable module and its arguments are tiny.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Launcher:
 
 class _Environment(dict[str, str]):
     """Given to exec, but not pickled with the process object as well: a child that dies before it has
-    read more than a pipe holds would block the starter for ever (trap 17)."""
+    read more than a pipe holds would block the starter for ever."""
 
     def __reduce__(self) -> tuple[type[dict[str, str]], tuple[()]]:
         return (dict, ())

@@ -43,7 +43,7 @@ class Timer:
 
 class Loop:
     """`before_wait` holds functions that are asked each turn, just before the wait, whether
-    there is more to do at once; they see to what epoll alone cannot tell (trap: ZMQ_FD).
+    there is more to do at once; they see to what epoll alone cannot tell, as of a ZeroMQ socket.
     `turn_ended` holds functions that send what the turn has gathered; they cause no more work."""
 
     def __init__(self) -> None:

@@ -150,7 +150,7 @@ def _watch_lifeline(server: Server, fd: int | None) -> None:
 
 
 def _ignore_hangup(server: Server) -> None:
-    """A handler, not SIG_IGN: workers would inherit that (trap 6)."""
+    """A handler, not SIG_IGN: workers would inherit that."""
     if threading.current_thread() is threading.main_thread():
         server.loop.on_signal(
             signal.SIGHUP, lambda: log.info("SIGHUP changes nothing: settings are read at the start")
@@ -159,7 +159,7 @@ def _ignore_hangup(server: Server) -> None:
 
 def _end_trackers() -> None:
     """The resource trackers of multiprocessing and loky would outlive the daemon for a while: they
-    ignore SIGTERM and wait until the last holder of their pipe is gone (trap 19)."""
+    ignore SIGTERM and wait until the last holder of their pipe is gone."""
     for name in TRACKERS:
         tracker = getattr(sys.modules.get(name), "_resource_tracker", None)
         fd, pid = getattr(tracker, "_fd", None), getattr(tracker, "_pid", None)

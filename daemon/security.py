@@ -1,7 +1,7 @@
 """What the daemon does before it opens its doors: a directory of its own, the one lock, limits.
 
 The order matters.  The lock is taken before any socket is removed or bound, since libzmq's bind
-silently takes over the socket of a daemon that lives (trap 2).  What lies where a socket belongs
+silently takes over the socket of a daemon that lives.  What lies where a socket belongs
 is removed only if it is a socket.  The lock file itself is never removed while others may wait for
 it: a lock on a removed file protects nothing.
 """
@@ -149,7 +149,7 @@ def _said(error: Exception) -> str:
 def harden() -> None:
     """Files of the daemon are for its user alone, and descriptors do not run out early.
 
-    libzmq's ipc listener aborts the process when a connection meets EMFILE (trap 1).
+    libzmq's ipc listener aborts the process when a connection meets EMFILE.
     """
     os.umask(0o077)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
 """Process trees: finding all that a worker has left behind, ending it, and reaping it.
 
 A worker's processes carry its token in their environment, whatever they did to their parents,
-groups and sessions (trap 15).  Processes whose environment cannot be read (a sandbox that made
+groups and sessions.  Processes whose environment cannot be read (a sandbox that made
 itself undumpable) or was overwritten are found as children of members, and as members of the
 worker's own session.  That is safe because the worker stays a zombie until its tree is swept: so
 long no stranger can get its pid, nor a session of that number.

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MAX_SOCKET_PATH_BYTES = 107
-"""`sun_path` holds 108 bytes with its final zero; a longer path fails deep inside libzmq (trap 25)."""
+"""`sun_path` holds 108 bytes with its final zero; a longer path fails deep inside libzmq."""
 SCHEME = "unix://"
 
 

@@ -61,7 +61,7 @@ def unpack(body: Body) -> Any:
     """The value of these bytes.  Raises ValueError for whatever is not a packed value."""
     try:
         return _unpackers[0](body)
-    except Exception as error:  # msgpack raises eight unrelated kinds (trap 11)
+    except Exception as error:  # msgpack raises eight unrelated kinds
         raise ValueError(f"not a packed value: {type(error).__name__}: {error}") from error
 
 

@@ -68,7 +68,7 @@ class Codec(Generic[M]):
             raise WireError("no header, or a header over its limit of 64 KiB")
         try:
             header = msgpack.unpackb(frames[0], max_ext_len=0)
-        except Exception as error:  # msgpack raises eight unrelated kinds (trap 11)
+        except Exception as error:  # msgpack raises eight unrelated kinds
             raise WireError(f"the header is not msgpack: {error!r}") from error
         if type(header) is not list or not header or type(header[0]) is not int:
             raise WireError("the header is not an array that begins with a kind")

@@ -66,7 +66,7 @@ class Transport:
         socket.set(zmq.RECONNECT_IVL, _NEVER)
         self._monitor = socket.get_monitor_socket(_LOST)
         self._monitor.set(zmq.LINGER, 0)
-        # Also when forgotten: libzmq would wait for open sockets when its context ends (trap 21).
+        # Also when forgotten: libzmq would wait for open sockets when its context ends.
         self._finalizer = weakref.finalize(
             self, _close, self.pid, self.exchange, context, self._monitor, socket
         )
@@ -183,7 +183,7 @@ def _close_all() -> None:
 
 
 _inherited: list[tuple[Any, ...]] = []
-"""A fork's copies of its parent's sockets: libzmq's state does not survive a fork (trap 21)."""
+"""A fork's copies of its parent's sockets: libzmq's state does not survive a fork."""
 
 
 def _close(pid: int, exchange: Exchange, context: zmq.Context[Any], *sockets: zmq.Socket[Any]) -> None:

@@ -1,7 +1,7 @@
 """A worker's life: come to the door, load the app, serve its calls, leave.
 
-`start_worker` is the function of loky's process, so it must be importable and its arguments tiny
-(traps 17, 18).  An app with its own interpreter gets there by exec: same pid, same pidfd.
+`start_worker` is the function of loky's process, so it must be importable and its arguments tiny.
+An app with its own interpreter gets there by exec: same pid, same pidfd.
 """
 
 from __future__ import annotations

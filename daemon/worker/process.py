@@ -1,7 +1,7 @@
 """Turns a process that loky (or an exec) has just started into a worker's.
 
 The order matters.  PDEATHSIG comes before the check of the parent: a daemon that died before the
-request would never be noticed (trap 5).  setsid comes before anything the app may start, so that
+request would never be noticed.  setsid comes before anything the app may start, so that
 Ctrl-C at the daemon's terminal reaches no worker.
 """
 
@@ -67,7 +67,7 @@ def _die_with_parent() -> None:
 
 
 def _reset_signals() -> None:
-    # Ignored signals and masks are inherited, through exec too (trap 6); those two Python ignores itself.
+    # Ignored signals and masks are inherited, through exec too; those two Python ignores itself.
     for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, signal.SIG_DFL)
