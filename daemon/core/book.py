@@ -116,6 +116,8 @@ class Book:
         self.deadlines.drop(("call", job.id))
         if job.ladder is not None:
             self.deadlines.drop(("ladder", job.id))
+        if job.abandoned:
+            self.deadlines.drop(("left", job.id))
         if not job.orphan:
             self.effects.append(fx.Send(job.client, message))
 

@@ -137,6 +137,7 @@ def _time_passed(book: Book, _: ev.TimePassed) -> None:
 _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "call": lambda book, call: clients.call_overdue(book, book.jobs[call]),
     "ladder": lambda book, call: ladder.step_due(book, book.jobs[call]),
+    "left": lambda book, call: clients.abandoned_too_long(book, book.jobs[call]),
     "start": lambda book, session: starting.overdue(book, book.sessions[session]),
     "idle": lambda book, session: ending.idled_too_long(book, book.sessions[session]),
     "finish": lambda book, session: stopping.kill(book, book.sessions[session]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmd.daemon.core import ahead, ladder, starting
+from warmd.daemon.core import ahead, ladder, policy, starting
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CancelArrived, ClientGone, CreditArrived
@@ -86,6 +86,14 @@ def _abandon(book: Book, job: Job) -> None:
     if not job.abandoned and job.ladder is None:
         job.abandoned = True
         book.emit(fx.RequestCancel(_worker(job), job.ordinal, signal=False))
+        book.deadlines.set(("left", job.id), book.now + policy.ABANDONED_SECONDS)
+
+
+def abandoned_too_long(book: Book, job: Job) -> None:
+    """It does not come to its next part: interrupt it, but never kill a session for its reader's leaving."""
+    if job.ladder is None:
+        book.emit(fx.Interrupt(_worker(job), job.ordinal))
+        book.deadlines.set(("left", job.id), book.now + policy.ABANDONED_AGAIN_SECONDS)
 
 
 def _own_job(book: Book, event: CreditArrived | CancelArrived) -> Job | None:

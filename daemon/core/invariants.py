@@ -6,7 +6,7 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.daemon.core.views import runs
 
-TIMERS_OF_CALLS = ("call", "ladder")
+TIMERS_OF_CALLS = ("call", "ladder", "left")
 TIMERS_OF_SESSIONS = ("start", "idle", "finish")
 
 

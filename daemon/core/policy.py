@@ -12,6 +12,9 @@ INTERRUPT_FOR_SECONDS = 1.0
 """Then the worker is killed."""
 GRACE_AT_DEADLINE_SECONDS = 0.3
 """The ladder of a call past its deadline takes 1.5 s at most: stack, this, interrupts."""
+ABANDONED_SECONDS = 1.0
+"""A stream that its reader has left has this long to come to its next part; then it is interrupted."""
+ABANDONED_AGAIN_SECONDS = 1.0
 AHEAD_INPUT_BYTES = 64 * 1024
 """A call with a larger input is not sent before its turn: it would only lie in memory twice."""
 REMEMBERED_SESSIONS = 10_000

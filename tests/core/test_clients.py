@@ -92,9 +92,23 @@ def test_an_abandoned_stream_is_closed_at_its_next_chance_and_costs_no_session()
     world.cancel(heard, "abandon")
     (asked,) = world.ordered(fx.RequestCancel)
     assert (asked.ordinal, asked.signal) == (Ordinal(1), False)
-    world.wait(100.0)
+    world.wait(0.9)
     assert world.ordered(fx.Interrupt) == []
+    world.obeys()
+    assert heard.code == "CANCELLED"
+    assert world.state(session) == "idle"
+
+
+def test_an_abandoned_stream_that_hangs_is_interrupted_but_never_killed() -> None:
+    world = World()
+    session = world.session()
+    heard = world.call(session, "count", window=2)
+    world.yields()
+    world.cancel(heard, "abandon")
+    world.wait(10.0)
+    assert len(world.ordered(fx.Interrupt)) >= 5
     assert world.ordered(fx.Kill) == []
+    assert heard.final is None
     world.obeys()
     assert heard.code == "CANCELLED"
     assert world.state(session) == "idle"

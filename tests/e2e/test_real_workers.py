@@ -28,3 +28,14 @@ def test_an_app_may_use_multiprocessing(client, function):
     """Once, each spawned child died of loky's start method, and the pool replaced it for ever."""
     with client.session(zoo("Forks")) as session:
         assert session.call(function, timeout=20).output == [1, 2, 3]
+
+
+@pytest.mark.parametrize("app", ["Hangs", "Async"])
+def test_a_stream_that_hangs_when_its_reader_leaves_frees_the_session(client, app, tmp_path):
+    """Once, the session was blocked until the call's own deadline: an hour."""
+    told = tmp_path / "told"
+    with client.session(zoo(app)) as session:
+        with session.stream("stuck_stream", {"path": str(told)}) as stream:
+            assert next(stream) == 0
+        session.call("echo", 1, timeout=8)
+        assert told.read_text() == "closed\n"
