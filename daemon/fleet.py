@@ -219,6 +219,10 @@ class Fleet:
     # What workers say
 
     def _said(self, id: WorkerId, message: FromWorker) -> None:
+        worker = self._workers.get(id)
+        if worker is not None and worker.capture is not None:
+            # The signal itself can end what hung (a sleep in C code): the stack was written before.
+            worker.capture.finish()
         self._submit(WorkerSaid(id, message))
 
     def _lost(self, id: WorkerId, text: str) -> None:

@@ -33,6 +33,7 @@ class StackCapture:
         self._stack_fd = stack_fd
         self._done = done
         self._seen = 0
+        self._over = False
         with contextlib.suppress(OSError):
             os.ftruncate(stack_fd, 0)
             signal.pidfd_send_signal(pidfd, STACK_SIGNAL)
@@ -45,8 +46,14 @@ class StackCapture:
 
     def cancel(self) -> None:
         """`done` is not called any more."""
+        self._over = True
         for timer in self._timers:
             timer.cancel()
+
+    def finish(self) -> None:
+        """Take what is there by now, if nothing was taken yet."""
+        if not self._over:
+            self._look(final=True)
 
     def _look(self, final: bool) -> None:
         size = os.fstat(self._stack_fd).st_size

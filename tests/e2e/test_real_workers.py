@@ -39,3 +39,10 @@ def test_a_stream_that_hangs_when_its_reader_leaves_frees_the_session(client, ap
             assert next(stream) == 0
         session.call("echo", 1, timeout=8)
         assert told.read_text() == "closed\n"
+
+
+def test_the_place_is_named_also_when_the_signal_for_the_stack_ended_the_hang(client):
+    with client.session(zoo("Hangs")) as session:
+        with pytest.raises(warmd.CallTimeout, match=r"zoo_hangs\.py:\d+ in c_sleep"):
+            session.call("c_sleep", timeout=0.2)
+        assert session.call("alive").output == 1
