@@ -49,6 +49,8 @@ class Heard:
     """Its client is gone."""
     left: bool = False
     """Its client left the stream."""
+    cancelled: bool = False
+    """Its client cancelled it when it could still be stopped."""
 
     @property
     def open(self) -> bool:
@@ -96,6 +98,8 @@ class Heard:
 
     def _conclude(self, answer: Result | Failure) -> None:
         self.final = answer
+        if self.cancelled:
+            assert self.code not in ("ok", "APP_ERROR"), "a cancelled call ends as such, even if it returns"
         if isinstance(answer, Result):
             assert answer.parts == len(self.parts), "a stream that ends short must not look complete"
             assert self.entered or not self.call.function, "an answer from nowhere"

@@ -104,6 +104,21 @@ def test_the_stack_is_taken_first_and_waited_for_150_ms() -> None:
     assert failure(heard).details == {"stack": "late.py:1 in run"}, "late, and still better than nothing"
 
 
+def test_a_late_stack_of_the_last_call_is_not_taken_for_that_of_this_one() -> None:
+    world = World(holds=(fx.CaptureStack,))
+    first = running(world)
+    second = world.call(first.call.session)
+    world.cancel(first)
+    world.returns()
+    world.cancel(second)
+    before = len(world.effects)
+    world.stack("first.py:1 in run")
+    assert len(world.effects) == before, "the second call's own is still awaited"
+    world.stack("second.py:2 in run")
+    world.obeys()
+    assert failure(second).details == {"stack": "second.py:2 in run"}
+
+
 def test_the_ladder_goes_on_when_the_stack_is_there() -> None:
     world = World(holds=(fx.CaptureStack,))
     heard = running(world)

@@ -89,6 +89,8 @@ class World(Stage):
 
     def cancel(self, heard: Heard, how: Any = "cancel") -> None:
         heard.left = heard.left or how == "abandon"
+        # One that was sent ahead may be over before its withdrawal is settled.
+        heard.cancelled = heard.cancelled or (how == "cancel" and not self.limits.dispatch_ahead)
         self.tell(ev.CancelArrived(heard.client, heard.call.id, how))
 
     def leave(self, name: str) -> None:
