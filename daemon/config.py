@@ -70,7 +70,7 @@ class Settings:
     cancel_grace: float = _setting(10.0, "duration", "time that an app's on_cancel gets before the interrupt")
     max_sessions: int = _setting(256, "count", "processes at once, the shared pool's included", most=100_000)
     dispatch_ahead: int = _setting(
-        8, "count", "calls that a worker may have before their turn (0: each waits for the last)", most=32
+        8, "count or 0", "calls that a worker may have before their turn; 0: each waits for the last", most=32
     )
     max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
     max_pool_workers: int = _setting(4, "count", "pool workers for one app and setup", most=100_000)
@@ -88,7 +88,7 @@ class Settings:
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
     run_dir: str = _setting("", "path", "where the daemon's sockets and lock are; empty for the usual place")
-    log_level: str = _setting("info", "level", "of the daemon's own log: debug, info, warning or error")
+    log_level: str = _setting("info", "level", "of the daemon's own log")
 
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
@@ -293,13 +293,17 @@ def _size(raw: object, what: str) -> int:
     return units.size_bytes(raw, what=what)
 
 
-def _count(raw: object, what: str) -> int:
+def _count(raw: object, what: str, least: int = 1) -> int:
     text = raw.strip() if isinstance(raw, str) else raw
     if isinstance(text, str) and text.isascii() and text.isdigit():
         text = int(text[:20])
-    if not isinstance(text, int) or isinstance(text, bool) or text < 1:
-        raise ValueError(f"{what}: {raw!r} is not a count; give a whole number from 1 up")
+    if not isinstance(text, int) or isinstance(text, bool) or text < least:
+        raise ValueError(f"{what}: {raw!r} is not a count; give a whole number from {least} up")
     return text
+
+
+def _count_or_zero(raw: object, what: str) -> int:
+    return _count(raw, what, least=0)
 
 
 def _switch(raw: object, what: str) -> bool:
@@ -344,6 +348,7 @@ _PARSERS = {
     "duration or never": _duration_or_never,
     "size": _size,
     "count": _count,
+    "count or 0": _count_or_zero,
     "switch": _switch,
     "path": _path,
     "paths": _paths,

@@ -20,6 +20,8 @@ from warmd.connect import await_ready
 from warmd.protocol import places
 
 ENDING_SECONDS = 15.0
+VARIABLES = {"app_folders": "WARMD_APPS"}
+"""Settings whose variable has another name than they."""
 
 
 class LocalClient(Client):
@@ -64,7 +66,7 @@ class OwnDaemon:
             os.close(ready_end)
         self.close = weakref.finalize(self, _end, self.process, self._lifeline, self.run_dir)
         try:
-            await_ready(ready, self.log_path)
+            await_ready(ready, None)
         except BaseException as error:
             if isinstance(error, ConnectionError):
                 error.add_note(_tail(self.log_path))
@@ -82,7 +84,9 @@ class OwnDaemon:
             "--ready-fd", str(ready_end), "--lifeline-fd", str(lifeline),
         ]
         # fmt: on
-        chosen = {f"WARMD_{name.upper()}": _spelled(value) for name, value in settings.items()}
+        chosen = {
+            VARIABLES.get(name, f"WARMD_{name.upper()}"): _spelled(value) for name, value in settings.items()
+        }
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
             pass_fds=(lifeline, ready_end), start_new_session=True, env={**os.environ, **chosen},
@@ -92,7 +96,7 @@ class OwnDaemon:
 def local(**settings: object) -> LocalClient:
     """Start a daemon for this program alone and return its client; `close()` or a `with` block ends it.
 
-    `settings` are those of the daemon, such as `max_sessions=4` (`warmd config` lists them).  The
+    `settings` are those of the daemon, such as `max_sessions=4` (`warmd serve --help` lists them).  The
     daemon is a child process and ends with this one, however that ends.  Raises DaemonUnavailable.
     """
     return LocalClient(OwnDaemon(settings))

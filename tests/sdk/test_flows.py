@@ -245,6 +245,13 @@ def test_a_local_daemon_ends_with_its_process() -> None:
     assert not Path(run_dir).exists()
 
 
+def test_every_setting_can_be_given_to_a_local_daemon(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "app.py").write_text("class App:\n    def run(self): return 1\n")
+    with warmd.local(app_folders=[tmp_path], dispatch_ahead=0, classes=False) as client:
+        assert client.run(app="own").output == 1
+
+
 def test_a_local_daemon_that_cannot_start_says_why() -> None:
     with pytest.raises(warmd.DaemonUnavailable) as caught:
         warmd.local(max_sessions="many")
