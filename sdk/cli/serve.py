@@ -17,7 +17,7 @@ from warmd.daemon import config
 
 Command = Callable[..., Any]
 
-METAVARS = {"count": "N", "duration or never": "DURATION"}
+METAVARS = {"count": "N", "count or 0": "N", "duration or never": "DURATION"}
 
 
 def settings_options(command: Command) -> Command:
@@ -58,8 +58,9 @@ def serve(ready_fd: int | None, lifeline_fd: int | None, private: bool, **flags:
     """Run the daemon in the foreground.
 
     Each setting can also come from the environment, from `warmd.toml` or `[tool.warmd]` of
-    `pyproject.toml` here, or from ~/.config/warmd/config.toml; flags win.  Durations are seconds or
-    texts such as 90s, 5m, 1h30m; sizes are bytes or texts such as 256MiB.
+    `pyproject.toml` here, from ~/.config/warmd/config.toml or from /etc/warmd/config.toml; the first
+    of them wins, and flags over all.  Durations are seconds or texts such as 90s, 5m, 1h30m; sizes
+    are bytes or texts such as 256MiB.
 
     SIGTERM or Ctrl-C lets running calls finish and ends the sessions; a second one ends them now.
     """

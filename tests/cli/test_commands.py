@@ -15,6 +15,7 @@ import pytest
 import warmd
 from warmd.cli import calls, main, root
 from warmd.cli.completion import complete_sessions
+from warmd.cli.demo import WORD, _Show
 from warmd.cli.service import described
 from warmd.cli.sessions import lines_of, listing
 
@@ -55,6 +56,12 @@ def test_the_table_of_commands_says_what_each_says_of_itself(name: str) -> None:
 def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     assert f"Usage: warmd {name}" in capsys.readouterr().out
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Usage: warmd") and not err
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +200,14 @@ def test_the_listing_of_what_is_gone() -> None:
     assert line.endswith("  killed by SIGKILL")
     assert "x/app" in line
     assert "/home" not in line
+
+
+def test_answers_break_between_words_at_the_edge_of_the_terminal() -> None:
+    show = _Show(quiet=False)
+    show._width = 22
+    pieces = ["One", " two", " three", "teen", " four", ".\n", "Five", " six seven eight nine"]
+    shown = "".join(show._placed(word) for piece in pieces for word in WORD.findall(piece))
+    assert shown == "One two threeteen\nfour.\nFive six seven\neight nine"
 
 
 def test_lines_of_pieces() -> None:
