@@ -118,8 +118,9 @@ class Catalog:
         meant = f"; did you mean {close[0]!r}?" if close else ""
         shown = ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
         return (
-            f"there is no app {name[:80]!r}{meant} (known here: {shown or 'none'}); an app is given by name, "
-            "as module:Class, or as the path of a folder or file"
+            f"there is no app {name[:80]!r}{meant} (known here: {shown or 'none'}); an app is given by name "
+            "(of an entry point, or of a folder in the WARMD_APPS of the daemon), as module:Class, "
+            "or as the path of a folder or file"
         )
 
     def _entry_points(self) -> dict[str, _Registered]:

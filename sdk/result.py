@@ -23,7 +23,7 @@ class Items:
     def __getitem__(self, key: str) -> Any:
         if key in self.keys():
             return getattr(self, key)
-        raise KeyError(key)
+        raise KeyError(f"{key!r} is none of {', '.join(self.keys())}")
 
 
 @dataclass(frozen=True, slots=True)

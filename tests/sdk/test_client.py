@@ -32,6 +32,8 @@ def test_a_call_gives_its_output_session_and_timing(faked: warmd.Client) -> None
     assert result.timing.run == result.timing["run"] == 0.001
     assert 0 < result.timing.total < 5
     assert dict(result).keys() == {"output", "session_id", "timing", "call_id"}
+    with pytest.raises(KeyError, match="'a' is none of output, session_id, timing, call_id"):
+        result["a"]
 
 
 def test_the_dict_form_and_the_keyword_form_say_the_same(faked: warmd.Client, fake: FakeDaemon) -> None:
