@@ -23,7 +23,7 @@ typing: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
-	$(BIN)/python benchmarks/hops.py $(ARGS)
+	$(BIN)/python -m benchmarks.hops $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
