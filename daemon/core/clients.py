@@ -102,6 +102,5 @@ def _own_job(book: Book, event: CreditArrived | CancelArrived) -> Job | None:
 
 
 def _worker(job: Job) -> WorkerId:
-    assert job.session is not None
-    assert job.session.worker is not None
-    return job.session.worker
+    assert job.session is not None, "only a call that was sent has a worker"
+    return ahead.worker_of(job.session)

@@ -17,9 +17,10 @@ from typing import Literal
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import policy, stopping
+from warmd.daemon.core.ahead import worker_of
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Job, Ladder, LadderStep, Session
-from warmd.protocol.work import Ordinal, WorkerId
+from warmd.protocol.work import Ordinal
 
 Cause = Literal["CANCELLED", "TIMEOUT"]
 
@@ -32,7 +33,7 @@ def climb(book: Book, job: Job, cause: Cause, why: str, *, hurry: bool = False) 
             _hurry(book, job, job.ladder)
         return
     job.ladder = Ladder(cause, why, hurry)
-    book.emit(fx.CaptureStack(_worker_of(session), job.ordinal))
+    book.emit(fx.CaptureStack(worker_of(session), job.ordinal))
     book.deadlines.set(("ladder", job.id), book.now + policy.STACK_SECONDS)
 
 
@@ -68,7 +69,7 @@ def end_of(ladder: Ladder, more: str = "") -> tuple[str, str, dict[str, object]]
 
 def _ask(book: Book, job: Job, ladder: Ladder) -> None:
     session = _session_of(job)
-    book.emit(fx.RequestCancel(_worker_of(session), job.ordinal, signal=session.on_cancel))
+    book.emit(fx.RequestCancel(worker_of(session), job.ordinal, signal=session.on_cancel))
     grace = book.limits.cancel_grace_seconds if session.on_cancel else 0.0
     if ladder.hurry:
         grace = min(grace, policy.GRACE_AT_DEADLINE_SECONDS)
@@ -87,7 +88,7 @@ def _interrupt(book: Book, job: Job, ladder: Ladder) -> None:
 
 def _interrupt_again(book: Book, job: Job, ladder: Ladder) -> None:
     """The last one before the kill gets the whole rest of the time; the kill is never late."""
-    book.emit(fx.Interrupt(_worker_of(_session_of(job)), job.ordinal))
+    book.emit(fx.Interrupt(worker_of(_session_of(job)), job.ordinal))
     again = book.now + policy.INTERRUPT_EVERY_SECONDS
     last = ladder.kill_at - again < policy.INTERRUPT_EVERY_SECONDS / 2
     book.deadlines.set(("ladder", job.id), ladder.kill_at if last else again)
@@ -112,8 +113,3 @@ def _hurry(book: Book, job: Job, ladder: Ladder) -> None:
 def _session_of(job: Job) -> Session:
     assert job.session is not None, "only a running call can be stopped in steps"
     return job.session
-
-
-def _worker_of(session: Session) -> WorkerId:
-    assert session.worker is not None, "a session that runs a call has a worker"
-    return session.worker
