@@ -145,7 +145,7 @@ def _answered(
     turn = _turn(label, asked, ready, first, count, opening)
     show.remark(
         f"first token after {turn.until_first:.2f} s; {whole['cached_tokens']} of "
-        f"{whole['prompt_tokens']} tokens of the conversation were in memory already"
+        f"{whole['prompt_tokens']} tokens so far were in memory already"
     )
     return turn
 

@@ -365,7 +365,7 @@ def test_the_demo_with_its_model() -> None:
         out, err = process.communicate(timeout=55)
     assert process.returncode == 0, err
     assert err.count("\n> ") == 3
-    assert "tokens of the conversation were in memory already" in err
+    assert "tokens so far were in memory already" in err
     assert out.count("question 3 (warm)") == 2
     assert "times sooner" in out
 
