@@ -23,6 +23,8 @@ from warmd.daemon.core.session import Job, Ladder, LadderStep, Session
 from warmd.protocol.work import Ordinal
 
 Cause = Literal["CANCELLED", "TIMEOUT"]
+LIBRARIES = ("/lib/python", "/site-packages/", "<frozen ")
+"""Parts of paths that are not the app's own."""
 
 
 def climb(book: Book, job: Job, cause: Cause, why: str, *, hurry: bool = False) -> None:
@@ -62,9 +64,18 @@ def step_due(book: Book, job: Job) -> None:
 
 def end_of(ladder: Ladder, more: str = "") -> tuple[str, str, dict[str, object]]:
     """Code, message and details of the error that a stopped call ends with."""
-    where = next((line.strip() for line in ladder.stack.splitlines() if line.strip()), "")
+    where = _place(ladder.stack)
     message = ladder.why + (f"; it was at {where}" if where else "") + more
     return ladder.cause, message, {"stack": ladder.stack} if ladder.stack else {}
+
+
+def _place(stack: str) -> str:
+    """The innermost line of the app's own; what it waits in, if that is another, in brackets."""
+    lines = [line.strip() for line in stack.splitlines() if line.strip()]
+    own = next((line for line in lines if not any(mark in line for mark in LIBRARIES)), None)
+    if own is None or own == lines[0]:
+        return lines[0] if lines else ""
+    return f"{own} (in {lines[0]})"
 
 
 def _ask(book: Book, job: Job, ladder: Ladder) -> None:

@@ -4,7 +4,7 @@ The link carries messages in order; the page carries what must not wait in a que
 writes only its own fields, each of them 8 bytes, aligned and stored at once, so no field is ever
 seen half-written (`struct` would clear it first and then write it byte by byte):
 
-    worker   running (ordinal, 0 for none), armed, since (monotonic seconds), entered, lines_dropped
+    worker   entered (ordinal), lines_dropped
     daemon   cancel (ordinal), interrupt (ordinal), withdrawn (a ring of ordinals)
 
 A cancel or an interrupt names the call that it means.  The worker compares that with the call that
@@ -31,10 +31,7 @@ STACK_SIGNAL: int = signal.SIGRTMIN + 4
 _MAGIC = 0x31_44_4D_52_41_57  # "WARMD1", little-endian
 # Each field's place, counted in words of 8 bytes.  The two writers' are in cache lines of their own.
 _MAGIC_AT = 0
-_RUNNING = 8
-_ARMED = 9
-_SINCE = 10
-_ENTERED = 11
+_ENTERED = 8
 _CANCEL = 16
 _INTERRUPT = 17
 _LINES_DROPPED = 24
@@ -48,7 +45,6 @@ class ControlPage:
         self.fd = fd
         self._map = mmap.mmap(fd, PAGE_BYTES)
         self._words = memoryview(self._map).cast("Q")
-        self._seconds = memoryview(self._map).cast("d")
 
     @classmethod
     def create(cls) -> ControlPage:
@@ -77,24 +73,14 @@ class ControlPage:
 
     def close(self) -> None:
         self._words.release()
-        self._seconds.release()
         self._map.close()
         os.close(self.fd)
 
     # Written by the worker.
 
-    def begin(self, ordinal: int, now: float) -> None:
-        """The call's function is about to be entered; `now` in monotonic seconds."""
-        words = self._words
-        self._seconds[_SINCE] = now
-        words[_RUNNING] = ordinal
-        words[_ARMED] = 1
-        words[_ENTERED] = ordinal
-
-    def end(self) -> None:
-        """The call's function is left: nothing may be interrupted any more."""
-        self._words[_RUNNING] = 0
-        self._words[_ARMED] = 0
+    def enter(self, ordinal: int) -> None:
+        """The worker turns to this call."""
+        self._words[_ENTERED] = ordinal
 
     def add_lines_dropped(self, count: int) -> None:
         self._words[_LINES_DROPPED] += count
@@ -119,19 +105,6 @@ class ControlPage:
     def entered(self) -> int:
         """The last call that the worker has turned to."""
         return self._words[_ENTERED]
-
-    @property
-    def running(self) -> int:
-        return self._words[_RUNNING]
-
-    @property
-    def armed(self) -> bool:
-        return self._words[_ARMED] != 0
-
-    @property
-    def since(self) -> float:
-        """When the running call began, in monotonic seconds; of the last one while none runs."""
-        return self._seconds[_SINCE]
 
     @property
     def cancel(self) -> int:

@@ -105,7 +105,7 @@ class Runtime:
         self._call = invoke.call
         self._started = time.monotonic()
         self.ordinal = invoke.ordinal
-        self.page.begin(invoke.ordinal, self._started)
+        self.page.enter(invoke.ordinal)
         return not (self.page.is_withdrawn(invoke.ordinal) or invoke.ordinal in self.page.asked())
 
     def end(self) -> None:
@@ -113,7 +113,6 @@ class Runtime:
         self.armed = False
         self.ordinal = 0
         self._call = None
-        self.page.end()
 
     def asked_to_stop(self) -> bool:
         return self.ordinal in self.page.asked()

@@ -23,7 +23,7 @@ def test_defaults_are_those_of_the_design():
     assert (settings.start_timeout, settings.drain_timeout, settings.end_grace) == (600, 30, 10)
     assert (settings.max_sessions, settings.max_queue, settings.max_message_bytes) == (256, 256, 2**28)
     assert (settings.classes, settings.app_folders, settings.log_keep) == (True, (), 100)
-    assert settings.limits() == Limits(dispatch_ahead=8)
+    assert settings.limits() == Limits(dispatch_ahead=32)
     assert settings.origin("call_timeout") == "default"
 
 

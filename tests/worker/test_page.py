@@ -6,23 +6,23 @@ import time
 
 import pytest
 
-from warmd.daemon.worker.page import PAGE_BYTES, ControlPage, create_stack_file
+from warmd.daemon.worker.page import MAX_WITHDRAWN, PAGE_BYTES, ControlPage, create_stack_file
 
 
 def test_both_sides_see_each_others_fields() -> None:
     daemon = ControlPage.create()
     worker = ControlPage.attach(os.dup(daemon.fd))
     try:
-        assert (daemon.running, daemon.armed, daemon.cancel, daemon.interrupt) == (0, False, 0, 0)
-        worker.begin(7, 12.5)
+        assert (daemon.entered, daemon.cancel, daemon.interrupt) == (0, 0, 0)
+        worker.enter(7)
         worker.add_lines_dropped(2)
         worker.add_lines_dropped(3)
-        assert (daemon.running, daemon.armed, daemon.since, daemon.lines_dropped) == (7, True, 12.5, 5)
+        assert (daemon.entered, daemon.lines_dropped) == (7, 5)
         daemon.request_cancel(7)
         daemon.request_interrupt(2**63)
         assert worker.asked() == (7, 2**63) == (worker.cancel, worker.interrupt)
-        worker.end()
-        assert (daemon.running, daemon.armed, daemon.since) == (0, False, 12.5)
+        daemon.withdraw(9)
+        assert [worker.is_withdrawn(ordinal) for ordinal in (8, 9, 9 + MAX_WITHDRAWN)] == [False, True, False]
     finally:
         worker.close()
         daemon.close()
@@ -66,8 +66,8 @@ def test_no_field_is_ever_seen_half_written() -> None:
     child = os.fork()
     if child == 0:
         while True:
-            page.begin(255, 1.0)
-            page.begin(256, 1.0)
+            page.enter(255)
+            page.enter(256)
     try:
         until = time.monotonic() + 10
         while page.entered == 0:

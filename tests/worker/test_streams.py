@@ -105,7 +105,7 @@ def test_a_flowing_stream_is_closed(streams: FakeDaemon, tmp_path: Path) -> None
 
 def test_a_run_to_the_end_is_closed_at_its_next_value(streams: FakeDaemon, tmp_path: Path) -> None:
     ordinal = streams.invoke("stream", {"path": str(tmp_path / "note")})
-    while streams.page.running != ordinal:
+    while streams.page.entered != ordinal:
         streams.is_silent(0.001)
     streams.cancel(ordinal)
     assert isinstance(streams.reply(), Interrupted)
