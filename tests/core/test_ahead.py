@@ -135,9 +135,13 @@ def test_nothing_is_sent_behind_a_stream_or_a_call_that_is_being_stopped() -> No
 
 
 def test_nothing_is_sent_ahead_in_the_pool() -> None:
-    world = World(Limits(dispatch_ahead=2, max_pool_workers=1))
-    world.call(None)
-    assert world.call(None).worker is None
+    world = World(Limits(dispatch_ahead=2, max_pool_workers=1), holds=(fx.Spawn,))
+    calls = [world.call(None) for _ in range(3)]
+    world.spawned()
+    world.ready()
+    assert [heard.worker for heard in calls] == [1, None, None]
+    world.returns()
+    assert [heard.worker for heard in calls] == [1, 1, None]
 
 
 def test_what_was_sent_counts_as_waiting() -> None:

@@ -78,3 +78,16 @@ def test_a_deadline_that_moves_again_and_again_costs_no_memory() -> None:
         deadlines.set(("idle", 1), float(number))
     assert len(deadlines._heap) < 200
     assert deadlines.next() == 9999.0
+
+
+def test_tidying_up_loses_no_deadline() -> None:
+    deadlines = Deadlines()
+    for number in range(10):
+        deadlines.set(("call", number), 100.0 + number)
+    for number in range(1000):
+        deadlines.set(("idle", 1), float(number))
+    deadlines.drop(("idle", 1))
+    assert [deadlines.pop_due(1000.0) for _ in range(11)] == [
+        *(("call", number) for number in range(10)),
+        None,
+    ]

@@ -184,6 +184,15 @@ def test_a_death_costs_the_running_call_only() -> None:
     assert waiting.worker == 2, "the next worker of the pool takes it"
 
 
+def test_a_dying_worker_is_replaced_before_its_tree_is_gone() -> None:
+    world = World(Limits(max_pool_workers=1), holds=(fx.Kill,))
+    world.call(None)
+    waiting = world.call(None)
+    world.exits(signal="SIGSEGV")
+    assert waiting.worker == 2
+    assert not world.worker(1).forgotten
+
+
 def test_a_call_that_cannot_be_interrupted_costs_its_worker_only() -> None:
     world = World(Limits(max_pool_workers=1))
     running, waiting = world.call(None, timeout_seconds=5.0), world.call(None, timeout_seconds=50.0)

@@ -194,6 +194,15 @@ def test_a_worker_that_is_ready_too_late_gets_no_call() -> None:
     world.assert_over()
 
 
+def test_a_worker_that_says_twice_that_it_is_ready_gets_no_second_call() -> None:
+    world = World()
+    session = world.session()
+    running, waiting = world.call(session), world.call(session)
+    world.ready()
+    assert world.running().call == running.call.id
+    assert waiting.worker is None
+
+
 def test_a_worker_may_be_ready_before_its_start_is_reported() -> None:
     world = starting("ordered")
     world.ready()
