@@ -70,7 +70,7 @@ class Settings:
     cancel_grace: float = _setting(10.0, "duration", "time that an app's on_cancel gets before the interrupt")
     max_sessions: int = _setting(256, "count", "processes at once, the shared pool's included", most=100_000)
     dispatch_ahead: int = _setting(
-        32, "count or 0", "calls that a worker may have before their turn; 0: each waits for the last", most=32
+        32, "count or 0", "calls that a worker may have before their turn; 0: none", most=32
     )
     max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
     max_pool_workers: int = _setting(4, "count", "pool workers for one app and setup", most=100_000)
