@@ -115,6 +115,11 @@ class Exchange:
         self._post(hello)
 
     @property
+    def under_way(self) -> int:
+        """How many calls have not ended."""
+        return len(self._live)
+
+    @property
     def busy(self) -> bool:
         """Whether there is a call that has not ended."""
         return bool(self._live)

@@ -30,6 +30,7 @@ from warmd.protocol.messages import Call, CallId, Part, Request
 from warmd.transport import Transport
 
 Ready: TypeAlias = Callable[[Pending], bool]
+MANY_CALLS = 8
 LAST_LOOK_SECONDS = 0.02
 """How long the descriptors are watched once more before a call is given up: after SIGCONT the
 answers may not have got further than the kernel."""
@@ -251,6 +252,9 @@ class Link:
             ready = self._poll.poll(None if rest is None else rest * 1000 + 1)
         finally:
             self._polling_until = 0.0
+        if self.exchange.under_way > MANY_CALLS:
+            # The daemon has more to say in a moment; to wake up for one answer costs more than it.
+            os.sched_yield()
         found = {descriptor for descriptor, _ in ready}
         if self._wake in found:
             os.eventfd_read(self._wake)
