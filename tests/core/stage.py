@@ -16,7 +16,7 @@ from warmd.daemon.core import events as ev
 from warmd.daemon.core.broker import Broker
 from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
-from warmd.protocol.messages import AppRef, CallId, Failure, SessionId
+from warmd.protocol.messages import Accepted, AppRef, CallId, Failure, SessionId
 from warmd.protocol.work import AppSpec, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
@@ -50,6 +50,8 @@ class Stage:
         self.workers: dict[WorkerId, FakeWorker] = {}
         self.effects: list[tuple[float, fx.Effect]] = []
         self.stopped = False
+        self.drained_by: float | None = None
+        """When the last of what runs must have been cancelled."""
         self._numbers = 0
         self._answers: deque[ev.Event] = deque()
 
@@ -124,6 +126,9 @@ class Stage:
             return
         heard = self.calls[message.id]
         assert effect.client == heard.client, "an answer for another client"
+        assert getattr(message, "session", None) not in self.lookups or not isinstance(message, Accepted), (
+            "accepted although its app may not exist"
+        )
         heard.hear(message, self.now)
         if heard.final and heard.worker is None:
             for fake in self.workers.values():
@@ -151,6 +156,9 @@ class Stage:
         assert self.waiting(mine)[0] is heard, "a call overtook another"
         if heard.call.session is not None:
             assert fake.spawn.session == heard.session, "a call runs in a session that is not its own"
+        else:
+            start = (fake.spawn.spec.name, fake.spawn.setup)
+            assert heard.call.app and start == (heard.call.app.name, heard.call.setup), "another app's worker"
         assert invoke == Invoke(
             invoke.ordinal, heard.call.id, heard.call.function, invoke.window, heard.call.input
         )
@@ -185,11 +193,22 @@ class Stage:
         of_sessions = Counter(heard.session for heard in open_calls if heard.session)
         assert max(of_sessions.values(), default=0) <= 1 + self.limits.max_queue, "one runs, max_queue wait"
         for fake in self.workers.values():
-            if fake.idle:
-                assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expires too late"
+            self._check_worker(fake)
+        if self.drained_by is not None and self.now > self.drained_by + PATIENCE_SECONDS:
+            assert not open_calls, "the drain's time is over"
         if self.stopped:
             assert not open_calls, "stopped with an open call"
             assert all(f.forgotten or f.tree_gone for f in self.workers.values()), "stopped with a worker"
+
+    def _check_worker(self, fake: FakeWorker) -> None:
+        if fake.idle:
+            assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expires too late"
+        assert fake.kills or not fake.exit_told, "what a worker left behind is not swept"
+        told = fake.spawned and not fake.linked and not fake.unread
+        assert fake.kills or fake.finish or not told, "a worker without a link is left alone"
+        starts = fake.spawned and fake.linked and fake.alive and not fake.ready and not fake.kills
+        if starts and fake.spawn.session.startswith("sess_"):
+            assert self.waiting(fake.spawn.session), "a start that nobody waits for goes on"
 
     def _oblige(self, effect: fx.Effect) -> None:
         """Carry out an order at once, unless the test holds such orders back."""

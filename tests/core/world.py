@@ -74,6 +74,7 @@ class World(Stage):
             self.calls[call.id] = heard
             self.history.append(heard)
         self.tell(ev.CallArrived(client(by), call, call.id.hex().rjust(32, "0")))
+        assert self.drained_by is None or heard.code == "DRAINING", "a daemon that stops takes no more calls"
         return heard
 
     def session(self, **options: Any) -> SessionId:
@@ -115,6 +116,7 @@ class World(Stage):
         return request
 
     def drain(self, seconds: float = 30.0) -> None:
+        self.drained_by = max(self.drained_by or 0.0, self.now + seconds)
         self.tell(ev.DrainArrived(seconds))
 
     def found(self, session: SessionId | None = None) -> None:
