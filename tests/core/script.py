@@ -150,6 +150,7 @@ VERBS: dict[str, Callable[..., list[str] | None]] = {
     "exits": Script.exits,
     "tree-gone": _worker("tree_ends"),
     "stack": lambda s, worker, text="": s.world.stack(text, int(worker)),
+    "settled": _worker("settles"),
     "wait": lambda s, seconds: s.world.wait(float(seconds)),
     "show": Script.show,
 }
@@ -193,6 +194,7 @@ WORDS: dict[type, Callable[[Any], str]] = {
     ),
     fx.LookUp: lambda e: f"look up {e.app.name} for {e.session}",
     fx.Spawn: lambda e: _to(e.worker, f"spawn for {e.session}"),
+    fx.Withdraw: lambda e: _to(e.worker, f"withdraw #{e.ordinal}"),
     fx.RequestCancel: lambda e: _to(e.worker, f"ask to end #{e.ordinal}" + (", with the signal" * e.signal)),
     fx.Interrupt: lambda e: _to(e.worker, f"interrupt #{e.ordinal}"),
     fx.CaptureStack: lambda e: _to(e.worker, f"take the stack of #{e.ordinal}"),
