@@ -257,7 +257,11 @@ def test_descriptors_are_flat_over_many_sessions(daemon: Daemon, client: RawClie
         for _ in calls:
             assert isinstance(client.next(), msg.Accepted | msg.Result)
         client.ask("sessions.end", all=True)
-    assert daemon.descriptors() == before
+    until = time.monotonic() + 5
+    while daemon.descriptors() > before:
+        # The sweeper closes its own a moment after it has told that a tree is gone.
+        assert time.monotonic() < until, "descriptors are left open"
+        client.ask("status")
 
 
 def test_a_daemon_that_is_killed_takes_its_workers_along_and_the_next_one_the_rest(tmp_path: Path) -> None:

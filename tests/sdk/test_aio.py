@@ -136,8 +136,9 @@ async def test_closing_while_a_connection_is_made_leaves_nothing(fake: FakeDaemo
     task = asyncio.create_task(client.run(app="x"))
     await asyncio.sleep(0)
     await client.aclose()
-    with pytest.raises(warmd.WarmdError):
-        await task
+    # An answer that was already here when it was closed still counts.
+    with contextlib.suppress(warmd.WarmdError):
+        await asyncio.wait_for(task, 5)
     with pytest.raises(warmd.Invalid, match="closed"):
         await client.run(app="x")
 
