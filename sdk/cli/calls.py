@@ -134,11 +134,14 @@ def _from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: di
 
 
 def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> None:
-    call = _from_here(client, client.submit, options)
+    call = None
     try:
+        call = _from_here(client, client.submit, options)
         result = call.result()
     except KeyboardInterrupt:
         say(CANCELLING)
+        if call is None:
+            raise  # in the midst of sending: the client has taken it back itself
         call.cancel()
         result = call.result()
     if as_json:

@@ -303,8 +303,7 @@ def test_ctrl_c_cancels_the_call(typed: Terminal, slow: str) -> None:
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=20)
         assert process.returncode == 130
-        # Nothing is said where it struck in the midst of sending; the call is cancelled all the same.
-        assert "cancelling" in err or not err.strip()
+        assert "cancelling" in err
         assert "Traceback" not in err
         assert typed("call", id, "blob").code == 0, "the session lives on"
         typed("end", id)
