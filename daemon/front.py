@@ -38,6 +38,7 @@ from zmq.utils.garbage import gc
 
 from warmd.daemon.loop import Loop
 from warmd.protocol.errors import Problem
+from warmd.protocol.iothread import IoThread
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
     NOTHING,
@@ -60,6 +61,9 @@ log = logging.getLogger("warmd.front")
 MESSAGES_PER_TURN = 64
 """Then the workers get their turn; what is left is taken up at once afterwards."""
 MAX_FRAMES = 4
+MANY_SENT_A_TURN = 2
+"""More, on the average of the last turns, are a rush (`protocol.iothread`)."""
+TURNS_REMEMBERED = 8
 RECEIVE_QUEUE_MESSAGES = 1000
 """Per client, inside libzmq; beyond it the client's own socket fills."""
 HANDSHAKE_MILLISECONDS = 5000
@@ -116,12 +120,12 @@ class Front:
         self._by_fd: dict[int, bytes] = {}
         self._processes: dict[int, _Process] = {}
         self._unsure = True
+        self._sent = 0
+        self._sent_a_turn = 0.0
         self._path = path
-        self._hidden_path = path.with_suffix(".full")
-        self._hidden = False
-        self._connections: set[int] = set()
-        self._max_connections = max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-        self._context = zmq.Context()
+        self._gate = _Gate(path, max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._io_thread = IoThread()
+        self._context = zmq.Context(io_threads=1)
         self._socket = self._configured()
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
@@ -134,12 +138,17 @@ class Front:
         self._get: Any = zmq.backend.Socket.get.__get__(self._socket)
         self._send: Any = zmq.backend.Socket.send.__get__(self._socket)
         self._get_monitor: Any = self._monitor.get
-        self._fds = [int(self._get(zmq.FD)), int(self._get_monitor(zmq.FD))]
-        loop.watch(self._fds[0], self._on_readable)
-        loop.watch(self._fds[1], self._on_monitor)
+        self._fds = self._watched_descriptors()
         loop.before_wait.append(self._before_wait)
 
+    def _watched_descriptors(self) -> list[int]:
+        messages, departures = int(self._get(zmq.FD)), int(self._get_monitor(zmq.FD))
+        self._loop.watch(messages, self._on_readable)
+        self._loop.watch(departures, self._on_monitor)
+        return [messages, departures]
+
     def _configured(self) -> zmq.Socket[bytes]:
+        self._context.set(zmq.THREAD_NAME_PREFIX, self._io_thread.number)
         sock: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
         sock.setsockopt(zmq.SNDHWM, 0)
@@ -170,6 +179,7 @@ class Front:
         except zmq.ZMQError as error:
             self._unsendable(client, error)
         self._unsure = True
+        self._sent += 1
 
     def broadcast(self, message: FromDaemon) -> None:
         for identity in list(self._peers):
@@ -193,12 +203,14 @@ class Front:
         self._socket.close(int(linger_seconds * 1000))
         self._context.term()
         gc.stop()  # pyzmq's thread for bodies that were sent without a copy
-        if self._hidden:
-            self._hidden_path.unlink(missing_ok=True)
+        self._gate.close()
 
     # Receiving
 
     def _before_wait(self) -> bool:
+        self._sent_a_turn += (self._sent - self._sent_a_turn) / TURNS_REMEMBERED
+        self._sent = 0
+        self._io_thread.wait_for_its_turn(self._sent_a_turn > MANY_SENT_A_TURN)
         if self._unsure:
             return self._drain()
         return False
@@ -317,21 +329,10 @@ class Front:
             event, *_endpoint = self._monitor.recv_multipart(_NOBLOCK)
             number, fd = _MONITOR_EVENT.unpack(event)
             if number == zmq.EVENT_ACCEPTED:
-                self._connections.add(fd)
+                self._gate.came(fd)
             else:
-                self._connections.discard(fd)
+                self._gate.went(fd)
                 self._left(self._by_fd.get(fd, b""))
-        self._limit_connections()
-
-    def _limit_connections(self) -> None:
-        count, most = len(self._connections), self._max_connections
-        if not self._hidden and count >= most:
-            log.warning("%d connections: no more until some of them close", count)
-            self._hidden = True
-            os.rename(self._path, self._hidden_path)
-        elif self._hidden and count < most * OPEN_AGAIN_BELOW:
-            os.rename(self._hidden_path, self._path)
-            self._hidden = False
 
     def _left(self, identity: bytes) -> None:
         peer = self._peers.pop(identity, None)
@@ -347,6 +348,34 @@ class Front:
                 self._loop.unwatch(process.pidfd)
                 os.close(process.pidfd)
         self._gone(ClientId(identity))
+
+
+class _Gate:
+    """Counts connections, and hides the socket's file while there are too many."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        self._path = path
+        self._hidden_path = path.with_suffix(".full")
+        self._hidden = False
+        self._most = most
+        self._connections: set[int] = set()
+
+    def came(self, fd: int) -> None:
+        self._connections.add(fd)
+        if not self._hidden and len(self._connections) >= self._most:
+            log.warning("%d connections: no more until some of them close", self._most)
+            self._hidden = True
+            os.rename(self._path, self._hidden_path)
+
+    def went(self, fd: int) -> None:
+        self._connections.discard(fd)
+        if self._hidden and len(self._connections) < self._most * OPEN_AGAIN_BELOW:
+            os.rename(self._hidden_path, self._path)
+            self._hidden = False
+
+    def close(self) -> None:
+        if self._hidden:
+            self._hidden_path.unlink(missing_ok=True)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -230,11 +231,12 @@ def _mapping(hint: Any) -> Check:
 
 def _record(kind: Any) -> Check:
     checked = Checked(kind.__name__, typing.get_type_hints(kind))
+    make = partial(tuple.__new__, kind)  # `_make` would count the fields again
 
     def check(value: Any) -> Any:
         if type(value) is not list:
             raise TypeError(f"expected an array for {kind.__name__}, got {type(value).__name__}")
-        return kind._make(checked(value))
+        return make(checked(value))
 
     return check
 

@@ -30,7 +30,6 @@ from warmd.protocol.messages import Call, CallId, Part, Request
 from warmd.transport import Transport
 
 Ready: TypeAlias = Callable[[Pending], bool]
-MANY_CALLS = 8
 LAST_LOOK_SECONDS = 0.02
 """How long the descriptors are watched once more before a call is given up: after SIGCONT the
 answers may not have got further than the kernel."""
@@ -95,7 +94,7 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether a new call can be begun here, as far as is known."""
-        return self.transport.lost is None and self.transport.pid == os.getpid()
+        return self.transport.lost is None and not self.transport.inherited
 
     def run(self, message: Call | Request, patience: float | None) -> Pending:
         """Send a call and wait for its end.  If interrupted, the call is cancelled."""
@@ -125,17 +124,16 @@ class Link:
         if ready(pending):
             return True
         self._check_process()
-        waiter = _Waiter(pending)
+        waiter: _Waiter | None = None
         try:
             while True:
                 with self._mutex:
-                    if not ready(pending) and self.transport.lost is None:
-                        self.transport.pump()
-                    if ready(pending):
+                    if self._look(pending, ready):
                         return True
                     rest = self._rest(until)
                     if rest is not None and rest <= 0:
                         return False
+                    waiter = waiter or _Waiter(pending)
                     leading = self._take_place(waiter, rest)
                 if leading:
                     self._poll_once(rest)
@@ -194,8 +192,8 @@ class Link:
 
     def close(self) -> None:
         """End what is under way with DAEMON_LOST and release the descriptors."""
-        if self.transport.pid != os.getpid():
-            return  # the parent's; libzmq's state does not survive a fork
+        if self.transport.inherited:
+            return
         with self._mutex:
             self._closed = True
             if self.transport.lost is None:
@@ -205,7 +203,7 @@ class Link:
             self._release()
 
     def _check_process(self) -> None:
-        if self.transport.pid != os.getpid():
+        if self.transport.inherited:
             raise DaemonLost(
                 f"this call belongs to process {self.transport.pid}, which forked: its answer goes there",
                 ran="maybe",
@@ -252,9 +250,6 @@ class Link:
             ready = self._poll.poll(None if rest is None else rest * 1000 + 1)
         finally:
             self._polling_until = 0.0
-        if self.exchange.under_way > MANY_CALLS:
-            # The daemon has more to say in a moment; to wake up for one answer costs more than it.
-            os.sched_yield()
         found = {descriptor for descriptor, _ in ready}
         if self._wake in found:
             os.eventfd_read(self._wake)
@@ -269,7 +264,17 @@ class Link:
                 self.exchange.time_passed(time.monotonic())
                 self.transport.flush()
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _look(self, pending: Pending, ready: Ready) -> bool:
+        """Receive what has come, if nobody polls no more than is needed; whether it is ready."""
+        transport = self.transport
+        while self._polling_until or not ready(pending):
+            if transport.lost is not None or not transport.step():
+                return ready(pending)
+        return True
+
+    def _leave(self, waiter: _Waiter | None) -> None:
+        if waiter is None:
+            return
         with self._mutex:
             waiter.watch(None)
             self._followers.pop(waiter, None)

@@ -30,6 +30,7 @@ import zmq.backend
 
 from warmd import __version__
 from warmd.protocol.exchange import Exchange
+from warmd.protocol.iothread import IoThread
 from warmd.protocol.messages import PROTOCOL, Body, Hello
 from warmd.protocol.places import SCHEME
 from warmd.protocol.wire import WireError
@@ -43,6 +44,8 @@ _LOST = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 _NEVER = 2**31 - 1
+MANY_CALLS = 8
+"""More under way are a rush (`protocol.iothread`)."""
 # Plain integers: pyzmq's enums cost more than the call.
 _DONTWAIT = int(zmq.DONTWAIT)
 _FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 5)}
@@ -60,6 +63,8 @@ class Transport:
         )
         self.pid = os.getpid()
         context = zmq.Context(io_threads=1)
+        self._io_thread = IoThread()
+        context.set(zmq.THREAD_NAME_PREFIX, self._io_thread.number)
         self._socket = socket = context.socket(zmq.DEALER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             socket.set(option, 0)
@@ -85,6 +90,11 @@ class Transport:
         socket.connect(f"ipc://{path.removeprefix(SCHEME)}")
 
     @property
+    def inherited(self) -> bool:
+        """Whether this process is a fork of the connection's: libzmq's state does not survive that."""
+        return self.pid != _pid
+
+    @property
     def lost(self) -> str | None:
         """Why the connection is of no use any more."""
         return self.exchange.lost
@@ -94,6 +104,7 @@ class Transport:
         outbox = self.exchange.outbox
         if outbox:
             self.look_at_monitor()
+        self._io_thread.wait_for_its_turn(self.exchange.under_way > MANY_CALLS)
         while outbox:
             pending, frames = outbox.popleft()
             if pending is not None:
@@ -170,6 +181,16 @@ class Transport:
     def _lose(self, reason: str) -> None:
         self.exchange.connection_lost(reason, time.monotonic())
 
+
+def _learn_pid() -> None:
+    """Once a process: each call asks for it, several times."""
+    global _pid
+    _pid = os.getpid()
+
+
+_pid: int
+_learn_pid()
+os.register_at_fork(after_in_child=_learn_pid)
 
 _open: weakref.WeakSet[Transport] = weakref.WeakSet()
 
