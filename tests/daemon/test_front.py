@@ -210,6 +210,23 @@ def test_thousands_of_answers_to_a_client_that_does_not_read_are_kept(house: Hou
     assert [house.answer(dealer).number for _ in range(5000)] == list(range(5000))
 
 
+def test_in_a_rush_libzmqs_thread_waits_for_its_turn(house: House) -> None:
+    dealer = house.dealer()
+    house.send(dealer, credit())
+    house.await_messages(1)
+    for number in range(100):
+        house.front.send(house.came[0][0], msg.Part(CallId(bytes(16)), number))
+    turn_until(house.loop, lambda: waiting_threads() == 1)
+    turn_until(house.loop, lambda: waiting_threads() == 0)
+    assert [house.answer(dealer).number for _ in range(100)] == list(range(100))
+
+
+def waiting_threads() -> int:
+    """How many threads of this process let others go first."""
+    policies = map(os.sched_getscheduler, map(int, os.listdir("/proc/self/task")))
+    return list(policies).count(os.SCHED_BATCH)
+
+
 def test_a_large_body_goes_both_ways(tmp_path: Path) -> None:
     house = House(tmp_path / "s", limit=50_000_000)
     dealer = house.dealer()
