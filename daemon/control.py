@@ -19,6 +19,7 @@ import msgpack
 import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.config import Settings
+from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, Event, KeepaliveArrived
 from warmd.daemon.core.views import CallView, SessionView, Totals
@@ -326,10 +327,7 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def _not_found(session: SessionId) -> Refusal:
-    text = (
-        f"there is no session {session[:80]}: it was never here, or is long gone; `warmd ps --all` lists them"
-    )
-    return Refusal(Problem("SESSION_NOT_FOUND", text), session)
+    return Refusal(unknown(session), session)
 
 
 def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:

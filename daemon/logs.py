@@ -102,8 +102,6 @@ class Follower:
         self._done = done
         self._credit = 0
         self.closed = False
-        self.skipped_bytes = 0
-        """What was cut away before this reader had the credit to see it."""
 
     def add_credit(self, chunks: int) -> None:
         """Room for `chunks` more; delivers what is there."""
@@ -129,7 +127,6 @@ class Follower:
     def catch_up(self, kept_from: int) -> None:
         """What lies before `kept_from` has been cut away: a reader behind that goes on at the mark."""
         if self._position < kept_from:
-            self.skipped_bytes += kept_from - self._position
             self._position = self._log.base
 
     def _next(self) -> bytes:

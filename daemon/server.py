@@ -141,6 +141,7 @@ class Server:
         return {
             "clients": len(self.front.connected()),
             "dropped_messages": sum(self.front.counters.values()),
+            "strangers_turned_away": self.fleet.door.turned_away,
             "log_lines_dropped": self.fleet.lines_dropped,
         }
 

@@ -188,5 +188,5 @@ def unknown(session: str) -> Problem:
     return Problem(
         "SESSION_NOT_FOUND",
         f"there is no session {session!r:.100} here: it was never opened by this daemon, "
-        "or too long ago to be remembered",
+        "or too long ago to be remembered; `warmd ps --all` lists the sessions that are known",
     )

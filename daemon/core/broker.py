@@ -29,7 +29,7 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.invariants import check
 from warmd.daemon.core.policy import Limits
 from warmd.daemon.core.session import Session
-from warmd.daemon.core.views import CallView, SessionView, Snapshot, Totals, call_view_of
+from warmd.daemon.core.views import CallView, SessionView, Totals, call_view_of
 from warmd.protocol import work
 from warmd.protocol.messages import CallId, SessionId
 
@@ -83,9 +83,6 @@ class Broker:
         book = self._book
         running = sum(session.running is not None for session in book.sessions.values())
         return Totals(len(book.sessions), running, len(book.jobs) - running, book.draining)
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot(tuple(self.views()), tuple(self._book.dead.values()), self.totals())
 
 
 def _about_session(rule: Callable[[Book, Session, Any], None]) -> Rule:

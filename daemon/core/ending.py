@@ -139,7 +139,8 @@ def drain_arrived(book: Book, event: DrainArrived) -> None:
     for session in list(book.sessions.values()):
         end(book, session, Verdict("ended", STOPPING_TEXT), "finish")
     if event.drain_seconds > 0:
-        book.deadlines.set(("drain", None), book.now + event.drain_seconds)
+        at, before = book.now + event.drain_seconds, book.deadlines.time_of(("drain", None))
+        book.deadlines.set(("drain", None), at if before is None else min(at, before))
     else:
         _stop_now(book)
 

@@ -13,6 +13,7 @@ CANCELLED or TIMEOUT whatever step it ends at, even when its function returns in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from warmd.daemon.core import effects as fx
@@ -25,6 +26,7 @@ from warmd.protocol.work import Ordinal
 Cause = Literal["CANCELLED", "TIMEOUT"]
 LIBRARIES = ("/lib/python", "/site-packages/", "<frozen ")
 """Parts of paths that are not the app's own."""
+_STOPPED_BECAUSE: Mapping[Cause, str] = {"CANCELLED": "was cancelled", "TIMEOUT": "ran past its deadline"}
 
 
 def climb(book: Book, job: Job, cause: Cause, why: str, *, hurry: bool = False) -> None:
@@ -110,7 +112,13 @@ def _kill(book: Book, job: Job, ladder: Ladder) -> None:
     code, message, details = end_of(
         ladder, f"; it could not be interrupted, so session {session.id} was ended with its process"
     )
-    stopping.die(book, session, message, code, **details)
+    where = _place(ladder.stack)
+    reason = (
+        f"a call to {job.function!r} {_STOPPED_BECAUSE[ladder.cause]} and could not be interrupted"
+        + (f" at {where}" if where else "")
+        + ", so its process was killed"
+    )
+    stopping.die(book, session, reason, code, message, **details)
 
 
 def _hurry(book: Book, job: Job, ladder: Ladder) -> None:

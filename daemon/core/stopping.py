@@ -43,14 +43,23 @@ def kill(book: Book, session: Session) -> None:
         book.emit(fx.Kill(session.worker))
 
 
-def die(book: Book, session: Session, reason: str, code: str = "WORKER_DIED", **details: Any) -> None:
-    """The worker is lost or must go: answer all who wait for it (the running call with `code`),
-    and end its tree."""
+def die(
+    book: Book,
+    session: Session,
+    reason: str,
+    code: str = "WORKER_DIED",
+    message: str | None = None,
+    **details: Any,
+) -> None:
+    """The worker is lost or must go: answer all who wait for it, and end its tree.
+
+    The running call gets `code` and `message`, by default the reason.
+    """
     if session.phase is not Phase.STOPPING:
         begin(book, session, Verdict("died", reason))
     job, session.running = session.running, None
     if job is not None:
-        book.fail(job, code, with_output(reason, details), "maybe", **details)
+        book.fail(job, code, with_output(message or reason, details), "maybe", **details)
     fail_waiting(book, session, reason, **details)
     kill(book, session)
 

@@ -61,13 +61,6 @@ class Totals:
     draining: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    sessions: tuple[SessionView, ...]
-    dead: tuple[SessionView, ...]
-    totals: Totals
-
-
 def view_of(session: Session, expires_at: float | None) -> SessionView:
     """A copy of the session as it is now; `expires_at` is known to its owner only."""
     running, verdict = session.running, session.verdict

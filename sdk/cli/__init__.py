@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, by a shell's convention."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments` (default `sys.argv[1:]`); returns the exit code."""
@@ -16,4 +19,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(arguments)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import click
 
+from warmd.cli import INTERRUPTED
 from warmd.protocol.errors import WarmdError
 
 APP_FAILED = 1
@@ -25,7 +26,6 @@ BUSY = 75
 NOT_ALLOWED = 77
 BAD_CONFIG = 78
 TIMED_OUT = 124
-INTERRUPTED = 130
 
 BY_CODE = {
     "APP_ERROR": APP_FAILED,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from warmd import __version__
+from warmd.cli import INTERRUPTED
 
 
 class Entry(NamedTuple):
@@ -43,7 +44,6 @@ COMMANDS = {
     "version": Entry("catalog:version", "Print the version."),
 }
 
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended."""
 

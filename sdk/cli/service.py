@@ -85,6 +85,7 @@ def described(found: Mapping[str, Any]) -> str:
     for key, text in (
         ("log_lines_dropped", "log lines were lost"),
         ("dropped_messages", "messages were no messages"),
+        ("strangers_turned_away", "connections to the workers' door were nobody's worker"),
     ):
         if found.get(key):
             lines.append(f"warning:  {found[key]} {text}")

@@ -264,6 +264,17 @@ def test_a_second_drain_can_be_less_patient() -> None:
     world.assert_over()
 
 
+def test_a_second_drain_never_puts_off_the_end() -> None:
+    world = World()
+    heard = world.call(world.session())
+    world.drain(5.0)
+    world.drain(500.0)
+    world.wait(6.5)
+    assert heard.code == "CANCELLED"
+    assert world.stopped
+    world.assert_over()
+
+
 def test_a_worker_that_cannot_be_killed_does_not_keep_the_daemon() -> None:
     world = World(holds=(fx.Kill,))
     world.session()

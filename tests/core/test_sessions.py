@@ -342,7 +342,7 @@ def test_a_view_shows_a_session() -> None:
     assert (shown.state, shown.session, shown.position, shown.since) == ("queued", session, 0, 2010.0)
     totals = world.broker.totals()
     assert (totals.sessions, totals.running, totals.queued, totals.draining) == (1, 1, 1, False)
-    assert world.broker.snapshot().sessions == (view,)
+    assert world.broker.views() == [view]
 
 
 def test_a_view_of_an_idle_session_says_when_it_expires() -> None:
