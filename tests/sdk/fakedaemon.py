@@ -40,6 +40,7 @@ class FakeDaemon:
         echo     the input           silent   nothing, ever
         raise    an APP_ERROR        parts    as many parts as the input says, then the end
         torn     a part is missing   garbage  no message at all
+        free     the input, and then CANCELLED to each silent call
 
     What it heard is in `heard`; `say` sends anything to the last client.  A silent call that is
     cancelled ends as CANCELLED.
@@ -119,6 +120,10 @@ class FakeDaemon:
             count = int(unpack(call.input))
             yield from (Part(call.id, number, pack(number)) for number in range(count))
             yield Result(call.id, SESSION, count, TIMING)
+        elif call.function == "free":
+            yield Result(call.id, SESSION, 0, TIMING, call.input)
+            for silent in (heard for heard in self.of(Call) if heard.function == "silent"):
+                yield Failure(silent.id, SESSION, "CANCELLED", "cancelled", "maybe")
         elif call.function == "torn":
             yield Part(call.id, 0, pack(0))
             yield Part(call.id, 2, pack(2))

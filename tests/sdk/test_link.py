@@ -1,0 +1,57 @@
+"""Threads on one link: what comes for the one that polls while another looks."""
+
+from __future__ import annotations
+
+import select
+import threading
+from typing import Any
+
+import pytest
+
+import warmd
+from tests.sdk.fakedaemon import SESSION, FakeDaemon
+from warmd.protocol.messages import Call
+
+PATIENCE_SECONDS = 10.0
+
+
+class HeldPoll:
+    """The leader's poll, which the kernel does not get to before `go`."""
+
+    def __init__(self, poll: Any) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self._poll = poll
+
+    def poll(self, milliseconds: float | None) -> Any:
+        self.begun.set()
+        assert self.go.wait(PATIENCE_SECONDS)
+        return self._poll.poll(milliseconds)
+
+
+def test_who_looks_for_his_own_answer_takes_the_pollers_too(faked: warmd.Client, fake: FakeDaemon) -> None:
+    # What is left in the socket by one who looked makes no new edge for the one who polls.
+    faked.run(app="x", function="echo", session=SESSION)
+    link = faked._connected()
+    held = link._poll = HeldPoll(link._poll)  # type: ignore[assignment]
+    ends: list[BaseException] = []
+
+    def wait_for_the_silent() -> None:
+        with pytest.raises(warmd.CallCancelled) as caught:
+            faked.run(app="x", function="silent", session=SESSION)
+        ends.append(caught.value)
+
+    thread = threading.Thread(target=wait_for_the_silent)
+    thread.start()
+    try:
+        assert held.begun.wait(PATIENCE_SECONDS)
+        fake.wait_for(Call, 2)
+        free = faked.submit(app="x", function="free", input=1, session=SESSION)
+        assert select.select([link.transport.descriptor], [], [], PATIENCE_SECONDS)[0] or free.done()
+        assert free.result(timeout=PATIENCE_SECONDS).output == 1
+        held.go.set()
+        thread.join(PATIENCE_SECONDS)
+        assert ends, "the thread that polled was not told"
+    finally:
+        held.go.set()
+        faked.close()
+        thread.join(PATIENCE_SECONDS)
