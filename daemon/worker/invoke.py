@@ -10,7 +10,7 @@ from warmd.daemon.worker import output
 from warmd.daemon.worker.runtime import Runtime
 from warmd.daemon.worker.text import describe
 from warmd.protocol.messages import NOTHING
-from warmd.protocol.values import pack, unpack
+from warmd.protocol.values import Unpackable, pack, unpack
 from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Raised, Returned, Yielded
 from warmd.protocol.work import Interrupted as CutOff
 
@@ -19,7 +19,12 @@ Reply: TypeAlias = Returned | Raised | CutOff
 
 def packed(runtime: Runtime, value: Any, name: str) -> bytes:
     """The body for what a function gave back.  Raises TypeError and ValueError."""
-    body = pack(value, name)
+    try:
+        body = pack(value, name)
+    except Unpackable as error:
+        raise TypeError(
+            f"{error}; give back plain values: None, bool, numbers, text, bytes, lists, dicts, arrays"
+        ) from None
     if len(body) > runtime.max_message_bytes:
         raise ValueError(
             f"the {name} has {len(body)} bytes packed, the limit is {runtime.max_message_bytes} "

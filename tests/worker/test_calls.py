@@ -125,6 +125,12 @@ def test_the_path_to_the_offending_value_is_named(raises: FakeDaemon) -> None:
     assert 'result["a"][1]' in raised(raises, "unpackable").message
 
 
+def test_what_can_travel_is_told_without_the_runtimes_own_frames(raises: FakeDaemon) -> None:
+    reply = raised(raises, "unpackable")
+    assert (reply.type, "plain values" in reply.message) == ("TypeError", True)
+    assert "File" not in reply.traceback
+
+
 def test_a_result_over_the_limit(raises: FakeDaemon) -> None:
     reply = raised(raises, "large", 2**21)
     assert "the limit is 1048576" in reply.message
