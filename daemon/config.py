@@ -11,22 +11,17 @@ What is unknown is an error that names its source, so that a typing error never 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from warmd.protocol import places, units
-
-if TYPE_CHECKING:
-    from warmd.daemon.core.policy import Limits
+from warmd.daemon.settings import Settings
+from warmd.protocol import units
 
 PREFIX = "WARMD_"
-DEFAULT = "default"
-KIB, GIB = 2**10, 2**30
 
 NOT_SETTINGS = frozenset(
     PREFIX + name
@@ -42,80 +37,6 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the text names it, its source and the remedy."""
-
-
-def _setting(
-    default: Any, kind: str, doc: str, *, env: str = "", least: int = 0, most: float = math.inf
-) -> Any:
-    metadata = {"kind": kind, "doc": doc, "env": env, "least": least, "most": most}
-    if isinstance(default, tuple):
-        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Every setting of the daemon.  Durations are seconds, sizes bytes; `schema()` describes them."""
-
-    session_timeout: float = _setting(
-        60.0, "duration", "idle time of a session that asks for no other", least=1
-    )
-    max_session_timeout: float = _setting(
-        3600.0, "duration or never", 'the longest session_timeout to ask for; "never" lifts it', least=1
-    )
-    call_timeout: float = _setting(3600.0, "duration", "time that a call may take when it names none")
-    start_timeout: float = _setting(600.0, "duration", "time for a worker's import and setup")
-    drain_timeout: float = _setting(30.0, "duration", "time that running calls get when the daemon stops")
-    end_grace: float = _setting(10.0, "duration", "time for unload and exit before a session is killed")
-    cancel_grace: float = _setting(10.0, "duration", "time that an app's on_cancel gets before the interrupt")
-    max_sessions: int = _setting(256, "count", "processes at once, the shared pool's included", most=100_000)
-    dispatch_ahead: int = _setting(
-        32, "count or 0", "calls that a worker may have before their turn; 0: none", most=32
-    )
-    max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
-    max_pool_workers: int = _setting(4, "count", "pool workers for one app and setup", most=100_000)
-    max_message_bytes: int = _setting(
-        256 * 2**20, "size", "all bodies of one message together", least=64 * KIB, most=4 * GIB - 1
-    )
-    log_max_bytes: int = _setting(
-        8 * 2**20,
-        "size",
-        "size at which a session's log is cut to its newest half",
-        least=64 * KIB,
-        most=4 * GIB,
-    )
-    log_keep: int = _setting(100, "count", "logs of ended sessions that are kept", most=1_000_000)
-    classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
-    app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
-    run_dir: str = _setting("", "path", "where the daemon's sockets and lock are; empty for the usual place")
-    log_level: str = _setting("info", "level", "of the daemon's own log")
-
-    origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
-
-    def origin(self, name: str) -> str:
-        """Where the value came from: "default", "environment WARMD_X", "flag --x" or a file's path."""
-        return self.origins.get(name, DEFAULT)
-
-    @property
-    def run_path(self) -> Path:
-        """The run directory, the usual one where none is set."""
-        return Path(self.run_dir) if self.run_dir else places.default_run_dir()
-
-    def limits(self) -> Limits:
-        from warmd.daemon.core.policy import Limits
-
-        return Limits(
-            max_sessions=self.max_sessions,
-            dispatch_ahead=self.dispatch_ahead,
-            max_queue=self.max_queue,
-            max_pool_workers=self.max_pool_workers,
-            session_timeout_seconds=self.session_timeout,
-            max_session_timeout_seconds=self.max_session_timeout,
-            call_timeout_seconds=self.call_timeout,
-            start_timeout_seconds=self.start_timeout,
-            end_grace_seconds=self.end_grace,
-            cancel_grace_seconds=self.cancel_grace,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ import msgpack
 
 import warmd
 from warmd.daemon.catalog import Catalog
-from warmd.daemon.config import Settings
 from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, Event, KeepaliveArrived
 from warmd.daemon.core.views import CallView, SessionView, Totals
 from warmd.daemon.logs import Follower, SessionLogs
+from warmd.daemon.settings import Settings
 from warmd.daemon.verbs import Refusal, checked, invalid
 from warmd.protocol import messages, places, values
 from warmd.protocol.errors import Problem

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 
 import warmd
 from warmd.daemon.catalog import Catalog
-from warmd.daemon.config import Settings
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
+from warmd.daemon.settings import Settings
 from warmd.protocol import places
 
 log = logging.getLogger("warmd.main")

@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 import warmd
 from warmd.daemon.catalog import AppLookupError, Catalog
-from warmd.daemon.config import Settings
 from warmd.daemon.control import Control
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -32,6 +31,7 @@ from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front, refusal
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
+from warmd.daemon.settings import Settings
 from warmd.daemon.tree import become_subreaper, kill_leftovers
 from warmd.protocol import messages as msg
 from warmd.protocol import places

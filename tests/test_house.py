@@ -116,7 +116,7 @@ def may_import(importer: str, imported: str) -> bool:
     if importer.startswith("warmd.apps"):
         return within.startswith(("warmd.apps", "warmd.app.", "warmd.context"))
     in_cli = f"{importer}.".startswith("warmd.cli.")
-    if in_cli and within.startswith(("warmd.daemon.main", "warmd.daemon.config")):
+    if in_cli and within.startswith(("warmd.daemon.main", "warmd.daemon.config", "warmd.daemon.settings")):
         return True  # `warmd serve` is the daemon
     return not within.startswith(("warmd.daemon", "warmd.apps"))
 

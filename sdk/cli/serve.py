@@ -14,6 +14,7 @@ import click
 
 from warmd.cli.exits import BAD_CONFIG, Refusal
 from warmd.daemon import config
+from warmd.daemon.settings import Settings
 
 Command = Callable[..., Any]
 
@@ -35,7 +36,7 @@ def settings_options(command: Command) -> Command:
     return command
 
 
-def checked_settings(flags: dict[str, Any], *, here: bool) -> config.Settings:
+def checked_settings(flags: dict[str, Any], *, here: bool) -> Settings:
     """The settings in force, with those of the project in the working directory if `here`.
 
     Raises Refusal (exit code 78).

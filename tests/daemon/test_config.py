@@ -7,6 +7,7 @@ import pytest
 from warmd.daemon import config
 from warmd.daemon.config import ConfigError, load
 from warmd.daemon.core.policy import Limits
+from warmd.daemon.settings import Settings
 
 NO_FILES: list[Path] = []
 
@@ -141,4 +142,4 @@ def test_every_setting_is_described_and_its_spelled_default_reads_back(row):
     assert row.doc
     assert row.variable.startswith("WARMD_")
     settings = load({}, {row.variable: row.shown}, NO_FILES)
-    assert getattr(settings, row.name) == row.default == getattr(config.Settings(), row.name)
+    assert getattr(settings, row.name) == row.default == getattr(Settings(), row.name)
