@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.leaks import Held, left_behind
+from tests.leaks import MARK, Held, left_behind
 
 # A loaded machine must not fail a property for being slow; pytest-timeout bounds each test.
 settings.register_profile(
@@ -32,6 +32,7 @@ def pytest_configure() -> None:
     """
     for name in [name for name in os.environ if name.startswith("WARMD_") and name not in KEPT]:
         del os.environ[name]
+    os.environ[MARK] = _PRIVATE.name
     os.environ["WARMD_CHECK"] = "1"  # each daemon under test checks its invariants after each event
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
@@ -50,7 +51,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Fails a test after which a child, descriptor, thread or named file of warmd is left.
+    """Fails a test after which a process, descriptor, thread, temporary file or shared memory is left.
 
     Fixtures of a wider scope are made before this one, so what they hold is not counted.
     """

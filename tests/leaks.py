@@ -1,7 +1,10 @@
-"""What a test process holds: children, descriptors, threads, and named files of warmd.
+"""What a test process holds: processes, descriptors, threads, temporary files and shared memory.
 
 `Held.now()` is a snapshot; `left_behind(before)` says in words what came since and stayed.  Two
 resource trackers (loky's and multiprocessing's) live as long as this process and are no leak.
+
+Processes are found also when they have escaped, as the workers of a daemon that was killed: all that
+descend from this run carry `MARK` in their environment.  While the daemon lives they are its business.
 """
 
 from __future__ import annotations
@@ -17,19 +20,24 @@ from pathlib import Path
 
 PATIENCE_SECONDS = 3.0
 """How long a thread or child that is already on its way out may take on a loaded machine."""
+MARK = "WT_RUN"
+SHARED = ("warmd*", "*loky*", "pymp-*")
+"""Names in /dev/shm that can be ours; the temporary folder is this run's own, so all in it counts."""
 TRACKERS = ("multiprocessing.resource_tracker", "loky.backend.resource_tracker")
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     children: frozenset[int]
+    processes: frozenset[int]
+    """All that there are on the machine."""
     descriptors: frozenset[tuple[int, str]]
     threads: frozenset[threading.Thread]
     files: frozenset[str]
 
     @classmethod
     def now(cls) -> Held:
-        return cls(_children(), _descriptors(), frozenset(threading.enumerate()), _files())
+        return cls(_children(), _processes(), _descriptors(), frozenset(threading.enumerate()), _files())
 
 
 def left_behind(before: Held) -> list[str]:
@@ -39,10 +47,11 @@ def left_behind(before: Held) -> list[str]:
     gc.collect()
     for thread in frozenset(threading.enumerate()) - before.threads:
         thread.join(PATIENCE_SECONDS)
-    for pid in _children() - before.children:
+    for pid in (_children() - before.children) | _escaped(before):
         _await_exit(pid)
     now = Held.now()
     return [
+        *(f"escaped process {pid}: {_command(pid)}" for pid in sorted(_escaped(before))),
         *(f"child {pid}: {_command(pid)}" for pid in sorted(now.children - before.children)),
         *(f"descriptor {fd}: {target}" for fd, target in sorted(now.descriptors - before.descriptors)),
         *(f"thread {thread.name}" for thread in now.threads - before.threads),
@@ -53,6 +62,7 @@ def left_behind(before: Held) -> list[str]:
 def _nothing_new(before: Held, now: Held) -> bool:
     return (
         now.children <= before.children
+        and not _escaped(before)
         and now.descriptors <= before.descriptors
         and now.threads <= before.threads
         and now.files <= before.files
@@ -63,6 +73,32 @@ def _children() -> frozenset[int]:
     lists = [_read(task / "children") for task in Path("/proc/self/task").iterdir()]
     pids = [int(pid) for pids in lists for pid in pids.split()]
     return frozenset(pid for pid in pids if "resource_tracker" not in _command(pid))
+
+
+def _processes() -> frozenset[int]:
+    return frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _escaped(before: Held) -> set[int]:
+    """Processes that came since, descend from this run, and are no longer below this process."""
+    mark = f"{MARK}={os.environ.get(MARK)}\0"
+    new = _processes() - before.processes
+    return {pid for pid in new if mark in _environment(pid) and not _is_below_this(pid)}
+
+
+def _is_below_this(pid: int) -> bool:
+    while pid > 1 and pid != os.getpid():
+        fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        # One that has just ended is no longer anybody's.
+        pid = int(fields[1]) if fields else os.getpid()
+    return pid == os.getpid()
+
+
+def _environment(pid: int) -> str:
+    try:
+        return _read(Path(f"/proc/{pid}/environ"))
+    except PermissionError:  # another user's
+        return ""
 
 
 def _descriptors() -> frozenset[tuple[int, str]]:
@@ -84,8 +120,8 @@ def _tracker_descriptor(module_name: str) -> int | None:
 
 
 def _files() -> frozenset[str]:
-    folders = (Path("/dev/shm"), Path(tempfile.gettempdir()))
-    return frozenset(str(path) for folder in folders for path in folder.glob("warmd*"))
+    shared = [path for pattern in SHARED for path in Path("/dev/shm").glob(pattern)]
+    return frozenset(map(str, [*shared, *Path(tempfile.gettempdir()).iterdir()]))
 
 
 def _await_exit(pid: int) -> None:

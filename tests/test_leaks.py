@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,18 @@ def test_a_file_is_noticed() -> None:
         assert left_behind(before) == [f"file {folder}"]
     finally:
         Path(folder).rmdir()
+
+
+def test_a_process_that_has_escaped_is_noticed(monkeypatch) -> None:
+    monkeypatch.setattr("tests.leaks.PATIENCE_SECONDS", 0.01)
+    before = Held.now()
+    script = "sleep 60 > /dev/null 2>&1 & echo $!"
+    done = subprocess.run(["/bin/sh", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    pid = int(done.stdout)
+    try:
+        assert left_behind(before) == [f"escaped process {pid}: sleep 60"]
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_no_test_can_reach_a_daemon_of_the_user() -> None:
