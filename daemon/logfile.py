@@ -13,6 +13,11 @@ MARK = b"... (older lines dropped)\n"
 COPY_BYTES = 2**20
 COPY_ROUNDS = 8
 """Looks at what was appended during the copy; a faster writer than that loses some lines."""
+TAIL_LINES = 20
+TAIL_BYTES = 4096
+CRASH = "Fatal Python error: "
+"""How faulthandler begins."""
+LINES_BEFORE_CRASH = 5
 
 _CONTROLS = {code: None for code in (*range(32), 127) if code not in (9, 10)}
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
@@ -88,3 +93,20 @@ def cleaned(data: bytes) -> str:
     # A progress bar redraws its line with carriage returns; the last drawing is the one to show.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     return "\n".join(lines).translate(_CONTROLS)
+
+
+def last_words(text: str) -> str:
+    """The last lines (at most 20, at most 4 KiB); of a crash, those from just before its trace on.
+
+    faulthandler puts the innermost frames first, and what tells least at the end.
+    """
+    lines = text.splitlines()
+    crash = max((n for n, line in enumerate(lines) if line.startswith(CRASH)), default=None)
+    if crash is not None:
+        told = "\n".join(lines[max(0, crash - LINES_BEFORE_CRASH) :])
+        return told.encode()[:TAIL_BYTES].decode("utf-8", "ignore")
+    data = "\n".join(lines[-TAIL_LINES:]).encode()
+    if len(data) > TAIL_BYTES:
+        data = data[-TAIL_BYTES:]
+        data = data[data.find(b"\n") + 1 :]
+    return data.decode("utf-8", "ignore")

@@ -21,10 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from warmd.daemon.inotify import GrowthWatch
-from warmd.daemon.logfile import CHUNK_BYTES, MARK, cleaned, halve, lines_from_end, read_at
+from warmd.daemon.logfile import CHUNK_BYTES, MARK, cleaned, halve, last_words, lines_from_end, read_at
 
-TAIL_LINES = 20
-TAIL_BYTES = 4096
+TAIL_READ_BYTES = 16 * 1024
 
 _SESSION_ID = re.compile(r"(?:sess|pool)_[0-9a-f]{32}")
 
@@ -209,17 +208,17 @@ class SessionLogs:
         self._prune()
 
     def tail(self, session: str) -> str:
-        """The last lines (at most 20, at most 4 KiB), cleaned of what would disturb a terminal."""
+        """What it says last (`logfile.last_words`), cleaned of what would disturb a terminal."""
         with self._counted():
             fd = os.open(self.path(session), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 size = os.fstat(fd).st_size
-                data = read_at(fd, max(0, size - TAIL_BYTES), TAIL_BYTES)
+                data = read_at(fd, max(0, size - TAIL_READ_BYTES), TAIL_READ_BYTES)
             finally:
                 os.close(fd)
-            if size > TAIL_BYTES:
+            if size > TAIL_READ_BYTES:
                 data = data[data.find(b"\n") + 1 :]
-            return "\n".join(cleaned(data).splitlines()[-TAIL_LINES:])
+            return last_words(cleaned(data))
         return ""
 
     def follow(

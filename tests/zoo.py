@@ -350,11 +350,13 @@ def not_a_class() -> None:
 # The same files are imported as `tests.zoo` by tests and as `zoo` by workers.
 if __package__:
     from tests.zoo_async import *  # noqa: F403
+    from tests.zoo_deaths import *  # noqa: F403
     from tests.zoo_forks import *  # noqa: F403
     from tests.zoo_hangs import *  # noqa: F403
     from tests.zoo_starts import *  # noqa: F403
 else:
     from zoo_async import *  # noqa: F403
+    from zoo_deaths import *  # noqa: F403
     from zoo_forks import *  # noqa: F403
     from zoo_hangs import *  # noqa: F403
     from zoo_starts import *  # noqa: F403

@@ -247,6 +247,17 @@ def test_tail_gives_the_last_lines_clean(logs):
     assert logs.tail(A) == "end"
 
 
+def test_the_tail_of_a_crash_begins_with_its_innermost_frames(logs):
+    frames = [b'  File "app.py", line %d in f\n' % n for n in range(300)]
+    trace = [b"Fatal Python error: Segmentation fault\n", b"\n", b"Current thread:\n", *frames]
+    append(logs.open_session(A), b"".join([b"before %d\n" % n for n in range(500)] + trace))
+    told = logs.tail(A)
+    assert told.splitlines()[:6] == [f"before {n}" for n in range(495, 500)] + [trace[0].decode().rstrip()]
+    assert "line 0 in f" in told and "line 299 in f" not in told
+    assert len(told) <= 4096
+
+
+
 def test_old_logs_are_pruned_and_live_ones_never(logs):
     live = logs.open_session(B)
     names = [f"sess_{n:032x}" for n in range(6)]
