@@ -35,7 +35,7 @@ log = logging.getLogger("warmd.door")
 
 ARRIVAL_SECONDS = 10.0
 """How long a connection may stay without having shown a token."""
-EXIT_SECONDS = 1.0
+EXIT_SECONDS = 0.5
 """From a link's end-of-file to the exit that it announces."""
 MAX_STRANGERS = 64
 """Connections without a token at one time; more wait in the listener's backlog."""

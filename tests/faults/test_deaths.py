@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,9 @@ import warmd
 from tests.faults.watch import (
     AT_ONCE_SECONDS,
     await_gone,
+    await_tree_gone,
     begun,
+    carriers,
     error_of,
     together,
     token_of,
@@ -147,3 +152,110 @@ def test_twenty_deaths_at_once_are_each_told_at_once(client: LocalClient) -> Non
             errors = [error_of(call.result) for call in calls]
     assert {(e.code, e.ran, e.details["signal"]) for e in errors} == {("WORKER_DIED", "maybe", "SIGKILL")}
     await_gone(pids)
+
+
+@pytest.mark.parametrize("function", ["close_and_return", "close_and_wait", "close_later"])
+def test_closed_descriptors_are_a_death(client: LocalClient, function: str) -> None:
+    session = client.session(zoo("Mortal"))
+    pid = session.call("pid").output
+    if function == "close_later":
+        session.call(function)
+        until(lambda: not os.listdir(f"/proc/{pid}/fd"))
+        function = "pid"
+    with undisturbed(client.address), within(AT_ONCE_SECONDS):
+        error = error_of(lambda: session.call(function))
+    assert (error.code, error.ran) == ("WORKER_DIED", "maybe")
+    assert {"signal", "exit_code"} & set(error.details)
+    assert error_of(session.call).code == "SESSION_DIED"
+    await_gone([pid])
+
+
+@pytest.mark.parametrize("moment", ["in a call", "idle"])
+def test_a_death_is_seen_though_a_forked_child_holds_every_descriptor(
+    client: LocalClient, moment: str
+) -> None:
+    session = client.session(zoo("Forks"))
+    child = session.call("hold_fds").output
+    token = token_of(child)
+    if moment == "idle":
+        (pid,) = set(carriers(token)) - {child}
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: session.info().reason, AT_ONCE_SECONDS)
+    else:
+        with within(AT_ONCE_SECONDS):
+            error = error_of(lambda: session.call("hold_fds_and_die"))
+        assert (error.code, error.details["signal"]) == ("WORKER_DIED", "SIGKILL")
+    assert error_of(session.call).code == "SESSION_DIED"
+    await_tree_gone(token)
+    await_gone([child])
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        ("exit", "SystemExit"),
+        ("keyboard", "KeyboardInterrupt"),
+        ("base", "zoo.OwnBaseError"),
+        ("generator_exit", "GeneratorExit"),
+        ("stop_iteration", "StopIteration"),
+        ("recurse", "RecursionError"),
+        ("memory", "MemoryError"),
+    ],
+)
+def test_what_a_function_raises_is_an_app_error_and_no_death(
+    client: LocalClient, function: str, kind: str
+) -> None:
+    with client.session(zoo("Raises")) as session:
+        assert session.call("alive").output == 1
+        error = error_of(lambda: session.call(function))
+        assert (error.code, error.outcome, error.ran) == ("APP_ERROR", "app_error", "yes")
+        assert isinstance(error, warmd.AppError) and error.type == kind and error.traceback
+        assert session.call("alive").output == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "code"), [("exec", 11), ("exit_in_thread", 5), ("exit_in_stream", 8), ("hard_exit", 7)]
+)
+def test_every_way_out_of_the_process_is_a_death(client: LocalClient, function: str, code: int) -> None:
+    session = client.session(zoo("Dies"))
+    with within(AT_ONCE_SECONDS):
+        error = error_of(lambda: session.call(function))
+    assert (error.code, error.details["exit_code"]) == ("WORKER_DIED", code)
+
+
+ROUNDS = 60
+AT_A_TIME = 6
+CALLS = 3
+
+
+def test_a_kill_around_the_reply_leaves_no_doubt_that_is_not_told(
+    client: LocalClient, tmp_path: Path
+) -> None:
+    """Calls are sent and their worker is killed within microseconds: each had at most its one effect,
+    exactly one where the caller was told ok, and none where it was told that it had not run."""
+    dice, told = random.Random(), []
+
+    def one(number: int) -> None:
+        session = client.session(zoo("Mortal"))
+        paths = [tmp_path / f"{number}-{n}" for n in range(CALLS)]
+        pidfd = os.pidfd_open(session.call("pid").output)
+        calls = [session.submit("note", {"path": str(path)}) for path in paths]
+        strike_at = time.perf_counter() + dice.uniform(0, 0.0015)
+        while time.perf_counter() < strike_at:
+            pass
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+        for call, path in zip(calls, paths, strict=True):
+            outcome = "ok"
+            try:
+                call.result(timeout=AT_ONCE_SECONDS)
+            except (warmd.WorkerDied, warmd.SessionDied) as error:
+                outcome = error.ran
+            possible = {"ok": {1}, "no": {0}, "maybe": {0, 1}}[outcome]
+            effects = path.stat().st_size if path.exists() else 0
+            assert effects in possible, f"{outcome}, but {effects} effects"
+            told.append(outcome)
+
+    for batch in range(0, ROUNDS, AT_A_TIME):
+        together(one, range(batch, batch + AT_A_TIME))
+    assert {"ok", "no"} <= set(told), f"the kills always came at the same moment: {Counter(told)}"
