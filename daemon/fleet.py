@@ -39,7 +39,16 @@ from warmd.daemon.tree import Sweeper
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
 from warmd.protocol import places
 from warmd.protocol.messages import SessionId
-from warmd.protocol.work import AskCancel, Begin, FromWorker, Ordinal, WorkerId
+from warmd.protocol.work import (
+    AskCancel,
+    Begin,
+    FromWorker,
+    Interrupted,
+    Ordinal,
+    Raised,
+    Returned,
+    WorkerId,
+)
 
 log = logging.getLogger("warmd.fleet")
 
@@ -47,6 +56,7 @@ WITHDRAWAL_SECONDS = 0.002
 """By then a store to the control page is seen by all cores (`core.ahead`)."""
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
+ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted})
 
 
 @dataclass(slots=True)
@@ -220,7 +230,7 @@ class Fleet:
 
     def _said(self, id: WorkerId, message: FromWorker) -> None:
         worker = self._workers.get(id)
-        if worker is not None and worker.capture is not None:
+        if worker is not None and worker.capture is not None and type(message) in ENDS_OF_CALLS:
             # The signal itself can end what hung (a sleep in C code): the stack was written before.
             worker.capture.finish()
         self._submit(WorkerSaid(id, message))

@@ -107,6 +107,26 @@ class Async:
     def sync_count_up(self, n: int) -> Iterator[int]:
         yield from range(n)
 
+    async def alive(self) -> int:
+        self.n += 1
+        return self.n
+
+    async def shielded(self) -> None:
+        """Its task cannot be cancelled, only left behind."""
+        self.left = asyncio.create_task(asyncio.sleep(FOREVER))
+        context.progress("in")
+        await asyncio.shield(self.left)
+
+    async def swallow(self) -> None:
+        """Catches every cancellation and goes on: only SIGKILL helps."""
+        said = False
+        while True:
+            with contextlib.suppress(BaseException):
+                if not said:
+                    said = True
+                    context.progress("in")
+                await asyncio.sleep(0.01)
+
     async def sleep(self) -> None:
         context.progress("in")
         await asyncio.sleep(FOREVER)

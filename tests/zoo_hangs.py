@@ -17,6 +17,8 @@ import warmd.app
 
 context = warmd.app.context
 FOREVER = 3600.0
+SYS_CLONE = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+CLONE_VFORK = 0x4000
 
 
 def note(path: str, line: str) -> None:
@@ -105,6 +107,37 @@ class Hangs:
         signal.signal(signal.SIGTERM, lambda *_: None)
         context.progress("in")
         time.sleep(FOREVER)
+
+    def all_handlers(self) -> None:
+        """Takes every signal for itself, those of the runtime too."""
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(signum, lambda *_: None)
+        context.progress("in")
+        time.sleep(FOREVER)
+
+    def uninterruptible(self) -> None:
+        """Waits as vfork does (state D): signals wait too, all but SIGKILL."""
+        context.progress("in")
+        child = ctypes.PyDLL(None).syscall(SYS_CLONE, CLONE_VFORK | signal.SIGCHLD, 0, 0, 0, 0)
+        if child == 0:
+            time.sleep(FOREVER)
+
+    def leave_thread(self, path: str) -> None:
+        """Another thread goes on for ever, and tells so."""
+
+        def go_on() -> None:
+            while True:
+                note(path, "on")
+                time.sleep(0.01)
+
+        threading.Thread(target=go_on, daemon=True).start()
+        context.progress("in")
+        time.sleep(FOREVER)
+
+    def echo_after(self, seconds: float, value: Any) -> Any:
+        time.sleep(seconds)
+        return value
 
     def stop_self(self) -> None:
         context.progress("in")
