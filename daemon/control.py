@@ -20,7 +20,7 @@ import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, Event, KeepaliveArrived
+from warmd.daemon.core.events import EndArrived, Event, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView, Totals
 from warmd.daemon.logs import Follower, SessionLogs
 from warmd.daemon.settings import Settings
@@ -44,6 +44,8 @@ class Views(Protocol):
     def view(self, session: SessionId) -> SessionView | None: ...
     def views(self, include_dead: bool = False) -> Iterable[SessionView]: ...
     def call_view(self, call: str) -> CallView | None: ...
+    def detached_views(self) -> Iterable[CallView]: ...
+    def missing_call(self, call: str) -> Problem: ...
     def totals(self) -> Totals: ...
 
 
@@ -233,18 +235,21 @@ class Control:
         self._services.submit(EndArrived(client, request.id, session, app, running))
 
     def _calls_get(self, _client: ClientId, _request: Request, now: float, call: str) -> bytes:
+        return _packed_call(self._known_call(call), now)
+
+    def _calls_list(self, _client: ClientId, _request: Request, now: float) -> bytes:
+        return _array([_packed_call(view, now) for view in self._broker.detached_views()])
+
+    def _calls_cancel(self, _client: ClientId, _request: Request, _now: float, call: str) -> bytes:
+        under_way = self._known_call(call).state != "done"
+        self._services.submit(StopArrived(CallId(bytes.fromhex(call))))
+        return values.pack(under_way)
+
+    def _known_call(self, call: str) -> CallView:
         view = self._broker.call_view(call)
         if view is None:
-            unknown = {"id": call, "state": "unknown", "session": None, "position": None, "seconds": None}
-            return _with_progress(unknown, messages.NOTHING)
-        facts = {
-            "id": call,
-            "state": view.state,
-            "session": view.session,
-            "position": view.position,
-            "seconds": max(0.0, now - view.since),
-        }
-        return _with_progress(facts, view.progress)
+            raise Refusal(self._broker.missing_call(call))
+        return view
 
     def _logs(
         self,
@@ -328,6 +333,26 @@ def resident_bytes(pid: int) -> int | None:
 
 def _not_found(session: SessionId) -> Refusal:
     return Refusal(unknown(session), session)
+
+
+def _packed_call(view: CallView, now: float) -> bytes:
+    """What is said of a call.  Times are for people: wall clock."""
+    seconds = max(0.0, now - view.since)
+    facts = {
+        "id": view.id,
+        "state": view.state,
+        "session": view.session,
+        "function": view.function,
+        "detached": view.detached,
+        "position": view.position,
+        "seconds": seconds,
+        "parts": view.parts,
+        "first_part": view.first_part,
+        "code": view.code,
+        "ran": view.ran,
+        "ended": time.time() - seconds if view.state == "done" else None,
+    }
+    return _with_progress(facts, view.progress)
 
 
 def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:

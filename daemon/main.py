@@ -88,7 +88,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None) -> int:
     try:
         catalog = Catalog(settings.app_folders, settings.classes)
         try:
-            server = Server(settings, ToldBroker(settings.limits()), catalog, logs)
+            server = Server(settings, ToldBroker(settings.limits(), time.monotonic()), catalog, logs)
         except Exception as error:
             raise StartError(f"the daemon cannot open its sockets in {settings.run_path}: {error}") from error
         logs.in_thread = server.in_thread

@@ -208,6 +208,7 @@ class Server:
             msg.Request: lambda client, request: self.control.handle(client, request, self.now()),
             msg.Credit: self._credit,
             msg.Cancel: self._cancel,
+            msg.Attach: lambda client, attach: self.submit(ev.AttachArrived(client, attach)),
         }
 
     def _call(self, client: ClientId, call: msg.Call) -> None:

@@ -51,6 +51,12 @@ class Settings:
     max_message_bytes: int = _setting(
         256 * 2**20, "size", "all bodies of one message together", least=64 * KIB, most=4 * GIB - 1
     )
+    detached_keep: float = _setting(
+        600.0, "duration", "time that the results and parts of a detached call are kept after its end"
+    )
+    detached_max_bytes: int = _setting(
+        64 * 2**20, "size", "kept of all detached calls together; the oldest goes first", least=64 * KIB
+    )
     log_max_bytes: int = _setting(
         8 * 2**20,
         "size",
@@ -89,4 +95,6 @@ class Settings:
             start_timeout_seconds=self.start_timeout,
             end_grace_seconds=self.end_grace,
             cancel_grace_seconds=self.cancel_grace,
+            detached_keep_seconds=self.detached_keep,
+            detached_max_bytes=self.detached_max_bytes,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from warmd.protocol import units
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import Request, SessionId
+from warmd.protocol.messages import CALL_ID_BYTES, Request, SessionId
 
 
 class Refusal(Exception):
@@ -18,12 +19,19 @@ class Refusal(Exception):
         self.session = session
 
 
+CALL_ID = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
 Check = Callable[[object], Any]
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a text")
+    return value
+
+
+def _call(value: object) -> str:
+    if not isinstance(value, str) or not CALL_ID.fullmatch(value):
+        raise ValueError(f"must be the id of a call, {2 * CALL_ID_BYTES} hex digits")
     return value
 
 
@@ -57,7 +65,9 @@ VERBS: Mapping[str, Mapping[str, Check]] = {
     "sessions.get": {"session": _text},
     "sessions.keepalive": {"session": _text},
     "sessions.end": {"session": _text, "app": _text, "all": _switch, "running": _running},
-    "calls.get": {"call": _text},
+    "calls.get": {"call": _call},
+    "calls.list": {},
+    "calls.cancel": {"call": _call},
     "logs": {"session": _text, "tail": _lines, "follow": _switch},
     "apps.list": {},
     "status": {},
@@ -68,6 +78,7 @@ REQUIRED = {
     "sessions.get": "session",
     "sessions.keepalive": "session",
     "calls.get": "call",
+    "calls.cancel": "call",
     "logs": "session",
 }
 

@@ -5,7 +5,7 @@ The daemon handles errors as values (`Problem`); the client raises them as excep
 
     code     stable, upper case; programs match on it
     outcome  the family: app_error, worker_died, no_session, rejected, start_failed,
-             timeout, cancelled, daemon_lost
+             timeout, cancelled, gone, daemon_lost
     ran      "no"    the function was never entered
              "yes"   it returned or raised by itself
              "maybe" it was entered and cut off, or nobody can know
@@ -35,6 +35,7 @@ The tree of exceptions:
      +- StartFailed           START_FAILED
      +- CallTimeout           TIMEOUT             (also a TimeoutError)
      +- CallCancelled         CANCELLED
+     +- CallGone              CALL_GONE
      +- DaemonError                               (also a ConnectionError)
          +- DaemonUnavailable DAEMON_UNAVAILABLE
          +- DaemonLost        DAEMON_LOST
@@ -205,6 +206,14 @@ class CallTimeout(WarmdError, TimeoutError):
 class CallCancelled(WarmdError):
     code = "CANCELLED"
     outcome = "cancelled"
+
+
+class CallGone(WarmdError):
+    """What a detached call gave is not, or no longer, kept; `details["first_part"]` names the first
+    part that is, where there is one."""
+
+    code = "CALL_GONE"
+    outcome = "gone"
 
 
 class DaemonError(WarmdError, ConnectionError):

@@ -25,6 +25,7 @@ from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import (
     PROTOCOL,
     Accepted,
+    Attach,
     Body,
     Call,
     CallId,
@@ -53,7 +54,7 @@ SPARE_DUES = 64
 class Pending:
     """A call or request that is under way, and what has come of it so far."""
 
-    message: Call | Request
+    message: Call | Request | Attach
     begun: float
     due: float | None
     sent: bool = False
@@ -74,6 +75,11 @@ class Pending:
     @property
     def id(self) -> CallId:
         return self.message.id
+
+    @property
+    def call(self) -> CallId:
+        """The call that this conversation is about."""
+        return self.message.call if isinstance(self.message, Attach) else self.message.id
 
     @property
     def done(self) -> bool:
@@ -124,11 +130,13 @@ class Exchange:
         """Whether there is a call that has not ended."""
         return bool(self._live)
 
-    def begin(self, message: Call | Request, now: float, patience: float | None) -> Pending:
+    def begin(self, message: Call | Request | Attach, now: float, patience: float | None) -> Pending:
         """Start a call or request, which is to be answered within `patience` seconds (None: the
         daemon's own limit for a call, no limit for a request).  What cannot be sent ends at once,
         with `ran` = no."""
         pending = Pending(message, begun=now, due=None)
+        if isinstance(message, Attach):
+            pending.next_number = message.offset
         self._live[message.id] = pending
         if patience is not None:
             self._expect(pending, patience)

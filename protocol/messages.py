@@ -6,7 +6,7 @@
     Request   an administrative verb     Accepted  the call is admitted; its session is known
     Credit    room for more parts        Part      one yielded value
     Cancel    stop a call or request     Result    the call's good end
-                                         Failure   the call's bad end
+    Attach    hear of a detached call    Failure   the call's bad end
                                          Goodbye   the daemon is about to stop
 
 A call or request gets exactly one `Result` or `Failure`.  `Accepted` precedes it, except where a
@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, NewType, TypeAlias
 
 from warmd.protocol.record import record
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Both sides must name the same number; raised with every change of a message."""
 
 ClientId = NewType("ClientId", bytes)
@@ -102,7 +102,8 @@ class Call:
     `session` is `"new"`, an id, or None for the shared pool.  An empty `function` only waits for
     the session to be ready.  `timeout_seconds` is what remains of the caller's patience; None
     leaves it to the daemon's default.  `window` is the number of parts that the client is ready
-    to take now; None asks for the last value only.
+    to take now; None asks for the last value only.  With `detach` the call is the daemon's: its
+    client's leaving means nothing to it, and what comes of it is kept for whoever attaches.
     """
 
     FRAMES: ClassVar = ("input", "setup", "pickled")
@@ -114,6 +115,7 @@ class Call:
     timeout_seconds: float | None = None
     window: int | None = None
     new: NewSession | None = None
+    detach: bool = False
     input: Body = NOTHING
     setup: Body = NOTHING
     """The packed argument of the app's `setup`."""
@@ -144,6 +146,18 @@ class Cancel:
 
     id: CallId
     how: Literal["cancel", "abandon"] = "cancel"
+
+
+@record
+class Attach:
+    """Hear of the detached call `call`: its parts from number `offset` on, as far as `window` and
+    credits allow, and its end.  A conversation of its own, named by `id`; a `Cancel` of it only
+    detaches this reader.  Without a `window` the last value comes, in the Result."""
+
+    id: CallId
+    call: CallId
+    offset: int = 0
+    window: int | None = None
 
 
 @record
@@ -213,5 +227,5 @@ class Goodbye:
     reason: str
 
 
-FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel
+FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel | Attach
 FromDaemon: TypeAlias = Welcome | Refused | Accepted | Part | Result | Failure | Goodbye

@@ -242,7 +242,14 @@ def _record(kind: Any) -> Check:
 
 
 FROM_CLIENT: Codec[messages.FromClient] = Codec(
-    {1: messages.Hello, 2: messages.Call, 3: messages.Request, 4: messages.Credit, 5: messages.Cancel}
+    {
+        1: messages.Hello,
+        2: messages.Call,
+        3: messages.Request,
+        4: messages.Credit,
+        5: messages.Cancel,
+        6: messages.Attach,
+    }
 )
 FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
     {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from warmd.protocol.errors import AppMismatch as AppMismatch
     from warmd.protocol.errors import AppNotFound as AppNotFound
     from warmd.protocol.errors import CallCancelled as CallCancelled
+    from warmd.protocol.errors import CallGone as CallGone
     from warmd.protocol.errors import CallTimeout as CallTimeout
     from warmd.protocol.errors import DaemonError as DaemonError
     from warmd.protocol.errors import DaemonFailed as DaemonFailed
@@ -55,6 +56,7 @@ _ERRORS = (
     "AppMismatch",
     "AppNotFound",
     "CallCancelled",
+    "CallGone",
     "CallTimeout",
     "DaemonError",
     "DaemonFailed",

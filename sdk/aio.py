@@ -10,14 +10,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from warmd import plan
+from warmd.aiodetached import AsyncCalls
 from warmd.aiolink import AsyncLink
 from warmd.aiosession import AsyncSession, AsyncSessions
 from warmd.calls import Parts, ended
 from warmd.connect import Connector
 from warmd.link import admitted, done
-from warmd.protocol.errors import Invalid
+from warmd.protocol.errors import CallGone, Invalid
 from warmd.protocol.exchange import Pending
-from warmd.protocol.messages import Call, Request
+from warmd.protocol.messages import Attach, Call, Request
 from warmd.result import Info, Result, answer, outcome
 
 
@@ -45,6 +46,11 @@ class AsyncClient:
         """The daemon's sessions: get, list, keepalive, end."""
         return AsyncSessions(self)
 
+    @property
+    def calls(self) -> AsyncCalls:
+        """Calls by their id: get, cancel; of detached ones also list, attach, result."""
+        return AsyncCalls(self)
+
     async def run(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Result:
         """Call a function and wait for its result."""
         return await self._call(plan.call(plan.options(options, named)))
@@ -55,8 +61,8 @@ class AsyncClient:
 
     async def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> AsyncSubmitted:
         """Start a call; returns when the daemon has admitted or refused it, so that the session's
-        id is known.  `result()` waits for its end."""
-        message = plan.call(plan.options(options, named))
+        id is known.  `result()` waits for its end.  With `detach=True` as `Client.submit`."""
+        message = plan.submission(plan.options(options, named))
         link, pending = await self._begin(message)
         try:
             if plan.session_of(message) is None:
@@ -150,7 +156,7 @@ class AsyncClient:
         return pending
 
     async def _begin(
-        self, message: Call | Request, patience: float | None = None
+        self, message: Call | Request | Attach, patience: float | None = None
     ) -> tuple[AsyncLink, Pending]:
         if isinstance(message, Call):
             patience = message.timeout_seconds
@@ -226,12 +232,12 @@ class AsyncStream(Parts, AsyncIterator[Any]):
     `async with` do so at once.
     """
 
-    def __init__(self, client: AsyncClient, message: Call | Request, follow: bool = False) -> None:
+    def __init__(self, client: AsyncClient, message: Call | Request | Attach, follow: bool = False) -> None:
         super().__init__()
         self._client = client
         self._pending = Pending(message, begun=0.0, due=None)
         self._link: AsyncLink | None = None
-        self._patience = None if follow or isinstance(message, Call) else plan.ANSWER_SECONDS
+        self._patience = plan.ANSWER_SECONDS if isinstance(message, Request) and not follow else None
 
     async def __anext__(self) -> Any:
         if self._link is None and not self._over:
@@ -305,9 +311,11 @@ class AsyncSubmitted:
     async def status(self) -> Info:
         """Where the call is: state (queued, starting, running, cancelling, done), position, progress."""
         if not self.done():
-            told = Info(await self._client._request("calls.get", {"call": self.call_id}))
-            if told.get("state") != "unknown" or not self.done():
-                return told
+            try:
+                return await self._client.calls.get(self.call_id)
+            except CallGone:
+                if not self.done():
+                    raise
         return ended(self._pending)
 
 

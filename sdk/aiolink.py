@@ -10,7 +10,7 @@ from typing import Literal
 from warmd.link import LAST_LOOK_SECONDS, Ready, done, readable
 from warmd.protocol.errors import DaemonLost
 from warmd.protocol.exchange import Pending
-from warmd.protocol.messages import Call, CallId, Part, Request
+from warmd.protocol.messages import Attach, Call, CallId, Part, Request
 from warmd.transport import Transport
 
 
@@ -33,7 +33,7 @@ class AsyncLink:
         """Whether a new call can be begun here, as far as is known."""
         return self.transport.lost is None and self.transport.pid == os.getpid()
 
-    def begin(self, message: Call | Request, patience: float | None) -> Pending:
+    def begin(self, message: Call | Request | Attach, patience: float | None) -> Pending:
         """Send a call or request."""
         pending = self.exchange.begin(message, time.monotonic(), patience)
         self._pump()

@@ -53,10 +53,15 @@ class AsyncSession:
         return self._client.stream(plan.in_session(self.id, function, input, timeout))
 
     async def submit(
-        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+        self,
+        function: str | None = None,
+        input: Any = None,
+        *,
+        timeout: float | str | None = None,
+        detach: bool = False,
     ) -> AsyncSubmitted:
-        """Start a call and return at once."""
-        return await self._client.submit(plan.in_session(self.id, function, input, timeout))
+        """Start a call and return at once; with `detach` it outlives this client, as in `Client.submit`."""
+        return await self._client.submit(plan.in_session(self.id, function, input, timeout, detach=detach))
 
     async def info(self) -> Info:
         """What is known about the session, also after its end."""

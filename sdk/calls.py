@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from warmd import plan
 from warmd.link import Link, admitted, done
+from warmd.protocol.errors import CallGone
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Part
 from warmd.protocol.values import unpack
@@ -33,7 +34,7 @@ class Parts:
 
     @property
     def call_id(self) -> str:
-        return self._pending.id.hex()
+        return self._pending.call.hex()
 
     @property
     def timing(self) -> Timing | None:
@@ -141,15 +142,23 @@ class Submitted:
     def status(self) -> Info:
         """Where the call is: state (queued, starting, running, cancelling, done), position, progress."""
         if not self.done():
-            told = Info(self._client._request("calls.get", {"call": self.call_id}))
-            if told.get("state") != "unknown" or not self.done():
-                return told
+            try:
+                return self._client.calls.get(self.call_id)
+            except CallGone:
+                if not self.done():
+                    raise
         return ended(self._pending)
 
 
 def ended(pending: Pending) -> Info:
-    """The status of a call that is done."""
-    code = pending.problem.code if pending.problem else None
+    """The status of a call that is done, as its caller knows it."""
+    code, ran = (pending.problem.code, pending.problem.ran) if pending.problem else (None, "yes")
     return Info(
-        id=pending.id.hex(), state="done", session=pending.session, code=code, position=None, progress=None
+        id=pending.id.hex(),
+        state="done",
+        session=pending.session,
+        position=None,
+        code=code,
+        ran=ran,
+        progress=None,
     )

@@ -11,10 +11,11 @@ from typing import Any, Self
 from warmd import plan
 from warmd.calls import Stream, Submitted
 from warmd.connect import Connector
+from warmd.detached import Calls
 from warmd.link import Link
 from warmd.protocol.errors import Invalid
 from warmd.protocol.exchange import Pending
-from warmd.protocol.messages import Call, Request
+from warmd.protocol.messages import Attach, Call, Request
 from warmd.result import Info, Result, answer, outcome
 from warmd.session import Session, Sessions
 
@@ -51,6 +52,11 @@ class Client:
         """The daemon's sessions: get, list, keepalive, end."""
         return Sessions(self)
 
+    @property
+    def calls(self) -> Calls:
+        """Calls by their id: get, cancel; of detached ones also list, attach, result."""
+        return Calls(self)
+
     def run(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Result:
         """Call a function and wait for its result.
 
@@ -79,8 +85,12 @@ class Client:
         return Stream(*self._begin(plan.call(plan.options(options, named), window=plan.WINDOW)))
 
     def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Submitted:
-        """Start a call and return at once; `result()` waits for its end.  Options as in `run`."""
-        return Submitted(self, *self._begin(plan.call(plan.options(options, named))))
+        """Start a call and return at once; `result()` waits for its end.  Options as in `run`.
+
+        With `detach=True` the call is the daemon's: this client's end neither drops nor cancels it, and
+        `calls.attach(call_id)` and `calls.result(call_id)` of any client get what it gives.
+        """
+        return Submitted(self, *self._begin(plan.submission(plan.options(options, named))))
 
     def session(
         self,
@@ -163,7 +173,7 @@ class Client:
             pending = self._connected().run(message, patience)
         return pending
 
-    def _begin(self, message: Call | Request, patience: float | None = None) -> tuple[Link, Pending]:
+    def _begin(self, message: Call | Request | Attach, patience: float | None = None) -> tuple[Link, Pending]:
         if isinstance(message, Call):
             patience = message.timeout_seconds
         link = self._connected()

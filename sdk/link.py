@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 
 from warmd.protocol.errors import DaemonLost
 from warmd.protocol.exchange import Pending
-from warmd.protocol.messages import Call, CallId, Part, Request
+from warmd.protocol.messages import Attach, Call, CallId, Part, Request
 from warmd.transport import Transport
 
 Ready: TypeAlias = Callable[[Pending], bool]
@@ -106,7 +106,7 @@ class Link:
             raise
         return pending
 
-    def begin(self, message: Call | Request, patience: float | None) -> Pending:
+    def begin(self, message: Call | Request | Attach, patience: float | None) -> Pending:
         """Send a call or request; returns at once."""
         try:
             with self._mutex:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
@@ -18,6 +19,7 @@ from warmd.protocol.messages import (
     NEW_SESSION,
     NOTHING,
     AppRef,
+    Attach,
     Body,
     Call,
     CallId,
@@ -39,6 +41,7 @@ OPTIONS = (
     "name",
     "env",
     "labels",
+    "detach",
 )
 OPENING = ("session_timeout", "name", "labels")
 """Say something about a session that is yet to be."""
@@ -50,6 +53,7 @@ ANSWER_SECONDS = 30.0
 ENDING_SECONDS = 120.0
 """How soon a session has ended: its call is cancelled, `unload` runs, the tree is killed."""
 _NONE = pack(None)
+_CALL_ID = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
 
 
 def _fresh_ids() -> None:
@@ -92,6 +96,19 @@ def unknown(what: str, value: str, known: tuple[str, ...]) -> str:
 
 def call(given: Mapping[str, Any], window: int | None = None) -> Call:
     """The message for these options.  Raises Invalid, naming the option and the remedy."""
+    if given.get("detach"):
+        raise Invalid("detach: only submit() leaves a call to the daemon; client.calls.attach(id) reads it")
+    return _function_call(given, window)
+
+
+def submission(given: Mapping[str, Any]) -> Call:
+    """The message for a call that is not waited for, and may be detached.  Raises Invalid."""
+    if not isinstance(given.get("detach"), bool | None):
+        raise Invalid(f"detach: expected True or False, got {given['detach']!r}")
+    return _function_call(given, None)
+
+
+def _function_call(given: Mapping[str, Any], window: int | None) -> Call:
     function = given.get("function")
     if function is None:
         function = DEFAULT_FUNCTION
@@ -118,13 +135,27 @@ def opening_options(app: object, id: str | None, **given: object) -> dict[str, A
 
 
 def in_session(
-    session: str, function: str | None, input: object, timeout: float | str | None
+    session: str, function: str | None, input: object, timeout: float | str | None, **more: object
 ) -> dict[str, Any]:
     """The options of a call to a session that is open."""
-    return {"session": session, "function": function, "input": input, "timeout": timeout}
+    return {"session": session, "function": function, "input": input, "timeout": timeout, **more}
 
 
-def session_of(message: Call | Request) -> str | None:
+def attach(id: object, offset: object = 0, window: int | None = None) -> Attach:
+    """The message that reads a detached call.  Raises Invalid."""
+    if type(offset) is not int or offset < 0:
+        raise Invalid(f"offset: expected the number of the first part wanted, from 0 up, got {offset!r}")
+    return Attach(new_id(), call_id(id), offset, window)
+
+
+def call_id(value: object) -> CallId:
+    """A call's id, as `call_id` of what was submitted gives it.  Raises Invalid for what can be none."""
+    if not isinstance(value, str) or not _CALL_ID.fullmatch(value):
+        raise Invalid(f"call: expected the id of a call ({2 * CALL_ID_BYTES} hex digits), got {value!r:.100}")
+    return CallId(bytes.fromhex(value))
+
+
+def session_of(message: Call | Request | Attach) -> str | None:
     """The session that a call names by id."""
     named = message.session if isinstance(message, Call) else None
     return None if named == NEW_SESSION else named
@@ -205,6 +236,7 @@ def _call(given: Mapping[str, Any], function: str, body: bytes, window: int | No
         timeout_seconds=duration(given.get("timeout"), "timeout"),
         window=window,
         new=_new_session(given) if session in (None, NEW_SESSION) else None,
+        detach=given.get("detach") is True,
         input=body,
         setup=NOTHING if setup is None else packed(setup, "setup"),
         pickled=pickled,

@@ -78,7 +78,7 @@ def outcome(pending: Pending) -> Result:
         output=_unpacked(pending, pending.result.value if pending.result else NOTHING),
         session_id=pending.session,
         timing=timing(pending),
-        call_id=pending.id.hex(),
+        call_id=pending.call.hex(),
     )
 
 
@@ -90,7 +90,7 @@ def answer(pending: Pending) -> Any:
 
 def raise_problem(pending: Pending) -> None:
     if pending.problem is not None:
-        raise exception_from(pending.problem, session=pending.session, call=pending.id.hex())
+        raise exception_from(pending.problem, session=pending.session, call=pending.call.hex())
 
 
 def timing(pending: Pending) -> Timing:
@@ -107,5 +107,5 @@ def _unpacked(pending: Pending, body: Any) -> Any:
         return unpack(body)
     except ValueError as error:
         raise WarmdError(
-            f"the output cannot be read: {error}", ran="yes", session=pending.session, call=pending.id.hex()
+            f"the output cannot be read: {error}", ran="yes", session=pending.session, call=pending.call.hex()
         ) from error

@@ -47,10 +47,15 @@ class Session:
         return self._client.stream(plan.in_session(self.id, function, input, timeout))
 
     def submit(
-        self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
+        self,
+        function: str | None = None,
+        input: Any = None,
+        *,
+        timeout: float | str | None = None,
+        detach: bool = False,
     ) -> Submitted:
-        """Start a call and return at once."""
-        return self._client.submit(plan.in_session(self.id, function, input, timeout))
+        """Start a call and return at once; with `detach` it outlives this client, as in `Client.submit`."""
+        return self._client.submit(plan.in_session(self.id, function, input, timeout, detach=detach))
 
     def info(self) -> Info:
         """What is known about the session, also after its end."""

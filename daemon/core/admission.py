@@ -1,6 +1,6 @@
 """A call arrives: is it sound, where does it belong, and is there room for it?
 
-1. An id that is in use: the call is a repetition, and runs no second time.
+1. An id that is in use, or that of a detached call: a repetition, which runs no second time.
 2. A value out of its bounds, or an option that does not fit: refused, before anything starts.
 3. `session` names an id: the live session's queue, or the reason why it is no more.
 4. `session` is "new", with a name that a live session has: joined, if it is the same.
@@ -14,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-from warmd.daemon.core import ahead, pools, serving
+from warmd.daemon.core import ahead, detached, policy, pools, serving
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book, gone, unknown
 from warmd.daemon.core.events import CallArrived
@@ -39,6 +39,8 @@ NO_OPTIONS = NewSession()
 
 def call_arrived(book: Book, event: CallArrived) -> None:
     call = event.call
+    if call.detach and detached.repeated(book, event):
+        return
     known = book.jobs.get(call.id)
     if known is not None:
         if known.client != event.client:
@@ -136,12 +138,13 @@ def _job(book: Book, event: CallArrived, queue: deque[Job]) -> Job:
         client=event.client,
         id=call.id,
         function=call.function,
-        window=call.window,
+        window=policy.DETACHED_WINDOW if call.detach else call.window,
         input=call.input,
         arrived=book.now,
         timeout_seconds=book.limits.call_timeout_seconds if timeout is None else timeout,
         wants_accepted=call.session is None or call.session == NEW_SESSION,
         queue=queue,
+        kept=detached.opened(book, event) if call.detach else None,
     )
 
 
@@ -174,6 +177,8 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
         yield f"timeout is {timeout:g}: give a number of seconds above 0"
     if window is not None and window < 0:
         yield f"window is {window}: give the number of parts that can be taken now, 0 or more"
+    if call.detach and window is not None:
+        yield f"window is {window}: a detached call has none, its parts are read by attaching to it"
     if len(call.function) > MAX_FUNCTION_CHARACTERS:
         size = len(call.function)
         yield f"the function's name has {size} characters, the limit is {MAX_FUNCTION_CHARACTERS}"

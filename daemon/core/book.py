@@ -14,11 +14,21 @@ from typing import Any
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.deadlines import Deadlines
+from warmd.daemon.core.kept import Keep
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
 from warmd.daemon.core.session import LEGAL_MOVES, EndRequest, Job, Phase, Pool, PoolKey, Session
 from warmd.daemon.core.views import SessionView, view_of
 from warmd.protocol.errors import Problem, Ran
-from warmd.protocol.messages import NOTHING, Accepted, CallId, ClientId, Failure, FromDaemon, SessionId
+from warmd.protocol.messages import (
+    NOTHING,
+    Accepted,
+    CallId,
+    ClientId,
+    Failure,
+    FromDaemon,
+    Result,
+    SessionId,
+)
 from warmd.protocol.work import WorkerId
 
 CODE_OF_STATE: Mapping[str, str] = {
@@ -33,7 +43,7 @@ class IllegalMoveError(AssertionError):
 
 
 class Book:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, started: float) -> None:
         self.limits = limits
         self.now = 0.0
         self.effects: list[fx.Effect] = []
@@ -49,6 +59,7 @@ class Book:
         self.dead: OrderedDict[SessionId, SessionView] = OrderedDict()
         self.ends: dict[CallId, EndRequest] = {}
         self.deadlines = Deadlines()
+        self.keep = Keep(limits, started, self.deadlines, self.send)
         self.draining = False
         self.stopped = False
         self.last_worker = 0
@@ -101,12 +112,17 @@ class Book:
 
     def accept(self, job: Job) -> None:
         """Tell the client, once, that its call is admitted and where it will run."""
-        if job.wants_accepted and not job.orphan:
+        if not job.wants_accepted:
+            return
+        in_session = job.session if job.session and not job.session.pool else None
+        if job.kept is not None:
             job.wants_accepted = False
-            in_session = job.session if job.session and not job.session.pool else None
+            self.keep.admit(job.kept, in_session.id if in_session else None)
+        elif not job.orphan:
+            job.wants_accepted = False
             self.send(job.client, Accepted(job.id, in_session.id if in_session else None))
 
-    def answer(self, job: Job, message: FromDaemon) -> None:
+    def answer(self, job: Job, message: Result | Failure) -> None:
         """The one final answer to a call; nothing of it is left afterwards."""
         del self.jobs[job.id]
         mine = self.jobs_of[job.client]
@@ -118,7 +134,9 @@ class Book:
             self.deadlines.drop(("ladder", job.id))
         if job.abandoned:
             self.deadlines.drop(("left", job.id))
-        if not job.orphan:
+        if job.kept is not None:
+            self.keep.end(job.kept, message, self.now)
+        elif not job.orphan:
             self.effects.append(fx.Send(job.client, message))
 
     def fail(self, job: Job, code: str, message: str, ran: Ran = "no", **details: Any) -> None:

@@ -11,6 +11,7 @@ Where the rules are:
     serving     one call after another
     ahead       calls sent before their turn
     clients     credits, cancels, clients that leave, deadlines of calls
+    detached    calls that outlive their clients; `kept` is what is kept of them
     ladder      how a running call is stopped
     ending      sessions end: on request, idle, dead, with the daemon
     stopping    the worker and its tree
@@ -22,15 +23,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from warmd.daemon.core import admission, clients, ending, ladder, pools, serving, starting, stopping
+from warmd.daemon.core import admission, clients, detached, ending, ladder, pools, serving, starting, stopping
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.invariants import check
 from warmd.daemon.core.policy import Limits
 from warmd.daemon.core.session import Session
-from warmd.daemon.core.views import CallView, SessionView, Totals, call_view_of
+from warmd.daemon.core.views import CallView, SessionView, Totals, call_view_of, kept_view_of
 from warmd.protocol import work
+from warmd.protocol.errors import Problem
 from warmd.protocol.messages import CallId, SessionId
 
 Rule: TypeAlias = Callable[[Book, Any], None]
@@ -39,8 +41,9 @@ Rule: TypeAlias = Callable[[Book, Any], None]
 class Broker:
     """Decides about every session and call of a daemon; does nothing itself."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._book = Book(limits)
+    def __init__(self, limits: Limits, started: float = 0.0) -> None:
+        """`started`: when the daemon did, in seconds of the clock that events are told by."""
+        self._book = Book(limits, started)
 
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
         """What is to be done about `event`, which happened by `now` (monotonic seconds)."""
@@ -72,17 +75,33 @@ class Broker:
         return [*self._book.dead.values(), *live] if include_dead else live
 
     def call_view(self, call: str) -> CallView | None:
-        """A call under way by its id in hex; None once it is answered, or for an odd id."""
-        try:
-            job = self._book.jobs.get(CallId(bytes.fromhex(call)))
-        except ValueError:
-            return None
-        return call_view_of(job) if job else None
+        """A call by its id in hex; None once it is answered and not, or no longer, kept, or for an odd id."""
+        id = _call_id(call)
+        job, kept = self._book.jobs.get(id), self._book.keep.calls.get(id)
+        if job is not None:
+            return call_view_of(job)
+        return kept_view_of(kept) if kept is not None else None
+
+    def detached_views(self) -> list[CallView]:
+        """The detached calls that are under way or kept, in the order of their arrival."""
+        return [view for id in self._book.keep.calls if (view := self.call_view(id.hex()))]
+
+    def missing_call(self, call: str) -> Problem:
+        """Why there is no view of a call."""
+        return self._book.keep.missing(_call_id(call), self._book.now)
 
     def totals(self) -> Totals:
         book = self._book
         running = sum(session.running is not None for session in book.sessions.values())
         return Totals(len(book.sessions), running, len(book.jobs) - running, book.draining)
+
+
+def _call_id(text: str) -> CallId:
+    """The id of its hex digits; for a text that is none, one that no call has."""
+    try:
+        return CallId(bytes.fromhex(text))
+    except ValueError:
+        return CallId(b"")
 
 
 def _about_session(rule: Callable[[Book, Session, Any], None]) -> Rule:
@@ -139,12 +158,15 @@ _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "idle": lambda book, session: ending.idled_too_long(book, book.sessions[session]),
     "finish": lambda book, session: stopping.kill(book, book.sessions[session]),
     "drain": lambda book, _: ending.drain_over(book),
+    "kept": lambda book, call: book.keep.overdue(call),
 }
 
 _RULES: Mapping[type, Rule] = {
     ev.CallArrived: admission.call_arrived,
     ev.CreditArrived: clients.credit_arrived,
     ev.CancelArrived: clients.cancel_arrived,
+    ev.AttachArrived: detached.attach_arrived,
+    ev.StopArrived: clients.stop_arrived,
     ev.ClientGone: clients.client_gone,
     ev.KeepaliveArrived: ending.keepalive_arrived,
     ev.EndArrived: ending.end_arrived,
@@ -178,4 +200,5 @@ def _stop_when_empty(book: Book) -> None:
     if all(session.tree_gone for session in book.sessions.values()):
         book.stopped = True
         book.deadlines.drop(("drain", None))
+        book.keep.close("the daemon was stopped, and what it kept is gone with it")
         book.emit(fx.Stopped())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from warmd.daemon.core import ahead, ladder, policy, starting
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import CancelArrived, ClientGone, CreditArrived
+from warmd.daemon.core.events import CancelArrived, ClientGone, CreditArrived, StopArrived
 from warmd.daemon.core.session import Job, Withdrawal
 from warmd.daemon.core.views import calls_before, runs
 from warmd.protocol.work import MoreCredit, WorkerId
@@ -14,8 +14,13 @@ CANCELLED = "the call was cancelled by its caller"
 
 
 def credit_arrived(book: Book, event: CreditArrived) -> None:
+    if event.parts <= 0:
+        return
     job = _own_job(book, event)
-    if job is None or event.parts <= 0 or job.window is None:
+    if job is None or job.kept is not None:
+        book.keep.credit(event.client, event.call, event.parts)
+        return
+    if job.window is None:
         return
     if job.ordinal:
         book.emit(fx.Tell(_worker(job), MoreCredit(job.ordinal, event.parts)))
@@ -25,20 +30,37 @@ def credit_arrived(book: Book, event: CreditArrived) -> None:
 
 def cancel_arrived(book: Book, event: CancelArrived) -> None:
     job = _own_job(book, event)
-    if job is None:
-        return
-    if not runs(job):
-        _withdraw(book, job, Withdrawal("CANCELLED", "the call was cancelled before it ran", CANCELLED))
-    elif event.how == "cancel":
-        ladder.climb(book, job, "CANCELLED", CANCELLED)
+    if job is None or (job.kept is not None and event.how == "abandon"):
+        book.keep.detach(event.client, event.call)
+    elif event.how == "cancel" or not runs(job):
+        _stop(book, job)
     else:
         _abandon(book, job)
 
 
+def stop_arrived(book: Book, event: StopArrived) -> None:
+    job = book.jobs.get(event.call)
+    if job is not None:
+        _stop(book, job)
+
+
+def _stop(book: Book, job: Job) -> None:
+    if runs(job):
+        ladder.climb(book, job, "CANCELLED", CANCELLED)
+    else:
+        _withdraw(book, job, Withdrawal("CANCELLED", "the call was cancelled before it ran", CANCELLED))
+
+
 def client_gone(book: Book, event: ClientGone) -> None:
-    """Its waiting calls are dropped, its running ones finish; its streams are closed."""
+    """Its waiting calls are dropped, its running ones finish; its streams are closed.
+
+    Its detached calls go on as if nothing had happened.
+    """
+    book.keep.leave(event.client)
     for job in list(book.jobs_of.get(event.client, {}).values()):
         job.orphan = True
+        if job.kept is not None:
+            continue
         if not runs(job):
             _withdraw(book, job, Withdrawal("CANCELLED", "the client is gone", "the client is gone"))
         elif job.window is not None:
@@ -98,7 +120,8 @@ def abandoned_too_long(book: Book, job: Job) -> None:
 
 def _own_job(book: Book, event: CreditArrived | CancelArrived) -> Job | None:
     job = book.jobs.get(event.call)
-    return job if job is not None and job.client == event.client else None
+    own = job is not None and (job.client == event.client or job.kept is not None)
+    return job if own else None
 
 
 def _worker(job: Job) -> WorkerId:

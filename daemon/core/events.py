@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import Call, CallId, ClientId, SessionId
+from warmd.protocol.messages import Attach, Call, CallId, ClientId, SessionId
 from warmd.protocol.record import record
 from warmd.protocol.work import AppSpec, FromWorker, Ordinal, WorkerId
 
@@ -35,6 +35,19 @@ class CancelArrived:
     client: ClientId
     call: CallId
     how: Literal["cancel", "abandon"]
+
+
+@record
+class AttachArrived:
+    client: ClientId
+    attach: Attach
+
+
+@record
+class StopArrived:
+    """Somebody of the same user, not only the caller, asks for the end of a call."""
+
+    call: CallId
 
 
 @record
@@ -159,6 +172,8 @@ Event: TypeAlias = (
     CallArrived
     | CreditArrived
     | CancelArrived
+    | AttachArrived
+    | StopArrived
     | KeepaliveArrived
     | EndArrived
     | ClientGone

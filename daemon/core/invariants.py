@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.kept import Kept
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.daemon.core.views import runs
 
@@ -23,6 +24,7 @@ def check(book: Book) -> None:
     _check_pools(book)
     _check_indexes(book)
     _check_timers(book)
+    _check_keep(book)
     assert not book.effects, "effects were left from an event before"
 
 
@@ -105,5 +107,38 @@ def _check_timers(book: Book) -> None:
             assert subject in book.jobs, f"a {kind} timer outlived its call"
         elif kind in TIMERS_OF_SESSIONS:
             assert subject in book.sessions, f"a {kind} timer outlived its session"
+        elif kind == "kept":
+            assert subject in book.keep.ended, "a call is to be forgotten that has not ended"
         else:
             assert kind == "drain" and book.draining, f"an unknown timer: {kind}"
+
+
+def _check_keep(book: Book) -> None:
+    keep = book.keep
+    assert sum(kept.bytes for kept in keep.calls.values()) == keep.bytes, "the bytes kept do not add up"
+    assert keep.bytes <= book.limits.detached_max_bytes, "more is kept than detached_max_bytes"
+    detached = {job.id for job in book.jobs.values() if job.kept is not None}
+    assert detached == set(keep.calls) - set(keep.ended), "a detached call is lost, or kept on without an end"
+    assert not set(keep.graves) & set(keep.calls), "a call is both kept and forgotten"
+    for kept in keep.calls.values():
+        _check_kept(book, kept)
+    listed = [reader for mine in keep.readers.values() for reader in mine.values()]
+    assert len(listed) == sum(len(kept.readers) for kept in keep.calls.values()), "a reader reads nothing"
+    for reader in listed:
+        assert reader in reader.kept.readers, "a reader's call does not know it"
+
+
+def _check_kept(book: Book, kept: Kept) -> None:
+    label = f"detached call {kept.id.hex()}"
+    job, ended = book.jobs.get(kept.id), kept.id in book.keep.ended
+    assert (kept.final is not None) == ended == (job is None), f"{label} has ended, or not"
+    assert job is None or job.kept is kept, f"{label} writes into another's record"
+    assert ended == (("kept", kept.id) in book.deadlines), f"{label} is kept for ever, or not long enough"
+    assert len(kept.parts) == kept.next - kept.first, f"{label} keeps {len(kept.parts)} parts"
+    for reader in kept.readers:
+        if reader.credit is None:
+            assert not ended, f"{label} has a reader who was not told of its end"
+        else:
+            assert kept.first <= reader.at, f"{label} has a reader of parts that it has no more"
+            told = reader.at >= kept.next
+            assert not (told and ended) and (told or not reader.credit), f"{label} does not serve a reader"

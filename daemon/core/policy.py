@@ -20,6 +20,16 @@ AHEAD_INPUT_BYTES = 64 * 1024
 REMEMBERED_SESSIONS = 10_000
 """How many sessions that are gone still have an answer that says why."""
 
+DETACHED_WINDOW = 64
+"""Parts that a worker may send ahead of the daemon in a detached call: only its budget bounds those kept."""
+KEPT_CALL_BYTES = 1024
+KEPT_PART_BYTES = 128
+"""What keeping one costs beside its value."""
+REMEMBERED_CALLS = 10_000
+"""How many detached calls that are no longer kept still have an answer that says why."""
+MAX_READERS = 64
+"""How many may be attached to one call at one time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -41,3 +51,7 @@ class Limits:
     """For `unload` and the exit after it."""
     cancel_grace_seconds: float = 10.0
     """For an app that has an `on_cancel`."""
+    detached_keep_seconds: float = 600.0
+    """How long what a detached call gave is kept after its end."""
+    detached_max_bytes: int = 64 * 2**20
+    """Results and parts of all detached calls together."""

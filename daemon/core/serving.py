@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from warmd.daemon.core import ahead, ladder, stopping
+from warmd.daemon.core import ahead, detached, ladder, stopping
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.kept import PACKED_NONE
 from warmd.daemon.core.session import Job, Phase, Session, Withdrawal
 from warmd.protocol import work
 from warmd.protocol.messages import Body, Part, Result, Timing
 from warmd.protocol.work import Ordinal
 
-PACKED_NONE = b"\xc0"
 MAX_LISTED_FUNCTIONS = 50
 """An error fits into one header, whatever the app is like."""
 
@@ -145,8 +145,12 @@ def yielded(book: Book, session: Session, said: work.Yielded) -> None:
     if job is None or job.ordinal != said.ordinal:
         return
     job.parts = said.number + 1
-    if job.ladder is None and not job.abandoned:
+    if job.ladder is not None or job.abandoned:
+        return
+    if job.kept is None:
         book.send(job.client, Part(job.id, said.number, said.value))
+    else:
+        detached.yielded(book, session, job, job.kept, said.value)
 
 
 def progressed(_book: Book, session: Session, said: work.Progressed) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple, TypeAlias
 
+from warmd.daemon.core.kept import Kept
 from warmd.protocol.messages import NOTHING, AppRef, Body, CallId, ClientId, SessionId
 from warmd.protocol.work import Ordinal, WorkerId
 
@@ -119,6 +120,8 @@ class Job:
     """Its reader left the stream, or its client is gone."""
     orphan: bool = False
     """Its client is gone: nobody is there to be answered."""
+    kept: Kept | None = None
+    """Of a detached call: what it has given, and its readers."""
 
 
 @dataclass(slots=True, eq=False)

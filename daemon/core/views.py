@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from warmd.daemon.core.kept import Kept
 from warmd.daemon.core.session import Job, Phase, Session
-from warmd.protocol.messages import NOTHING, Body, SessionId
+from warmd.protocol.messages import NOTHING, Body, Failure, SessionId
 from warmd.protocol.work import WorkerId
 
 
@@ -43,13 +44,22 @@ class SessionView:
 @dataclass(frozen=True, slots=True)
 class CallView:
     id: str
-    state: Literal["queued", "starting", "running", "cancelling"]
+    state: Literal["queued", "starting", "running", "cancelling", "done"]
     session: SessionId | None
-    position: int
-    """Calls ahead of it in its queue, the running one not counted."""
+    function: str
+    position: int | None
+    """Calls ahead of it in its queue, the running one not counted; None when it is done."""
     since: float
-    """When it came into this state, as far as it is known: its dispatch, else its arrival."""
+    """When it came into this state, as far as it is known: its end or dispatch, else its arrival."""
     progress: Body
+    detached: bool
+    parts: int
+    """How many it has given."""
+    first_part: int
+    """The number of the first that a reader can still have; of a call that is not detached, 0."""
+    code: str | None = None
+    ran: str | None = None
+    """How a call that is done ended; `code` is None for a good end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,29 @@ def call_view_of(job: Job) -> CallView:
         id=job.id.hex(),
         state=state,
         session=session.id if session and not session.pool else None,
+        function=job.function,
         position=0 if running else calls_before(job),
         since=job.dispatched if running else job.arrived,
         progress=job.progress,
+        detached=job.kept is not None,
+        parts=job.parts,
+        first_part=0 if job.kept is None else job.kept.first,
+    )
+
+
+def kept_view_of(kept: Kept) -> CallView:
+    """A detached call that is done."""
+    return CallView(
+        id=kept.id.hex(),
+        state="done",
+        session=kept.session,
+        function=kept.function,
+        position=None,
+        since=kept.ended,
+        progress=NOTHING,
+        detached=True,
+        parts=kept.next,
+        first_part=kept.first,
+        code=kept.code,
+        ran=kept.final.ran if isinstance(kept.final, Failure) else "yes",
     )

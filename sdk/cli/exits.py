@@ -4,8 +4,8 @@
 1  the app raised, or did not    75  busy, try again: queue full, no room, draining
    start                         77  not allowed
 2  usage, refused input          78  bad configuration
-3  no such session, or it is    124  time-out
-   gone                         130  interrupted or cancelled
+3  no such session or call,     124  time-out
+   or it is gone                130  interrupted or cancelled
 4  the worker died
 """
 
@@ -39,6 +39,7 @@ BY_CODE = {
     "SESSION_EXPIRED": NO_SESSION,
     "SESSION_ENDED": NO_SESSION,
     "SESSION_DIED": NO_SESSION,
+    "CALL_GONE": NO_SESSION,
     "WORKER_DIED": WORKER_LOST,
     "DAEMON_UNAVAILABLE": UNAVAILABLE,
     "DAEMON_LOST": UNAVAILABLE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -11,23 +11,28 @@ from tests.core.scene import PICK, SELDOM, Scene, up
 from warmd.daemon.core import events as ev
 from warmd.protocol.messages import AppRef
 
-WINDOW = st.sampled_from([None, None, 0, 2, 4])
+Window: TypeAlias = int | Literal["detach"] | None
+WINDOW = st.sampled_from([None, None, 0, 2, 4, "detach", "detach"])
 APP = st.sampled_from(["counter", "counter", "counter", "chat"])
 FUNCTION = st.sampled_from(["run", "run", "run", "run", "count", "", "nope"])
 TIMEOUT = st.sampled_from([None, None, None, 0.5, 3.0, 30.0])
+
+
+def how_read(window: Window) -> dict[str, Any]:
+    return {"detach": True} if window == "detach" else {"window": window}
 
 
 class ActsOfClients(Scene):
     @up
     @rule(by=PICK, which=PICK, function=FUNCTION, window=WINDOW, timeout=TIMEOUT, count=st.integers(1, 3))
     def call_sessions(
-        self, by: int, which: int, function: str, window: int | None, timeout: float | None, count: int
+        self, by: int, which: int, function: str, window: Window, timeout: float | None, count: int
     ) -> None:
         live = [view.id for view in self.world.broker.views() if view.kind == "session"]
         for at in range(count if live else 0):
             session = live[which % len(live)]
             client = self.client(by + at)
-            self.world.call(session, function, by=client, window=window, timeout_seconds=timeout)
+            self.world.call(session, function, by=client, timeout_seconds=timeout, **how_read(window))
 
     @up
     @rule(
@@ -39,9 +44,10 @@ class ActsOfClients(Scene):
         setup=st.sampled_from([b"", b"", b"", b"\xc0"]),
     )
     def call(
-        self, by: int, session: str | None, function: str, app: str, window: int | None, setup: bytes
+        self, by: int, session: str | None, function: str, app: str, window: Window, setup: bytes
     ) -> None:
-        self.world.call(session, function, by=self.client(by), app=AppRef(app), window=window, setup=setup)
+        named, read = AppRef(app), how_read(window)
+        self.world.call(session, function, by=self.client(by), app=named, setup=setup, **read)
 
     @up
     @rule(

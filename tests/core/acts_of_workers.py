@@ -20,7 +20,7 @@ class ActsOfWorkers(Scene):
         number = self.one(pick, running)
         if number:
             for _ in range(min(parts, self.world.worker(number).credit)):
-                self.world.yields(worker=number)
+                self.world.yields(f"part {number} of {len(self.world.effects)}".encode(), number)
             self.world.returns(worker=number)
             self.bring_all_up()
 
@@ -68,7 +68,7 @@ class ActsOfWorkers(Scene):
     def go_on_with_a_call(self, pick: int, what: str) -> None:
         number = self.one(pick, running)
         if what == "part" and self.world.worker(number).credit:
-            self.world.yields(worker=number)
+            self.world.yields(f"part {number} of {len(self.world.effects)}".encode(), number)
             return
         running_call = self.world.running(number)
         self.world.says(work.Progressed(running_call.ordinal, b"\x01"), number)

@@ -51,14 +51,14 @@ class Heard:
     """Its client left the stream."""
     cancelled: bool = False
     """Its client cancelled it when it could still be stopped."""
+    given: list[bytes] = field(default_factory=list)
+    """What its worker has yielded."""
+    over: bool = False
+    """A detached call has ended, whether or not its client was there to hear."""
 
     @property
     def open(self) -> bool:
         return self.final is None and not self.deaf
-
-    @property
-    def waits(self) -> bool:
-        return self.open and self.worker is None
 
     @property
     def code(self) -> str:
@@ -98,6 +98,9 @@ class Heard:
 
     def _conclude(self, answer: Result | Failure) -> None:
         self.final = answer
+        if self.left and self.call.detach:
+            assert self.code == "CANCELLED", "only its reader has left"
+            return
         if self.cancelled:
             assert self.code not in ("ok", "APP_ERROR"), "a cancelled call ends as such, even if it returns"
         if isinstance(answer, Result):
@@ -119,6 +122,47 @@ class Heard:
         assert answer.message and len(answer.message) < 3000, "an error says what it is about"
         if outcome == "no_session":
             assert "session" in answer.message
+
+
+@dataclass(eq=False)
+class Reading:
+    """What one reader of a detached call hears, beside its caller."""
+
+    client: ClientId
+    heard: Heard
+    at: int
+    """The number of the next part."""
+    credit: int | None
+    parts: list[bytes] = field(default_factory=list)
+    accepted: Accepted | None = None
+    final: Result | Failure | None = None
+    deaf: bool = False
+
+    @property
+    def open(self) -> bool:
+        return self.final is None and not self.deaf
+
+    @property
+    def code(self) -> str:
+        return "" if self.final is None else getattr(self.final, "code", "ok")
+
+    def hear(self, message: FromDaemon) -> None:
+        assert self.open, f"a reader that is gone or was answered is told {message}"
+        if isinstance(message, Accepted):
+            assert self.accepted is None, "accepted twice"
+            self.accepted = message
+        elif isinstance(message, Part):
+            assert self.credit, "a part came without credit"
+            assert message.number == self.at, f"part {message.number} came instead of {self.at}"
+            assert message.value == self.heard.given[self.at], "another part than was given"
+            self.parts.append(bytes(message.value))
+            self.at, self.credit = self.at + 1, self.credit - 1
+        else:
+            assert isinstance(message, Result | Failure)
+            self.final = message
+            if isinstance(message, Result):
+                whole = len(self.heard.given) == self.at == message.parts
+                assert whole if self.credit is not None else message.parts == 0, "a stream ends short"
 
 
 @dataclass(eq=False)

@@ -22,6 +22,8 @@ LIMITS = Limits(
     start_timeout_seconds=10.0,
     end_grace_seconds=3.0,
     cancel_grace_seconds=4.0,
+    detached_keep_seconds=30.0,
+    detached_max_bytes=3500,
 )
 PICK = st.integers(0, 99)
 SELDOM = st.sampled_from([False, False, False, True])

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from tests.core.fakes import Reading
 from tests.core.world import EVERYTHING, FUNCTIONS, World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -80,8 +81,23 @@ class Script:
             "timeout": float, "window": int, "idle": float, "name": str, "by": str, "setup": str.encode,
         }  # fmt: skip
         field = {"timeout": "timeout_seconds", "idle": "idle_seconds"}
+        detach = options.pop("detach", "no") == "yes"
         values = {field.get(key, key): read[key](value) for key, value in options.items() if key != "app"}
-        self.world.call(session, function, app=app, id=number_of(number), **values)
+        self.world.call(session, function, app=app, id=number_of(number), detach=detach, **values)
+
+    def attach(self, number: str, call: str, offset: str, window: str = "", by: str = "bob") -> None:
+        reader, id = msg.ClientId(by.encode()), number_of(number)
+        heard, room = self.world.calls[number_of(call)], int(window) if window else None
+        self.world.readings[reader, id] = Reading(reader, heard, int(offset), room)
+        self.world.tell(ev.AttachArrived(reader, msg.Attach(id, heard.call.id, int(offset), room)))
+
+    def credit(self, number: str, parts: str) -> None:
+        id = number_of(number)
+        reading = next((found for (_, name), found in self.world.readings.items() if name == id), None)
+        if reading is None:
+            self.world.credit(self.world.calls[id], int(parts))
+        else:
+            self.world.read_on(reading, int(parts))
 
     def end(self, number: str, what: str, running: str = "cancel") -> None:
         request = number_of(number)
@@ -127,7 +143,10 @@ def _worker(method: str) -> Callable[..., None]:
 VERBS: dict[str, Callable[..., list[str] | None]] = {
     "limits": Script.limits,
     "call": Script.call,
-    "credit": lambda s, call, parts: s.world.credit(s.world.calls[number_of(call)], int(parts)),
+    "attach": Script.attach,
+    "again": lambda s, call, by: s.world.attach(s.world.calls[number_of(call)], by=by, again=True) and None,
+    "credit": Script.credit,
+    "stop": lambda s, call: s.world.stop_call(s.world.calls[number_of(call)]),
     "cancel": lambda s, call: s.world.cancel(s.world.calls[number_of(call)]),
     "abandon": lambda s, call: s.world.cancel(s.world.calls[number_of(call)], "abandon"),
     "leave": lambda s, name: s.world.leave(name),

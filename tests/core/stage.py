@@ -10,13 +10,14 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
-from tests.core.fakes import FakeWorker, Heard
+from tests.core.fakes import FakeWorker, Heard, Reading
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.broker import Broker
-from warmd.daemon.core.policy import Limits
+from warmd.daemon.core.kept import final_bytes, part_bytes
+from warmd.daemon.core.policy import DETACHED_WINDOW, Limits
 from warmd.protocol import work
-from warmd.protocol.messages import Accepted, AppRef, CallId, Failure, SessionId
+from warmd.protocol.messages import Accepted, AppRef, CallId, ClientId, Failure, SessionId
 from warmd.protocol.work import AppSpec, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
@@ -43,6 +44,8 @@ class Stage:
         self.calls: dict[CallId, Heard] = {}
         self.history: list[Heard] = []
         """Every arrival that was not a repetition, in order."""
+        self.readings: dict[tuple[ClientId, CallId], Reading] = {}
+        """Readers of detached calls, beside their callers."""
         self.requests: dict[CallId, fx.Answer | Failure | None] = {}
         self.lookups: dict[SessionId, AppRef] = {}
         self.opener: dict[SessionId, Heard] = {}
@@ -75,8 +78,27 @@ class Stage:
         for effect in effects:
             self.effects.append((self.now, effect))
             self._perform(effect)
+        self._see_detached_calls_end()
         self._check_promises()
         return effects
+
+    def under_way(self, heard: Heard) -> bool:
+        """The call has not ended; a detached one may go on when its client hears no more of it."""
+        if not heard.call.detach:
+            return heard.open
+        view = self.broker.call_view(heard.call.id.hex())
+        return view is not None and view.state != "done" and not heard.over
+
+    def session_of(self, heard: Heard) -> str | None:
+        """The same as its client knows, which may have left before it was told."""
+        view = self.broker.call_view(heard.call.id.hex()) if heard.call.detach else None
+        return heard.session or (view.session if view is not None else None)
+
+    def _see_detached_calls_end(self) -> None:
+        for heard in self.history:
+            if heard.call.detach and not heard.over and not self.under_way(heard):
+                heard.over = True
+                self._touch(heard)
 
     def _perform(self, effect: fx.Effect) -> None:
         assert not self.stopped, f"after Stopped: {effect}"
@@ -124,15 +146,25 @@ class Stage:
             assert self.requests[message.id] is None and isinstance(message, Failure) and message.ran == "no"
             self.requests[message.id] = message
             return
+        reading = self.readings.get((effect.client, message.id))
+        if reading is not None:
+            reading.hear(message)
+            return
         heard = self.calls[message.id]
         assert effect.client == heard.client, "an answer for another client"
         assert getattr(message, "session", None) not in self.lookups or not isinstance(message, Accepted), (
             "accepted although its app may not exist"
         )
         heard.hear(message, self.now)
-        if heard.final and heard.worker is None:
+        if heard.final:
+            self._touch(heard)
+
+    def _touch(self, heard: Heard) -> None:
+        """A call that waited waits no more: the idle clock of its session may start anew."""
+        if heard.worker is None:
+            session = self.session_of(heard)
             for fake in self.workers.values():
-                fake.touched = self.now if heard.session in (None, fake.spawn.session) else fake.touched
+                fake.touched = self.now if session in (None, fake.spawn.session) else fake.touched
 
     def _settle(self, answer: fx.Answer) -> None:
         assert self.requests[answer.request] is None, "a request is answered once"
@@ -151,18 +183,19 @@ class Stage:
     def _check_turn(self, fake: FakeWorker, invoke: Invoke) -> None:
         """Order is kept: of the calls that wait for the same, the earliest runs."""
         heard = self.calls[invoke.call]
-        assert heard.waits, "only a waiting call, of a client that is there, is run"
+        assert self._waits(heard), "only a waiting call, of a client that is there, is run"
         mine = self._queue_of(heard)
         assert self.waiting(mine)[0] is heard, "a call overtook another"
         if heard.call.session is not None:
-            assert fake.spawn.session == heard.session, "a call runs in a session that is not its own"
+            assert fake.spawn.session == self.session_of(heard), "a call runs in another's session"
         else:
             start = (fake.spawn.spec.name, fake.spawn.setup)
             assert heard.call.app and start == (heard.call.app.name, heard.call.setup), "another app's worker"
         assert invoke == Invoke(
             invoke.ordinal, heard.call.id, heard.call.function, invoke.window, heard.call.input
         )
-        assert invoke.window == (None if heard.call.window is None else heard.credit)
+        window = DETACHED_WINDOW if heard.call.detach else None
+        assert invoke.window == (window if heard.call.window is None else heard.credit)
         heard.worker = fake.spawn.worker
 
     def _idle_seconds(self, session: SessionId) -> float:
@@ -177,28 +210,45 @@ class Stage:
         assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expired too late"
 
     def waiting(self, queue: object) -> list[Heard]:
-        return [heard for heard in self.history if heard.waits and self._queue_of(heard) == queue]
+        return [heard for heard in self.history if self._waits(heard) and self._queue_of(heard) == queue]
+
+    def _waits(self, heard: Heard) -> bool:
+        return heard.worker is None and self.under_way(heard)
 
     def _queue_of(self, heard: Heard) -> object:
         call = heard.call
         if call.session is None:
             env = tuple(sorted(call.new.env.items())) if call.new else ()
             return (call.app, call.setup, env)
-        return heard.session or heard.call.id
+        return self.session_of(heard) or heard.call.id
 
     def _check_promises(self) -> None:
-        open_calls = [heard for heard in self.calls.values() if heard.open]
+        open_calls = [heard for heard in self.calls.values() if self.under_way(heard)]
         for heard in open_calls:
             assert self.now <= heard.due + PATIENCE_SECONDS, f"overdue: {heard.call}"
         of_sessions = Counter(heard.session for heard in open_calls if heard.session)
         assert max(of_sessions.values(), default=0) <= 1 + self.limits.max_queue, "one runs, max_queue wait"
         for fake in self.workers.values():
             self._check_worker(fake)
+        self._check_what_is_kept()
         if self.drained_by is not None and self.now > self.drained_by + PATIENCE_SECONDS:
             assert not open_calls, "the drain's time is over"
         if self.stopped:
             assert not open_calls, "stopped with an open call"
+            assert not any(reading.open for reading in self.readings.values()), "stopped with a reader"
             assert all(f.forgotten or f.tree_gone for f in self.workers.values()), "stopped with a worker"
+
+    def _check_what_is_kept(self) -> None:
+        """It is a piece of what was given, and the memory that it takes is known exactly."""
+        keep = self.broker._book.keep
+        for kept in keep.calls.values():
+            given = self.calls[kept.id].given
+            assert list(kept.parts.items()) == [(n, given[n]) for n in range(kept.first, kept.next)]
+            size = sum(map(part_bytes, kept.parts.values()))
+            size += final_bytes(kept.final) if kept.final is not None else 0
+            assert size == kept.bytes, "the memory that is kept is not known"
+        for kept in keep.ended.values():
+            assert self.now <= kept.ended + self.limits.detached_keep_seconds + LATE_SECONDS, "kept too long"
 
     def _check_worker(self, fake: FakeWorker) -> None:
         if fake.idle:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.core.world import EVERYTHING, World
 from warmd.daemon.core.book import Book, IllegalMoveError
+from warmd.daemon.core.kept import Grave, Kept, Reader
+from warmd.daemon.core.policy import Limits
 from warmd.daemon.core.session import LEGAL_MOVES, Phase, Session
 from warmd.protocol.messages import CallId
 from warmd.protocol.work import WorkerId
@@ -21,6 +23,15 @@ def scene() -> World:
     world.call(busy, by="bob")
     world.session(name="idle")
     world.call(None)
+    detached = world.session(name="detached")
+    ended, running = world.call(detached, "count", detach=True), world.call(detached, "count", detach=True)
+    for _ in range(2):
+        world.yields()
+    world.returns(b"")
+    world.yields()
+    world.attach(ended, window=1)
+    world.attach(running, window=5)
+    world.attach(running, window=None)
     world.holds = frozenset(EVERYTHING)
     world.call("new", name="starting")
     world.found()
@@ -71,6 +82,18 @@ def lose_a_pool_worker(book: Book) -> None:
     del book.sessions[next(iter(pool.members))]
 
 
+def kept_of(book: Book, *, done: bool) -> Kept:
+    return next(kept for kept in book.keep.calls.values() if (kept.final is not None) == done)
+
+
+def reader_of(book: Book, *, done: bool) -> Reader:
+    return next(reader for reader in kept_of(book, done=done).readers if reader.credit is not None)
+
+
+def wait_for_an_end_that_was(book: Book) -> None:
+    reader_of(book, done=True).credit = None
+
+
 BREAKAGES: dict[str, Callable[[Book], None]] = {
     "an idle session without its timer": lambda b: b.deadlines.drop(("idle", in_phase(b, Phase.IDLE).id)),
     "a start without its timer": lambda b: b.deadlines.drop(("start", in_phase(b, Phase.STARTING).id)),
@@ -96,6 +119,29 @@ BREAKAGES: dict[str, Callable[[Book], None]] = {
     "a pool with a worker that is gone": lose_a_pool_worker,
     "a client without its calls": lambda b: b.jobs_of.clear(),
     "an end that waits for nothing": lambda b: in_phase(b, Phase.STOPPING).ends.clear(),
+    "more bytes than are counted": lambda b: setattr(b.keep, "bytes", b.keep.bytes - 1),
+    "more bytes than are allowed": lambda b: setattr(b, "limits", Limits(detached_max_bytes=10)),
+    "a detached call that is not kept": lambda b: b.jobs.pop(kept_of(b, done=False).id) and None,
+    "an ended call that is not listed as such": lambda b: b.keep.ended.clear(),
+    "an ended call without its timer": lambda b: b.deadlines.drop(("kept", kept_of(b, done=True).id)),
+    "a timer of a call that has not ended": lambda b: b.deadlines.set(
+        ("kept", kept_of(b, done=False).id), 1.0
+    ),
+    "a call that is kept and forgotten": lambda b: b.keep.graves.update(
+        {kept_of(b, done=True).id: Grave(None, 0.0, "time")}
+    ),
+    "a call that writes into another's record": lambda b: setattr(
+        b.jobs[kept_of(b, done=False).id], "kept", kept_of(b, done=True)
+    ),
+    "a part that is lost": lambda b: kept_of(b, done=True).parts.clear(),
+    "a reader that is not listed": lambda b: b.keep.readers.clear(),
+    "a reader that its call does not know": lambda b: kept_of(b, done=True).readers.__setitem__(
+        0, reader_of(b, done=False)
+    ),
+    "a reader with room that is not served": lambda b: setattr(reader_of(b, done=True), "credit", 1),
+    "a reader of parts that are gone": lambda b: setattr(reader_of(b, done=True), "at", -1),
+    "a reader at the end who was not told": lambda b: setattr(reader_of(b, done=True), "at", 2),
+    "a waiting reader who was not told": wait_for_an_end_that_was,
     "effects left over": lambda b: b.effects.append(None),
 }
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.fakes import FakeWorker, Heard
+from tests.core.fakes import FakeWorker, Heard, Reading
 from tests.core.stage import FUNCTIONS, STACK, Stage
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import AppRef, Call, CallId, ClientId, Failure, NewSession, SessionId
+from warmd.protocol.messages import AppRef, Attach, Call, CallId, ClientId, Failure, NewSession, SessionId
 from warmd.protocol.work import Invoke, WorkerId
 
 EVERYTHING = (fx.LookUp, fx.Spawn, fx.Kill, fx.CaptureStack, fx.Withdraw, work.Finish)
@@ -94,8 +94,38 @@ class World(Stage):
         heard.cancelled = heard.cancelled or (how == "cancel" and not self.limits.dispatch_ahead)
         self.tell(ev.CancelArrived(heard.client, heard.call.id, how))
 
+    def attach(
+        self, heard: Heard, offset: int = 0, window: int | None = 4, by: str = "bob", again: bool = False
+    ) -> Reading:
+        """Somebody else reads a detached call; `again`: by repeating the call itself."""
+        id = heard.call.id if again else self.new_id()
+        reading = Reading(client(by), heard, offset, None if again else window)
+        self.readings[client(by), id] = reading
+        if again:
+            self.tell(ev.CallArrived(client(by), heard.call, "f" * 32))
+        else:
+            self.tell(ev.AttachArrived(client(by), Attach(id, heard.call.id, offset, window)))
+        return reading
+
+    def read_on(self, reading: Reading, parts: int) -> None:
+        """A reader gives credit."""
+        reading.credit = None if reading.credit is None else reading.credit + parts
+        self.tell(ev.CreditArrived(reading.client, self._conversation(reading), parts))
+
+    def read_no_more(self, reading: Reading) -> None:
+        self.tell(ev.CancelArrived(reading.client, self._conversation(reading), "abandon"))
+
+    def stop_call(self, heard: Heard) -> None:
+        """Somebody asks for its end by its id."""
+        self.tell(ev.StopArrived(heard.call.id))
+
+    def _conversation(self, reading: Reading) -> CallId:
+        return next(id for (_, id), found in self.readings.items() if found is reading)
+
     def leave(self, name: str) -> None:
         """The client's process ends."""
+        for reading in self.readings.values():
+            reading.deaf = reading.deaf or (reading.client == client(name) and reading.open)
         for heard in self.calls.values():
             heard.deaf = heard.deaf or (heard.client == client(name) and heard.open)
         self.tell(ev.ClientGone(client(name)))
@@ -186,6 +216,7 @@ class World(Stage):
         fake = self.worker(worker)
         assert fake.credit, "this worker has no credit"
         fake.credit, fake.yielded = fake.credit - 1, fake.yielded + 1
+        self.calls[self.running(worker).call].given.append(value)
         self.says(work.Yielded(self.running(worker).ordinal, fake.yielded - 1, value), worker)
 
     def loses_link(self, worker: int = 0, message: str = "closed its link") -> None:
@@ -271,10 +302,11 @@ class World(Stage):
 
     def assert_over(self) -> None:
         """Nothing is left: no call open, no process, no timer."""
-        open_calls = [heard.call for heard in self.history if heard.open]
+        open_calls = [heard.call for heard in self.history if heard.open or self.under_way(heard)]
         assert not open_calls, f"never answered: {open_calls}"
         unanswered = [request for request, answer in self.requests.items() if answer is None]
         assert not unanswered, f"requests never answered: {unanswered}"
+        assert not any(reading.open for reading in self.readings.values()), "a reader waits for ever"
         left = [fake.spawn.worker for fake in self.workers.values() if not (fake.forgotten or fake.tree_gone)]
         assert not left, f"never forgotten: workers {left}"
         assert self.broker.deadline() is None, "a timer is left behind"

@@ -9,18 +9,20 @@ from warmd.daemon import config
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.control import Control
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, KeepaliveArrived
+from warmd.daemon.core.events import EndArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView, Totals
 from warmd.daemon.logfile import CHUNK_BYTES
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.verbs import REQUIRED, VERBS
 from warmd.protocol import values
-from warmd.protocol.messages import NOTHING, Failure, Part, Request, Result
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import NOTHING, CallId, Failure, Part, Request, Result
 
 CLIENT, OTHER = b"client", b"other"
 ID = b"i" * 16
 A, B = "sess_" + "a" * 32, "sess_" + "b" * 32
 NOW = 1000.0
+CALL = "ca" * 16
 
 LIVE = SessionView(
     id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1,
@@ -58,6 +60,12 @@ class World:
 
     def call_view(self, call):
         return self.calls.get(call)
+
+    def detached_views(self):
+        return [view for view in self.calls.values() if view.detached]
+
+    def missing_call(self, call):
+        return Problem("CALL_GONE", f"call {call} is unknown")
 
     def totals(self):
         return Totals(1, 0, 2, False)
@@ -182,7 +190,7 @@ def test_end_takes_exactly_one_choice(world, arguments):
     ("verb", "arguments", "text"),
     [
         ("session.list", {}, "did you mean 'sessions.list'?"),
-        ("xyzzy", {}, "there are apps.list, calls.get"),
+        ("xyzzy", {}, "there are apps.list, calls.cancel, calls.get, calls.list"),
         ("__init__", {}, "unknown request"),
         ("sessions.list", {"al": True}, "did you mean 'all'?"),
         ("status", {"x": 1}, "it takes no arguments"),
@@ -210,16 +218,41 @@ def test_every_verb_has_its_method():
 
 
 def test_a_call_by_id(world):
-    world.calls["ab"] = CallView("ab", "running", A, 0, NOW - 3, values.pack(0.5))
-    assert world.value("calls.get", call="ab") == {
-        "id": "ab",
+    world.calls[CALL] = CallView(CALL, "running", A, "run", 0, NOW - 3, values.pack(0.5), False, 2, 0)
+    assert world.value("calls.get", call=CALL) == {
+        "id": CALL,
         "state": "running",
         "session": A,
+        "function": "run",
+        "detached": False,
         "position": 0,
         "seconds": 3.0,
+        "parts": 2,
+        "first_part": 0,
+        "code": None,
+        "ran": None,
+        "ended": None,
         "progress": 0.5,
     }
-    assert world.value("calls.get", call="cd")["state"] == "unknown"
+    assert world.value("calls.list") == []
+    assert world.value("calls.cancel", call=CALL) is True
+    assert world.events == [StopArrived(CallId(bytes.fromhex(CALL)))]
+
+
+def test_a_detached_call_that_is_done(world):
+    world.calls[CALL] = CallView(CALL, "done", A, "run", None, NOW - 3, b"", True, 2, 1, "TIMEOUT", "maybe")
+    (info,) = world.value("calls.list")
+    assert info.keys() == world.value("calls.get", call=CALL).keys()
+    assert (info["state"], info["code"], info["ran"], info["position"]) == ("done", "TIMEOUT", "maybe", None)
+    assert (info["parts"], info["first_part"], info["progress"]) == (2, 1, None)
+    assert info["ended"] == pytest.approx(time.time() - 3, abs=2)
+    assert world.value("calls.cancel", call=CALL) is False
+
+
+@pytest.mark.parametrize("verb", ["calls.get", "calls.cancel"])
+def test_a_call_that_nobody_knows(world, verb):
+    assert world.failure(verb, call=CALL).code == "CALL_GONE"
+    assert "32 hex digits" in world.failure(verb, call="ab").message
 
 
 def test_status(world):

@@ -24,6 +24,7 @@ OUTCOMES = {
     "start_failed": {"START_FAILED"},
     "timeout": {"TIMEOUT"},
     "cancelled": {"CANCELLED"},
+    "gone": {"CALL_GONE"},
     "daemon_lost": {"DAEMON_UNAVAILABLE", "DAEMON_LOST", "INTERNAL"},
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from warmd.protocol.exchange import PATIENCE_SECONDS, Exchange, Pending
 from warmd.protocol.messages import (
     PROTOCOL,
     Accepted,
+    Attach,
     Call,
     CallId,
     Cancel,
@@ -296,6 +297,17 @@ def test_a_broken_stream_never_looks_like_its_end(ending: Part | None) -> None:
     assert pending.problem is not None
     assert (pending.problem.code, pending.problem.ran) == ("DAEMON_LOST", "maybe")
     assert "broken" in pending.problem.message
+
+
+def test_an_attachment_begins_at_its_offset_and_must_be_whole_from_there() -> None:
+    for parts in (7, 8):
+        wire, attach = Wire(), Attach(CallId(b"a" * 16), CallId(b"c" * 16), 5, 4)
+        pending = wire.exchange.begin(attach, 0.0, None)
+        assert wire.sent() == [attach] and pending.call == attach.call
+        for number in (4, 5, 6):
+            wire.say(Part(attach.id, number, b"x"))
+        wire.say(Result(attach.id, SESSION, parts))
+        assert numbers(wire, pending) == [5, 6] and (pending.result is not None) == (parts == 7)
 
 
 def test_requests_are_answered_like_calls() -> None:

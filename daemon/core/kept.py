@@ -1,0 +1,341 @@
+"""What is kept of detached calls, and who reads it.
+
+A detached call has no client that it could lose: what it gives goes into a record, and each
+*reader* is served from there, at its own pace.  Its caller is only the first reader.
+
+    parts    numbers first .. next-1; the earlier ones were dropped
+    final    the one end; from then on the call is kept for `detached_keep_seconds`
+    readers  each with the number that it is at and its own credit; without a window it waits for
+             the end alone
+
+All that is kept counts, with what the keeping itself costs, and is never over `detached_max_bytes`
+between two events: whole calls go first, those that ended first before all; then the oldest parts
+of the running call that has most.  Readers do not count: who is slower than that is told so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from warmd.daemon.core import policy
+from warmd.daemon.core.deadlines import Deadlines
+from warmd.daemon.core.policy import Limits
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import (
+    Accepted,
+    Body,
+    CallId,
+    ClientId,
+    Failure,
+    FromDaemon,
+    Part,
+    Result,
+    SessionId,
+)
+
+PACKED_NONE = b"\xc0"
+BYTES_OF_A_CHARACTER = 4
+"""As many as Python takes at most."""
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """One conversation in which a call's parts and its end are told."""
+
+    client: ClientId
+    id: CallId
+    kept: Kept
+    at: int
+    """The number of the next part to be told, which may be yet to come."""
+    credit: int | None
+    """None: only the end is wanted."""
+    wants_accepted: bool
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A detached call, as far as it has come."""
+
+    id: CallId
+    function: str
+    session: SessionId | None
+    admitted: bool
+    """Its session is known; None then means the shared pool."""
+    parts: dict[int, bytes] = field(default_factory=dict)
+    first: int = 0
+    next: int = 0
+    bytes: int = 0
+    final: Result | Failure | None = None
+    ended: float = 0.0
+    readers: list[Reader] = field(default_factory=list)
+
+    @property
+    def code(self) -> str | None:
+        """The error that it ended with; None for none."""
+        return self.final.code if isinstance(self.final, Failure) else None
+
+
+class Grave(NamedTuple):
+    """What is remembered of a call that is no longer kept."""
+
+    code: str | None
+    ended: float
+    why: Literal["time", "room"]
+
+
+class Keep:
+    """All detached calls, from their arrival until nobody can ask for them any more."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        started: float,
+        deadlines: Deadlines,
+        send: Callable[[ClientId, FromDaemon], None],
+    ) -> None:
+        self.calls: dict[CallId, Kept] = {}
+        self.ended: OrderedDict[CallId, Kept] = OrderedDict()
+        """Those of them that are done, the first to end first."""
+        self.graves: OrderedDict[CallId, Grave] = OrderedDict()
+        self.readers: dict[ClientId, dict[CallId, Reader]] = {}
+        self.bytes = 0
+        self._limits = limits
+        self._started = started
+        self._deadlines = deadlines
+        self._send = send
+
+    def open(self, call: CallId, function: str, session: SessionId | None, admitted: bool) -> Kept:
+        """A detached call has arrived."""
+        kept = self.calls[call] = Kept(call, function, session, admitted)
+        return kept
+
+    def admit(self, kept: Kept, session: SessionId | None) -> None:
+        """It is known where the call will run: its readers are told."""
+        kept.session, kept.admitted = session, True
+        for reader in kept.readers:
+            self._tell_accepted(reader)
+
+    def add(self, kept: Kept, value: Body) -> None:
+        """One more part."""
+        # A view would keep the whole message that it is a part of.
+        own = value if isinstance(value, bytes) else bytes(value)
+        kept.parts[kept.next] = own
+        kept.next += 1
+        self._count(kept, part_bytes(own))
+        for reader in tuple(kept.readers):
+            self._serve(reader)
+        self._make_room(kept)
+
+    def end(self, kept: Kept, final: Result | Failure, now: float) -> None:
+        """The call is over; from now on its time runs."""
+        if isinstance(final, Result):
+            final = Result(final.id, final.session, final.parts, final.timing, bytes(final.value))
+        kept.final, kept.ended, kept.session = final, now, final.session or kept.session
+        self._count(kept, final_bytes(final))
+        self.ended[kept.id] = kept
+        self._deadlines.set(("kept", kept.id), now + self._limits.detached_keep_seconds)
+        for reader in tuple(kept.readers):
+            self._serve(reader)
+        self._make_room(kept)
+
+    def overdue(self, call: CallId) -> None:
+        """Nothing is kept longer."""
+        self._forget(self.ended[call], "time")
+
+    def close(self, text: str) -> None:
+        """The daemon stops, and what it keeps goes with it."""
+        for kept in tuple(self.ended.values()):
+            for reader in tuple(kept.readers):
+                self._fail(reader, Problem("CALL_GONE", f"call {kept.id.hex()}: {text}", "maybe"))
+            self._deadlines.drop(("kept", kept.id))
+            self._remove(kept)
+
+    # Readers
+
+    def attach(
+        self, kept: Kept, client: ClientId, id: CallId, at: int, window: int | None, wants_accepted: bool
+    ) -> None:
+        """One more reader, from part number `at` on, which is kept or to come."""
+        reader = Reader(client, id, kept, at, window, wants_accepted)
+        self.readers.setdefault(client, {})[id] = reader
+        kept.readers.append(reader)
+        if kept.admitted:
+            self._tell_accepted(reader)
+        self._serve(reader)
+
+    def reader(self, client: ClientId, id: CallId) -> Reader | None:
+        return self.readers.get(client, {}).get(id)
+
+    def credit(self, client: ClientId, id: CallId, parts: int) -> None:
+        """A reader, if it is one, has room for more."""
+        reader = self.reader(client, id)
+        if reader is not None and reader.credit is not None:
+            reader.credit += parts
+            self._serve(reader)
+
+    def detach(self, client: ClientId, id: CallId) -> None:
+        """A reader, if it is one, wants to hear no more; the call goes on."""
+        reader = self.reader(client, id)
+        if reader is not None:
+            self._fail(reader, Problem("CANCELLED", "this reader has left; the call goes on", "maybe"))
+
+    def leave(self, client: ClientId) -> None:
+        """The client is gone, and with it its readers."""
+        for reader in self.readers.pop(client, {}).values():
+            reader.kept.readers.remove(reader)
+
+    # What is said of what is not kept
+
+    def missing(self, call: CallId, now: float) -> Problem:
+        """The answer to one who asks for a call that is not here."""
+        grave = self.graves.get(call)
+        if grave is None:
+            text = (
+                f"call {call.hex():.64} is unknown to this daemon, which started {now - self._started:.0f} s "
+                "ago: no detached call of that id came to it since, or it is too long ago to be remembered"
+            )
+            return Problem("CALL_GONE", text, "maybe")
+        limits = self._limits
+        how = f"ended with {grave.code}" if grave.code else "ended well"
+        why = "that time is over" if grave.why == "time" else "that room was needed for later ones"
+        text = (
+            f"what call {call.hex()} gave is no longer kept: it {how} {now - grave.ended:.0f} s ago; "
+            f"detached calls are kept for {limits.detached_keep_seconds:g} s (detached_keep) and with "
+            f"at most {limits.detached_max_bytes} bytes in all (detached_max_bytes), and {why}"
+        )
+        return Problem("CALL_GONE", text, "maybe", {"limit": limits.detached_max_bytes})
+
+    def dropped(self, kept: Kept, wanted: int) -> Problem:
+        """The answer to one who asks for a part that had to go."""
+        rest = f"the first that is still kept is {kept.first}" if kept.first < kept.next else "none is kept"
+        text = (
+            f"part {wanted} of call {kept.id.hex()} is no longer kept, {rest}: all detached calls together "
+            f"keep at most {self._limits.detached_max_bytes} bytes (detached_max_bytes)"
+        )
+        details = {"limit": self._limits.detached_max_bytes, "first_part": kept.first}
+        return Problem("CALL_GONE", text, "maybe", details)
+
+    @staticmethod
+    def beyond(kept: Kept, wanted: int) -> Problem:
+        """The answer to one who asks for a part that cannot be."""
+        text = f"offset is {wanted}: call {kept.id.hex()} has {kept.next} parts, so give 0 to {kept.next}"
+        return Problem("INVALID", text)
+
+    # Serving
+
+    def _tell_accepted(self, reader: Reader) -> None:
+        if reader.wants_accepted:
+            reader.wants_accepted = False
+            self._send(reader.client, Accepted(reader.id, reader.kept.session))
+
+    def _serve(self, reader: Reader) -> None:
+        """Tell it all that it has room for, and the end when there is nothing before that."""
+        kept = reader.kept
+        if reader.credit is not None:
+            while reader.credit > 0 and reader.at < kept.next:
+                reader.credit -= 1
+                self._send(reader.client, Part(reader.id, reader.at, kept.parts[reader.at]))
+                reader.at += 1
+            if reader.at < kept.next:
+                return
+        if isinstance(kept.final, Failure):
+            final = kept.final
+            problem = Problem(final.code, final.message, final.ran, final.details)  # type: ignore[arg-type]
+            self._fail(reader, problem)
+        elif kept.final is not None:
+            self._conclude(reader, kept.final)
+
+    def _conclude(self, reader: Reader, final: Result) -> None:
+        kept, value, parts = reader.kept, final.value, final.parts
+        if reader.at > kept.next:
+            self._fail(reader, self.beyond(kept, reader.at))
+            return
+        if reader.credit is None:
+            parts = 0
+            if kept.next and kept.first == kept.next:
+                self._fail(reader, self.dropped(kept, kept.next - 1))
+                return
+            if not len(value):
+                value = kept.parts[kept.next - 1] if kept.next else PACKED_NONE
+        self._quit(reader)
+        self._send(reader.client, Result(reader.id, final.session, parts, final.timing, value))
+
+    def _fail(self, reader: Reader, problem: Problem) -> None:
+        self._quit(reader)
+        details = dict(problem.details)
+        session = reader.kept.session
+        self._send(
+            reader.client, Failure(reader.id, session, problem.code, problem.message, problem.ran, details)
+        )
+
+    def _quit(self, reader: Reader) -> None:
+        reader.kept.readers.remove(reader)
+        mine = self.readers[reader.client]
+        del mine[reader.id]
+        if not mine:
+            del self.readers[reader.client]
+
+    # Room
+
+    def _count(self, kept: Kept, more: int) -> None:
+        kept.bytes += more
+        self.bytes += more
+
+    def _make_room(self, latest: Kept) -> None:
+        """Drop what is oldest until the rest fits; of the call that is served now, only parts if possible."""
+        while self.bytes > self._limits.detached_max_bytes:
+            oldest = next(iter(self.ended.values()), latest)
+            if oldest is not latest:
+                self._forget(oldest, "room")
+                continue
+            most = max(self.calls.values(), key=lambda kept: len(kept.parts) and kept.bytes)
+            if most.parts:
+                self._drop_oldest_part(most)
+            else:
+                self._forget(latest, "room")
+
+    def _drop_oldest_part(self, kept: Kept) -> None:
+        self._count(kept, -part_bytes(kept.parts.pop(kept.first)))
+        kept.first += 1
+        for reader in tuple(kept.readers):
+            if reader.credit is not None and reader.at < kept.first:
+                self._fail(reader, self.dropped(kept, reader.at))
+
+    def _forget(self, kept: Kept, why: Literal["time", "room"]) -> None:
+        self._deadlines.drop(("kept", kept.id))
+        self.graves[kept.id] = Grave(kept.code, kept.ended, why)
+        if len(self.graves) > policy.REMEMBERED_CALLS:
+            self.graves.popitem(last=False)
+        self._remove(kept)
+        for reader in tuple(kept.readers):
+            self._fail(reader, self.missing(kept.id, kept.ended))
+
+    def _remove(self, kept: Kept) -> None:
+        del self.calls[kept.id]
+        del self.ended[kept.id]
+        self.bytes -= kept.bytes
+
+
+def part_bytes(value: bytes) -> int:
+    """What keeping a part costs."""
+    return len(value) + policy.KEPT_PART_BYTES
+
+
+def final_bytes(final: Result | Failure) -> int:
+    """What keeping a call that has ended costs, without its parts."""
+    if isinstance(final, Result):
+        return len(final.value) + policy.KEPT_CALL_BYTES
+    return _text_bytes([final.message, final.details]) + policy.KEPT_CALL_BYTES
+
+
+def _text_bytes(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) * BYTES_OF_A_CHARACTER
+    if isinstance(value, Mapping):
+        return sum(_text_bytes([key, item]) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return sum(map(_text_bytes, value))
+    return 0
