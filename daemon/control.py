@@ -11,68 +11,29 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgpack
 
 import warmd
-from warmd.daemon.catalog import Catalog
 from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, Event, KeepaliveArrived, StopArrived
-from warmd.daemon.core.views import CallView, SessionView, Totals
-from warmd.daemon.logs import Follower, SessionLogs
-from warmd.daemon.settings import Settings
+from warmd.daemon.core.events import EndArrived, KeepaliveArrived, StopArrived
+from warmd.daemon.core.views import CallView, SessionView
+from warmd.daemon.logs import Follower
+from warmd.daemon.services import Services, Views
 from warmd.daemon.verbs import Refusal, checked, invalid
 from warmd.protocol import messages, places, values
-from warmd.protocol.errors import Problem
-from warmd.protocol.messages import PROTOCOL, Body, CallId, ClientId, FromDaemon, Request, SessionId
+from warmd.protocol.errors import Invalid, Problem
+from warmd.protocol.messages import PROTOCOL, Body, CallId, ClientId, Request, SessionId
 
-T = TypeVar("T")
 _log = logging.getLogger("warmd.control")
 
 MAX_PROGRESS_BYTES = 16 * 1024
 """A longer progress is left out of listings."""
 NO_LIMIT = 2**62
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
-
-
-class Views(Protocol):
-    """What is read of the broker."""
-
-    def view(self, session: SessionId) -> SessionView | None: ...
-    def views(self, include_dead: bool = False) -> Iterable[SessionView]: ...
-    def call_view(self, call: str) -> CallView | None: ...
-    def detached_views(self) -> Iterable[CallView]: ...
-    def missing_call(self, call: str) -> Problem: ...
-    def totals(self) -> Totals: ...
-
-
-class Services(Protocol):
-    """What the server does for these verbs."""
-
-    settings: Settings
-    logs: SessionLogs
-    catalog: Catalog
-    boot: str
-    started: float
-    """Monotonic seconds."""
-
-    @property
-    def broker(self) -> Views: ...
-
-    def now(self) -> float: ...
-    def send(self, client: ClientId, message: FromDaemon) -> None: ...
-    def submit(self, event: Event) -> None:
-        """Hand an event to the broker and perform what it orders."""
-
-    def request_stop(self, drain_seconds: float) -> None: ...
-    def counters(self) -> Mapping[str, int]:
-        """What the server counts: `dropped_messages`, `log_lines_dropped`, `clients`..."""
-
-    def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
-        """Call `work` on a helper thread, then `done` with its result on the loop's."""
 
 
 class _LogStream:
@@ -250,6 +211,15 @@ class Control:
         if view is None:
             raise Refusal(self._broker.missing_call(call))
         return view
+
+    def _why(self, client: ClientId, request: Request, now: float, id: str) -> None:
+        def done(facts: dict[str, Any]) -> None:
+            self._succeed(client, request.id, values.pack(facts))
+
+        try:
+            self._services.why.explain(id, now, done)
+        except Invalid as error:
+            raise invalid(error.message) from None
 
     def _logs(
         self,

@@ -1,7 +1,8 @@
 """What the daemon's own log tells of its sessions.
 
 It hangs on the broker from outside: it sees each event and what was ordered, and changes nothing.
-Calls are not told of, so a warm call pays for two look-ups here.
+Calls are not told of, so a warm call pays for two look-ups here.  What is remembered for `why` hangs
+here too (`story`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.broker import Broker
 from warmd.daemon.core.views import SessionView
+from warmd.daemon.story import Story
 from warmd.protocol import work
 from warmd.protocol.errors import shorten
 from warmd.protocol.work import WorkerId
@@ -26,10 +28,15 @@ SHOWN_DIGITS = 13
 
 
 class ToldBroker(Broker):
-    """A broker whose decisions about sessions are logged."""
+    """A broker whose decisions about sessions are logged, and whose `story` is kept."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.story = Story()
 
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
         effects = super().handle(event, now)
+        self.story.saw(event, effects, now)
         kind: type = type(event)
         if kind is ev.WorkerSaid:
             kind = type(event.message)  # type: ignore[union-attr]

@@ -74,6 +74,8 @@ class Worker:
     sweep: str = "none"
     """none, running, done, told"""
     capture: StackCapture | None = None
+    look: StackCapture | None = None
+    """The same for somebody who is only curious."""
 
 
 class Fleet:
@@ -169,11 +171,26 @@ class Fleet:
             return
         if worker.capture is not None:
             worker.capture.cancel()
+        if worker.look is not None:
+            worker.look.finish()
 
         def done(text: str) -> None:
             self._submit(StackCaptured(effect.worker, effect.ordinal, text))
 
         worker.capture = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
+
+    def look(self, id: WorkerId, done: Callable[[str], None]) -> None:
+        """Take the stack of a worker without any intention; `done("")` where there is none to be had.
+
+        Never in the way of a capture that the rule book has ordered.
+        """
+        worker = self._workers.get(id)
+        if worker is None or worker.pidfd < 0 or worker.exited or worker.capture is not None:
+            done("")
+            return
+        if worker.look is not None:
+            worker.look.finish()
+        worker.look = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
 
     def kill(self, effect: fx.Kill) -> None:
         worker = self._workers.get(effect.worker)
@@ -233,6 +250,9 @@ class Fleet:
         if worker is not None and worker.capture is not None and type(message) in ENDS_OF_CALLS:
             # The signal itself can end what hung (a sleep in C code): the stack was written before.
             worker.capture.finish()
+        if worker is not None and worker.look is not None and type(message) in ENDS_OF_CALLS:
+            worker.look.finish()
+            worker.look = None
         self._submit(WorkerSaid(id, message))
 
     def _lost(self, id: WorkerId, text: str) -> None:
@@ -276,6 +296,8 @@ class Fleet:
         self.door.forget(worker.id)
         if worker.capture is not None:
             worker.capture.cancel()
+        if worker.look is not None:
+            worker.look.finish()
         if worker.pidfd >= 0:
             self._loop.unwatch(worker.pidfd)
             self._launcher.reap(worker.pid, worker.pidfd)

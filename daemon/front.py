@@ -185,9 +185,9 @@ class Front:
         for identity in list(self._peers):
             self.send(ClientId(identity), message)
 
-    def connected(self) -> list[tuple[int, str]]:
+    def connected(self) -> dict[ClientId, tuple[int, str]]:
         """Process id and program name of each client."""
-        return [(peer.pid, peer.name) for peer in self._peers.values()]
+        return {ClientId(identity): (peer.pid, peer.name) for identity, peer in self._peers.items()}
 
     def close(self, linger_seconds: float = 0.0) -> None:
         """Close the socket; what is still unsent gets `linger_seconds`."""

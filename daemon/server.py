@@ -26,13 +26,14 @@ from warmd.daemon.catalog import AppLookupError, Catalog
 from warmd.daemon.control import Control
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
-from warmd.daemon.core.broker import Broker
+from warmd.daemon.diary import ToldBroker
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front, refusal
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.settings import Settings
 from warmd.daemon.tree import become_subreaper, kill_leftovers
+from warmd.daemon.why import Why
 from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
@@ -59,7 +60,7 @@ class Server:
     it, and orphans are reaped as they end.
     """
 
-    def __init__(self, settings: Settings, broker: Broker, catalog: Catalog, logs: SessionLogs) -> None:
+    def __init__(self, settings: Settings, broker: ToldBroker, catalog: Catalog, logs: SessionLogs) -> None:
         self.settings = settings
         self.broker = broker
         self.catalog = catalog
@@ -85,6 +86,8 @@ class Server:
         )
         self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
         self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._handlers(), self._gone)
+        broker.story.who = self._who
+        self.why = Why(broker, self.fleet.look, self.started)
         self.control = Control(self)
         self._perform_by = self._performers()
         self.loop.before_wait.append(self._arm)
@@ -144,6 +147,10 @@ class Server:
             "strangers_turned_away": self.fleet.door.turned_away,
             "log_lines_dropped": self.fleet.lines_dropped,
         }
+
+    def _who(self, client: ClientId) -> str:
+        pid, name = self.front.connected().get(client, (0, ""))
+        return f"{name} (pid {pid})" if pid else "a client that has left"
 
     def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Call `work` on a helper thread of its own, then `done` with its result on the loop's.

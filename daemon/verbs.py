@@ -68,6 +68,7 @@ VERBS: Mapping[str, Mapping[str, Check]] = {
     "calls.get": {"call": _call},
     "calls.list": {},
     "calls.cancel": {"call": _call},
+    "why": {"id": _text},
     "logs": {"session": _text, "tail": _lines, "follow": _switch},
     "apps.list": {},
     "status": {},
@@ -79,6 +80,7 @@ REQUIRED = {
     "sessions.keepalive": "session",
     "calls.get": "call",
     "calls.cancel": "call",
+    "why": "id",
     "logs": "session",
 }
 

@@ -108,6 +108,10 @@ class AsyncClient:
         """The daemon itself: version, pid, address, uptime, counts."""
         return Info(await self._request("status", {}))
 
+    async def why(self, id: str) -> Info:
+        """What is the matter with a session or a call; as `Client.why`."""
+        return Info(await self._request("why", {"id": id}))
+
     async def stop(self, drain: float | str | None = None) -> Info:
         """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
         return Info(await self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))

@@ -132,6 +132,13 @@ class Client:
         """The daemon itself: version, pid, address, uptime, counts."""
         return Info(self._request("status", {}))
 
+    def why(self, id: str) -> Info:
+        """What is the matter with a session or a call, under way or over: facts, and in `text` one line.
+
+        `id` is the id of either, a beginning that fits only one, or a session's name.
+        """
+        return Info(self._request("why", {"id": id}))
+
     def stop(self, drain: float | str | None = None) -> Info:
         """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
         return Info(self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))

@@ -23,13 +23,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from warmd.daemon.core import admission, clients, detached, ending, ladder, pools, serving, starting, stopping
+from warmd.daemon.core import (
+    admission,
+    clients,
+    detached,
+    ending,
+    ladder,
+    pools,
+    serving,
+    standing,
+    starting,
+    stopping,
+)
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.invariants import check
 from warmd.daemon.core.policy import Limits
 from warmd.daemon.core.session import Session
+from warmd.daemon.core.standing import CallStanding, Standing
 from warmd.daemon.core.views import CallView, SessionView, Totals, call_view_of, kept_view_of
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
@@ -89,6 +101,17 @@ class Broker:
     def missing_call(self, call: str) -> Problem:
         """Why there is no view of a call."""
         return self._book.keep.missing(_call_id(call), self._book.now)
+
+    def standing(self, session: SessionId) -> Standing | None:
+        """How a session stands that is not gone."""
+        return standing.of_session(self._book, session)
+
+    def call_standing(self, call: CallId) -> CallStanding | None:
+        """How a call stands that is under way."""
+        return standing.of_call(self._book, call)
+
+    def open_calls(self) -> list[CallId]:
+        return list(self._book.jobs)
 
     def totals(self) -> Totals:
         book = self._book

@@ -66,12 +66,12 @@ def step_due(book: Book, job: Job) -> None:
 
 def end_of(ladder: Ladder, more: str = "") -> tuple[str, str, dict[str, object]]:
     """Code, message and details of the error that a stopped call ends with."""
-    where = _place(ladder.stack)
+    where = place_of(ladder.stack)
     message = ladder.why + (f"; it was at {where}" if where else "") + more
     return ladder.cause, message, {"stack": ladder.stack} if ladder.stack else {}
 
 
-def _place(stack: str) -> str:
+def place_of(stack: str) -> str:
     """The innermost line of the app's own; what it waits in, if that is another, in brackets."""
     lines = [line.strip() for line in stack.splitlines() if line.strip()]
     own = next((line for line in lines if not any(mark in line for mark in LIBRARIES)), None)
@@ -112,7 +112,7 @@ def _kill(book: Book, job: Job, ladder: Ladder) -> None:
     code, message, details = end_of(
         ladder, f"; it could not be interrupted, so session {session.id} was ended with its process"
     )
-    where = _place(ladder.stack)
+    where = place_of(ladder.stack)
     reason = (
         f"a call to {job.function!r} {_STOPPED_BECAUSE[ladder.cause]} and could not be interrupted"
         + (f" at {where}" if where else "")

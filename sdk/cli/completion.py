@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from warmd.cli.names import PREFIX, is_gone
 from warmd.cli.talk import data, short
+from warmd.protocol.names import PREFIX, is_gone
 
 if TYPE_CHECKING:
     from warmd.client import Client

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from warmd.cli import names
 from warmd.cli.exits import TIMED_OUT, Refusal
+from warmd.protocol import names
 from warmd.protocol.errors import DaemonUnavailable
 from warmd.protocol.places import path_of
 
@@ -62,7 +62,8 @@ def _listens(address: str) -> bool:
 
 def resolve(client: Client, text: str) -> str:
     """The id of the session that the user means by an id, a unique beginning of one, or a name."""
-    return text if names.is_whole(text) else names.match(text, client.sessions.list(all=True))
+    # What fits nothing goes to the daemon as it is, which says so.
+    return text if names.is_whole(text) else names.match(text, client.sessions.list(all=True)) or text
 
 
 def cancel_stream(stream: Stream) -> None:
@@ -87,3 +88,11 @@ def stop_daemon(client: Client, pid: int, drain_seconds: str | None) -> None:
             raise Refusal(f"the daemon (pid {pid}) has not stopped within {wait:g} s", TIMED_OUT)
     finally:
         os.close(descriptor)
+
+
+def absence(address: str) -> str:
+    """Why nothing is known of anything when no daemon runs."""
+    return (
+        f"no daemon runs at {address}, so there are no sessions: they end with their daemon; "
+        "`warmd start` starts one, `warmd doctor` looks for what is wrong"
+    )

@@ -31,6 +31,7 @@ COMMANDS = {
     "call": Entry("calls:call", "Call a session that exists: SESSION [FUNCTION] [INPUT]."),
     "ps": Entry("sessions:ps", "List the sessions."),
     "inspect": Entry("sessions:inspect", "Show all that is known of one session."),
+    "why": Entry("why:why", "Say in one line what is the matter with a session or a call."),
     "logs": Entry("sessions:logs", "Print what a session's app wrote to stdout and stderr."),
     "keepalive": Entry("sessions:keepalive", "Start a session's idle time anew."),
     "end": Entry("sessions:end", "End sessions, with all their processes."),

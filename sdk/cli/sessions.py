@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from warmd.cli import names, talk
+from warmd.cli import talk
 from warmd.cli.completion import complete_apps, complete_sessions
 from warmd.cli.link import open_client, resolve
 from warmd.cli.talk import data, json_object, json_option, say, short, span, table
 from warmd.cli.values import parse_pairs
+from warmd.protocol import names
 
 if TYPE_CHECKING:
     from warmd.session import Running

@@ -98,7 +98,7 @@ def test_hello_is_welcomed_and_messages_come_with_their_client(house: House) -> 
     result = msg.Result(sent.id, SessionId("sess_x"), value=b"out")
     house.front.send(house.came[0][0], result)
     assert house.answer(dealer) == result
-    assert house.front.connected() == [(os.getpid(), "test")]
+    assert [*house.front.connected().values()] == [(os.getpid(), "test")]
 
 
 def test_the_socket_is_for_its_user_alone(house: House) -> None:
@@ -249,7 +249,7 @@ def test_a_closed_connection_is_noticed_at_once(house: House) -> None:
     house.front.send(house.gone[0], msg.Goodbye("nobody hears it"))
     turn_for(house.loop, 0.02)
     assert len(house.gone) == 1
-    assert house.front.connected() == []
+    assert house.front.connected() == {}
 
 
 def test_a_descriptor_that_is_used_again_is_not_taken_for_the_old_client(house: House) -> None:
@@ -300,7 +300,7 @@ def test_a_client_that_dies_is_noticed_though_its_child_holds_the_connection(hou
         client.kill()
         turn_until(house.loop, lambda: house.gone)
         os.kill(child, signal.SIGKILL)
-    assert house.front.connected() == []
+    assert house.front.connected() == {}
 
 
 def test_many_connections_of_one_process_cost_one_pidfd(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Session arguments: a whole id, or any prefix of one that fits only one session."""
+"""Which session a person means: by a whole id, by its name, or by a beginning that fits only one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from warmd.protocol.errors import Invalid, SessionNotFound
+from warmd.protocol.errors import Invalid
 
 WHOLE_ID = re.compile(r"sess_[0-9a-f]{32}")
 PREFIX = "sess_"
@@ -19,12 +19,12 @@ def is_whole(text: str) -> bool:
     return WHOLE_ID.fullmatch(text) is not None
 
 
-def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str:
+def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str | None:
     """The id of the one session whose id begins with `text` (with or without `sess_`) or whose
-    name is `text`; workers of the shared pool count as sessions.
+    name is `text`; workers of the shared pool count as sessions.  None when none fits.
 
-    Sessions that are gone count only if no living one fits.  Raises Invalid when several fit,
-    SessionNotFound when none does.
+    Sessions that are gone count only if no living one fits, and never by their name.  Raises
+    Invalid when several fit.
     """
     known = list(sessions)
     named = [info for info in known if info.get("name") == text and not is_gone(info)]
@@ -35,9 +35,7 @@ def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str:
     candidates = living or fitting
     if len(candidates) > 1:
         raise Invalid(_ambiguous(text, candidates))
-    if not candidates:
-        raise SessionNotFound(f"there is no session {text!r}: `warmd ps --all` lists them")
-    return str(candidates[0]["id"])
+    return str(candidates[0]["id"]) if candidates else None
 
 
 def is_gone(info: Mapping[str, Any]) -> bool:

@@ -1,0 +1,62 @@
+"""What administrative requests need of the server and the rule book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from warmd.daemon.catalog import Catalog
+from warmd.daemon.core.events import Event
+from warmd.daemon.core.views import CallView, SessionView, Totals
+from warmd.daemon.logs import SessionLogs
+from warmd.daemon.settings import Settings
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import ClientId, FromDaemon, SessionId
+
+T = TypeVar("T")
+
+
+class Views(Protocol):
+    """What is read of the broker."""
+
+    def view(self, session: SessionId) -> SessionView | None: ...
+    def views(self, include_dead: bool = False) -> Iterable[SessionView]: ...
+    def call_view(self, call: str) -> CallView | None: ...
+    def detached_views(self) -> Iterable[CallView]: ...
+    def missing_call(self, call: str) -> Problem: ...
+    def totals(self) -> Totals: ...
+
+
+class Explains(Protocol):
+    """`daemon.why.Why`."""
+
+    def explain(self, text: str, now: float, done: Callable[[dict[str, Any]], None]) -> None: ...
+
+
+class Services(Protocol):
+    """What the server does for these verbs."""
+
+    settings: Settings
+    logs: SessionLogs
+    catalog: Catalog
+    boot: str
+    started: float
+    """Monotonic seconds."""
+
+    @property
+    def broker(self) -> Views: ...
+
+    def now(self) -> float: ...
+    def send(self, client: ClientId, message: FromDaemon) -> None: ...
+    def submit(self, event: Event) -> None:
+        """Hand an event to the broker and perform what it orders."""
+
+    def request_stop(self, drain_seconds: float) -> None: ...
+    def counters(self) -> Mapping[str, int]:
+        """What the server counts: `dropped_messages`, `log_lines_dropped`, `clients`..."""
+
+    @property
+    def why(self) -> Explains: ...
+
+    def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Call `work` on a helper thread, then `done` with its result on the loop's."""

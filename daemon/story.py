@@ -1,0 +1,180 @@
+"""What is remembered of calls and sessions that are over, so that `why` can tell of them.
+
+It hangs on the broker from outside, like the diary: it sees each event and what was ordered, and
+changes nothing.  A warm call pays for a dictionary entry and a tuple.  Good ends and bad ones have
+rings of their own, since a busy daemon would else push out a refusal within milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.core.policy import REMEMBERED_SESSIONS
+from warmd.daemon.core.views import SessionView
+from warmd.protocol.errors import shorten
+from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId, Timing
+from warmd.protocol.work import WorkerId
+
+REMEMBERED_CALLS = 1000
+"""Of each kind: good ends, bad ones, and requests to end a session."""
+MAX_OPEN_CALLS = 100_000
+MAX_MESSAGE_BYTES = 600
+LEFT = "LEFT"
+"""Instead of an error's code: its client went away, so that nobody was told how it ended."""
+
+
+class PastCall(NamedTuple):
+    """A call that is over.  Times are monotonic seconds of the daemon."""
+
+    id: CallId
+    ended: float
+    arrived: float
+    function: str
+    session: SessionId | None
+    timing: Timing | None
+    code: str
+    """Empty for a good end."""
+    message: str
+    ran: str
+
+
+class Ending(NamedTuple):
+    """A request to end sessions, and whose it was."""
+
+    at: float
+    who: str
+    session: SessionId | None
+    app: str | None
+
+
+@dataclass(slots=True)
+class Grave:
+    """What is known of a session's end beyond its view."""
+
+    ended: float | None = None
+    signal: str | None = None
+    exit_code: int | None = None
+    last_line: str = ""
+    function: str = ""
+    """That of the call that ran."""
+
+
+class Story:
+    """`who` says which program a client is; the server sets it."""
+
+    def __init__(self) -> None:
+        self.who: Callable[[ClientId], str] = lambda _client: ""
+        self._open: dict[CallId, tuple[float, str, ClientId]] = {}
+        self._good: deque[tuple[Any, ...]] = deque(maxlen=REMEMBERED_CALLS)
+        self._bad: deque[tuple[Any, ...]] = deque(maxlen=REMEMBERED_CALLS)
+        self._endings: deque[Ending] = deque(maxlen=REMEMBERED_CALLS)
+        self._dying: dict[WorkerId, Grave] = {}
+        self._graves: OrderedDict[SessionId, Grave] = OrderedDict()
+
+    def saw(self, event: ev.Event, effects: Sequence[fx.Effect], now: float) -> None:
+        """One event has been handled."""
+        kind = type(event)
+        if kind is ev.CallArrived:
+            self._arrived(event, now)  # type: ignore[arg-type]
+        elif kind in _NOTES:
+            _NOTES[kind](self, event, effects, now)
+        for effect in effects:
+            if type(effect) is fx.Send:
+                message = effect.message
+                if type(message) is Result:
+                    self._returned(message, now)
+                elif type(message) is Failure:
+                    self._failed(message, now)
+            elif type(effect) is fx.Forget:
+                self._bury(effect, now)
+
+    def call(self, id: CallId) -> PastCall | None:
+        return next((past for past in self._past(self._bad, self._good) if past.id == id), None)
+
+    def call_ids(self) -> Iterator[CallId]:
+        return (past.id for past in self._past(self._bad, self._good))
+
+    def usual_seconds(self, session: SessionId | None, function: str) -> float | None:
+        """The median time that a function took in this session lately."""
+        found = [
+            past.timing.run
+            for past in self._past(self._good)
+            if past.session == session and past.function == function and past.timing
+        ]
+        return median(found) if found else None
+
+    def grave(self, view: SessionView) -> Grave:
+        """Of a session that is gone, or whose processes are being cleared away."""
+        dying = None if view.worker is None else self._dying.get(view.worker)
+        return self._graves.get(view.id) or dying or Grave()
+
+    def ended_by(self, view: SessionView) -> Ending | None:
+        """The first request that this session was ended by."""
+        return next((ending for ending in self._endings if _concerns(ending, view)), None)
+
+    def _past(self, *rings: deque[tuple[Any, ...]]) -> Iterator[PastCall]:
+        return (PastCall(*entry) for ring in rings for entry in reversed(ring))
+
+    def _arrived(self, event: ev.CallArrived, now: float) -> None:
+        opened = self._open
+        opened.setdefault(event.call.id, (now, event.call.function, event.client))
+        if len(opened) > MAX_OPEN_CALLS:
+            del opened[next(iter(opened))]
+
+    def _returned(self, said: Result, now: float) -> None:
+        opened = self._open.pop(said.id, None)
+        if opened is not None:
+            arrived, function, _ = opened
+            self._good.append((said.id, now, arrived, function, said.session, said.timing, "", "", "yes"))
+
+    def _failed(self, said: Failure, now: float) -> None:
+        opened = self._open.pop(said.id, None)
+        if opened is not None:
+            arrived, function, _ = opened
+            text = shorten(said.message, MAX_MESSAGE_BYTES)
+            self._bad.append((said.id, now, arrived, function, said.session, None, said.code, text, said.ran))
+
+    def _left(self, event: ev.ClientGone, _effects: Sequence[fx.Effect], now: float) -> None:
+        for id in [id for id, opened in self._open.items() if opened[2] == event.client]:
+            arrived, function, _ = self._open.pop(id)
+            self._bad.append((id, now, arrived, function, None, None, LEFT, "", "maybe"))
+
+    def _asked_to_end(self, event: ev.EndArrived, _effects: Sequence[fx.Effect], now: float) -> None:
+        self._endings.append(Ending(now, self.who(event.client), event.session, event.app))
+
+    def _exited(self, event: ev.WorkerExited, effects: Sequence[fx.Effect], now: float) -> None:
+        grave = Grave(now, event.signal, event.exit_code, _last_line(event.log_tail))
+        for effect in effects:
+            message = effect.message if type(effect) is fx.Send else None
+            if type(message) is Failure and message.code == "WORKER_DIED":
+                grave.function = self._open.get(message.id, (0.0, "", b""))[1]
+        self._dying[event.worker] = grave
+
+    def _bury(self, effect: fx.Forget, now: float) -> None:
+        self._graves[effect.session] = self._dying.pop(effect.worker, Grave(now))
+        if len(self._graves) > REMEMBERED_SESSIONS:
+            self._graves.popitem(last=False)
+
+
+def _concerns(ending: Ending, view: SessionView) -> bool:
+    if ending.session is not None:
+        return ending.session == view.id
+    return ending.app in (None, view.app) and ending.at >= view.created
+
+
+def _last_line(log_tail: str) -> str:
+    lines = [line for line in log_tail.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+_NOTES: Mapping[type, Callable[[Story, Any, Sequence[fx.Effect], float], None]] = {
+    ev.ClientGone: Story._left,
+    ev.EndArrived: Story._asked_to_end,
+    ev.WorkerExited: Story._exited,
+}
