@@ -41,6 +41,7 @@ COMMANDS = {
     "start": Entry("service:start", "Start the daemon in the background, if there is none."),
     "stop": Entry("service:stop", "Stop the daemon: let calls finish, end the sessions."),
     "status": Entry("service:status", "Show whether the daemon runs, and how it does."),
+    "doctor": Entry("doctor:doctor", "Say what is wrong on this machine, and what helps."),
     "completion": Entry("completion:completion", "Print the completion script of a shell."),
     "version": Entry("catalog:version", "Print the version."),
 }
