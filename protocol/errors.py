@@ -26,6 +26,7 @@ The tree of exceptions:
      |   +- Invalid           INVALID
      |   +- TooLarge          TOO_LARGE
      |   +- QueueFull         QUEUE_FULL
+     |   +- SlowConsumer      SLOW_CONSUMER
      |   +- NoRoom            NO_ROOM
      |   +- Draining          DRAINING
      |   +- NotAllowed        NOT_ALLOWED
@@ -163,6 +164,12 @@ class TooLarge(Rejected):
 
 class QueueFull(Rejected):
     code = "QUEUE_FULL"
+
+
+class SlowConsumer(Rejected):
+    """The client does not read what it is sent; it is refused more until it has caught up."""
+
+    code = "SLOW_CONSUMER"
 
 
 class NoRoom(Rejected):

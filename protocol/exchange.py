@@ -37,6 +37,8 @@ from warmd.protocol.messages import (
     Goodbye,
     Hello,
     Part,
+    Ping,
+    Pong,
     Refused,
     Request,
     Result,
@@ -235,6 +237,8 @@ class Exchange:
             self._refused(f"the daemon refused the connection: {message.message}", message, now)
         elif isinstance(message, Goodbye):
             self.goodbye = message.reason
+        elif isinstance(message, Ping):
+            self._post(Pong(message.number))
 
     def _welcomed(self, welcome: Welcome, now: float) -> None:
         if welcome.protocol != PROTOCOL:

@@ -7,7 +7,8 @@
     Credit    room for more parts        Part      one yielded value
     Cancel    stop a call or request     Result    the call's good end
     Attach    hear of a detached call    Failure   the call's bad end
-                                         Goodbye   the daemon is about to stop
+    Pong      all before the ping is     Goodbye   the daemon is about to stop
+              received                   Ping      how far does the client read?
 
 A call or request gets exactly one `Result` or `Failure`.  `Accepted` precedes it, except where a
 call named its session by id: then the client knows all that it would say, and it is left out.
@@ -161,6 +162,13 @@ class Attach:
 
 
 @record
+class Pong:
+    """The answer to `Ping(number)`: the client has received all that was sent before it."""
+
+    number: int
+
+
+@record
 class Welcome:
     protocol: int
     version: str
@@ -227,5 +235,12 @@ class Goodbye:
     reason: str
 
 
-FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel | Attach
-FromDaemon: TypeAlias = Welcome | Refused | Accepted | Part | Result | Failure | Goodbye
+@record
+class Ping:
+    """Asks for a `Pong` when the client's reading has come to this place in what it is sent."""
+
+    number: int
+
+
+FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel | Attach | Pong
+FromDaemon: TypeAlias = Welcome | Refused | Accepted | Part | Result | Failure | Goodbye | Ping

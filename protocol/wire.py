@@ -249,6 +249,7 @@ FROM_CLIENT: Codec[messages.FromClient] = Codec(
         4: messages.Credit,
         5: messages.Cancel,
         6: messages.Attach,
+        7: messages.Pong,
     }
 )
 FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
@@ -260,6 +261,7 @@ FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
         5: messages.Result,
         6: messages.Failure,
         7: messages.Goodbye,
+        8: messages.Ping,
     }
 )
 TO_WORKER: Codec[work.ToWorker] = Codec(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from warmd.protocol.errors import SessionEnded as SessionEnded
     from warmd.protocol.errors import SessionExpired as SessionExpired
     from warmd.protocol.errors import SessionNotFound as SessionNotFound
+    from warmd.protocol.errors import SlowConsumer as SlowConsumer
     from warmd.protocol.errors import StartFailed as StartFailed
     from warmd.protocol.errors import TooLarge as TooLarge
     from warmd.protocol.errors import WarmdError as WarmdError
@@ -74,6 +75,7 @@ _ERRORS = (
     "SessionEnded",
     "SessionExpired",
     "SessionNotFound",
+    "SlowConsumer",
     "StartFailed",
     "TooLarge",
     "WarmdError",

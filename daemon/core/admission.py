@@ -14,10 +14,11 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-from warmd.daemon.core import ahead, detached, policy, pools, serving
+from warmd.daemon.core import ahead, detached, policy, pools, readers, serving
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book, gone, unknown
 from warmd.daemon.core.events import CallArrived
+from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import (
@@ -54,6 +55,8 @@ def call_arrived(book: Book, event: CallArrived) -> None:
 
 def _place(book: Book, event: CallArrived) -> Problem | None:
     call = event.call
+    if book.behind and (problem := readers.refusal(book, event.client)) is not None:
+        return problem
     if call.session is None:
         return _into_pool(book, event)
     if call.session == NEW_SESSION:
@@ -85,12 +88,16 @@ def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
         return _objection_to_joining(call, options, named) or _enqueue(book, event, named)
     if not book.has_room():
         return Problem("NO_ROOM", pools.no_room(book), details={"limit": book.limits.max_sessions})
+    size = size_of(call.input, call.setup, call.pickled)
+    if (problem := book.held.refusal(book.limits, event.client, size)) is not None:
+        return problem
     asked = options.idle_seconds
     session = Session(
         id=SessionId(f"sess_{event.fresh}"),
         app=call.app,
         created=book.now,
         idle_seconds=book.limits.session_timeout_seconds if asked is None else asked,
+        opener=event.client,
         setup=call.setup,
         pickled=call.pickled,
         env=options.env,
@@ -98,6 +105,7 @@ def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
         labels=options.labels,
     )
     book.add(session)
+    book.hold_for_start(session)
     book.emit(fx.LookUp(session.id, call.app))
     return _enqueue(book, event, session)
 
@@ -106,11 +114,17 @@ def _into_pool(book: Book, event: CallArrived) -> Problem | None:
     call, options = event.call, event.call.new or NO_OPTIONS
     assert call.app is not None
     key = (call.app, bytes(call.setup), tuple(sorted(options.env.items())))
-    pool = pools.pool_for(book, key, call.pickled)
-    if len(pool.queue) >= book.limits.max_queue:
+    pool = book.pools.get(key)
+    size = len(call.input) if pool is not None else size_of(call.input, key[1], call.pickled)
+    if pool is not None and len(pool.queue) >= book.limits.max_queue:
         return _queue_full(book, f"app {call.app.name!r}")
+    if (problem := book.held.refusal(book.limits, event.client, size)) is not None:
+        return problem
+    if pool is None:
+        pool = pools.open_pool(book, key, call.pickled, event.client)
     job = _job(book, event, pool.queue)
     book.register(job)
+    book.hold(job)
     pools.submit(book, pool, job)
     return None
 
@@ -118,9 +132,17 @@ def _into_pool(book: Book, event: CallArrived) -> Problem | None:
 def _enqueue(book: Book, event: CallArrived, session: Session) -> Problem | None:
     if len(session.queue) + len(session.ahead) >= book.limits.max_queue:
         return _queue_full(book, f"session {session.id}")
+    # To an idle session it goes at once: then it never waits here.
+    waits = session.phase is not Phase.IDLE
+    if waits:
+        problem = book.held.refusal(book.limits, event.client, len(event.call.input))
+        if problem is not None:
+            return problem
     job = _job(book, event, session.queue)
     job.session = session
     book.register(job)
+    if waits:
+        book.hold(job)
     session.queue.append(job)
     if session.phase is not Phase.LOOKING_UP:
         book.accept(job)
@@ -179,6 +201,8 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
         yield f"window is {window}: give the number of parts that can be taken now, 0 or more"
     if call.detach and window is not None:
         yield f"window is {window}: a detached call has none, its parts are read by attaching to it"
+    if window is not None and window > book.limits.max_stream_window:
+        yield f"window is {window}: the limit is {book.limits.max_stream_window} parts (max_stream_window)"
     if len(call.function) > MAX_FUNCTION_CHARACTERS:
         size = len(call.function)
         yield f"the function's name has {size} characters, the limit is {MAX_FUNCTION_CHARACTERS}"

@@ -33,6 +33,8 @@ def invoke(book: Book, session: Session, job: Job) -> None:
     job.session = session
     job.ordinal = Ordinal(session.last_ordinal)
     message = work.Invoke(job.ordinal, job.id, job.function, job.window, job.input)
+    if job.held:
+        book.let_go(job)
     job.input = NOTHING
     book.effects.append(fx.Tell(worker_of(session), message))
 

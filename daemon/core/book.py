@@ -14,14 +14,16 @@ from typing import Any
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.deadlines import Deadlines
+from warmd.daemon.core.holdings import Holdings, size_of
 from warmd.daemon.core.kept import Keep
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
-from warmd.daemon.core.session import LEGAL_MOVES, EndRequest, Job, Phase, Pool, PoolKey, Session
+from warmd.daemon.core.session import LEGAL_MOVES, Behind, EndRequest, Job, Phase, Pool, PoolKey, Session
 from warmd.daemon.core.views import SessionView, view_of
 from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import (
     NOTHING,
     Accepted,
+    Body,
     CallId,
     ClientId,
     Failure,
@@ -58,8 +60,11 @@ class Book:
         self.jobs_of: dict[ClientId, dict[CallId, Job]] = {}
         self.dead: OrderedDict[SessionId, SessionView] = OrderedDict()
         self.ends: dict[CallId, EndRequest] = {}
+        self.held = Holdings()
+        self.behind: dict[ClientId, Behind] = {}
+        self.credits_dropped = 0
         self.deadlines = Deadlines()
-        self.keep = Keep(limits, started, self.deadlines, self.send)
+        self.keep = Keep(limits, started, self.deadlines, self.behind, self.send)
         self.draining = False
         self.stopped = False
         self.last_worker = 0
@@ -110,6 +115,25 @@ class Book:
         self.jobs_of.setdefault(job.client, {})[job.id] = job
         self.deadlines.set(("call", job.id), job.arrived + job.timeout_seconds)
 
+    def hold(self, job: Job) -> None:
+        """Its input waits here, and counts, until `let_go`."""
+        job.held = len(job.input)
+        self.held.add(job.client, job.held)
+
+    def let_go(self, job: Job) -> None:
+        self.held.drop(job.client, job.held)
+        job.held = 0
+
+    def hold_for_start(self, session: Session) -> None:
+        """What it takes to start `session` waits here until it is up, or gone."""
+        self.held.add(session.opener, size_of(session.setup, session.pickled))
+
+    def started(self, session: Session) -> None:
+        """It is up: only a name that others may join asks for its `setup` again."""
+        if session.pool is None:
+            kept = session.setup if session.name is not None else NOTHING
+            self._let_go_of_start(session, kept)
+
     def accept(self, job: Job) -> None:
         """Tell the client, once, that its call is admitted and where it will run."""
         if not job.wants_accepted:
@@ -124,6 +148,8 @@ class Book:
 
     def answer(self, job: Job, message: Result | Failure) -> None:
         """The one final answer to a call; nothing of it is left afterwards."""
+        if job.held:
+            self.let_go(job)
         del self.jobs[job.id]
         mine = self.jobs_of[job.client]
         del mine[job.id]
@@ -179,12 +205,18 @@ class Book:
         if session.worker is not None:
             del self.workers[session.worker]
             self.emit(fx.Forget(session.worker, session.id))
-        session.setup = session.pickled = NOTHING
+        self._let_go_of_start(session)
         if session.pool is None:
             self._remember(session)
         else:
             self._leave_pool(session, session.pool)
         self.settle_ends(session)
+
+    def _let_go_of_start(self, session: Session, kept: Body = NOTHING) -> None:
+        if session.pool is None:
+            count = size_of(session.setup, session.pickled) - len(kept)
+            self.held.drop(session.opener, count)
+        session.setup, session.pickled = kept, NOTHING
 
     def _remember(self, session: Session) -> None:
         self.dead[session.id] = view_of(session, None)

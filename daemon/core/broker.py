@@ -10,6 +10,7 @@ Where the rules are:
     starting    from a looked-up app to a ready worker
     serving     one call after another
     ahead       calls sent before their turn
+    readers     clients that do not read what they are sent
     clients     credits, cancels, clients that leave, deadlines of calls
     detached    calls that outlive their clients; `kept` is what is kept of them
     ladder      how a running call is stopped
@@ -30,6 +31,7 @@ from warmd.daemon.core import (
     ending,
     ladder,
     pools,
+    readers,
     serving,
     standing,
     starting,
@@ -45,7 +47,7 @@ from warmd.daemon.core.standing import CallStanding, Standing
 from warmd.daemon.core.views import CallView, SessionView, Totals, call_view_of, kept_view_of
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import CallId, SessionId
+from warmd.protocol.messages import CallId, ClientId, SessionId
 
 Rule: TypeAlias = Callable[[Book, Any], None]
 
@@ -113,10 +115,22 @@ class Broker:
     def open_calls(self) -> list[CallId]:
         return list(self._book.jobs)
 
+    def refusal(self, client: ClientId) -> Problem | None:
+        """Why the client can have nothing more: it does not read what it is sent."""
+        return readers.refusal(self._book, client)
+
     def totals(self) -> Totals:
         book = self._book
         running = sum(session.running is not None for session in book.sessions.values())
-        return Totals(len(book.sessions), running, len(book.jobs) - running, book.draining)
+        return Totals(
+            len(book.sessions),
+            running,
+            len(book.jobs) - running,
+            book.held.total,
+            len(book.behind),
+            book.credits_dropped,
+            book.draining,
+        )
 
 
 def _call_id(text: str) -> CallId:
@@ -176,6 +190,7 @@ def _time_passed(book: Book, _: ev.TimePassed) -> None:
 _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "call": lambda book, call: clients.call_overdue(book, book.jobs[call]),
     "ladder": lambda book, call: ladder.step_due(book, book.jobs[call]),
+    "behind": lambda book, client: readers.behind_too_long(book, client),
     "left": lambda book, call: clients.abandoned_too_long(book, book.jobs[call]),
     "start": lambda book, session: starting.overdue(book, book.sessions[session]),
     "idle": lambda book, session: ending.idled_too_long(book, book.sessions[session]),
@@ -191,6 +206,8 @@ _RULES: Mapping[type, Rule] = {
     ev.AttachArrived: detached.attach_arrived,
     ev.StopArrived: clients.stop_arrived,
     ev.ClientGone: clients.client_gone,
+    ev.ClientBehind: readers.client_behind,
+    ev.ClientCaughtUp: readers.client_caught_up,
     ev.KeepaliveArrived: ending.keepalive_arrived,
     ev.EndArrived: ending.end_arrived,
     ev.DrainArrived: ending.drain_arrived,
@@ -224,4 +241,6 @@ def _stop_when_empty(book: Book) -> None:
         book.stopped = True
         book.deadlines.drop(("drain", None))
         book.keep.close("the daemon was stopped, and what it kept is gone with it")
+        for client in list(book.behind):
+            readers.client_gone(book, client)
         book.emit(fx.Stopped())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmd.daemon.core import ahead, ladder, policy, starting
+from warmd.daemon.core import ahead, ladder, policy, readers, starting
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CancelArrived, ClientGone, CreditArrived, StopArrived
@@ -14,6 +14,7 @@ CANCELLED = "the call was cancelled by its caller"
 
 
 def credit_arrived(book: Book, event: CreditArrived) -> None:
+    """Room for more parts; more than `max_stream_window` at once would only flood the worker's link."""
     if event.parts <= 0:
         return
     job = _own_job(book, event)
@@ -22,10 +23,14 @@ def credit_arrived(book: Book, event: CreditArrived) -> None:
         return
     if job.window is None:
         return
-    if job.ordinal:
-        book.emit(fx.Tell(_worker(job), MoreCredit(job.ordinal, event.parts)))
-    else:
-        job.window += event.parts
+    room = book.limits.max_stream_window - (job.window - job.parts)
+    parts = min(event.parts, room)
+    book.credits_dropped += event.parts - parts
+    job.window += parts
+    if job.ordinal and event.client in book.behind:
+        job.withheld += parts
+    elif job.ordinal and parts:
+        book.emit(fx.Tell(_worker(job), MoreCredit(job.ordinal, parts)))
 
 
 def cancel_arrived(book: Book, event: CancelArrived) -> None:
@@ -57,10 +62,12 @@ def client_gone(book: Book, event: ClientGone) -> None:
     Its detached calls go on as if nothing had happened.
     """
     book.keep.leave(event.client)
+    readers.client_gone(book, event.client)
     for job in list(book.jobs_of.get(event.client, {}).values()):
         job.orphan = True
         if job.kept is not None:
             continue
+        _listen_again(book, job)
         if not runs(job):
             _withdraw(book, job, Withdrawal("CANCELLED", "the client is gone", "the client is gone"))
         elif job.window is not None:
@@ -108,6 +115,7 @@ def _abandon(book: Book, job: Job) -> None:
     if not job.abandoned and job.ladder is None:
         job.abandoned = True
         book.emit(fx.RequestCancel(_worker(job), job.ordinal, signal=False))
+        _listen_again(book, job)
         book.deadlines.set(("left", job.id), book.now + policy.ABANDONED_SECONDS)
 
 
@@ -116,6 +124,11 @@ def abandoned_too_long(book: Book, job: Job) -> None:
     if job.ladder is None:
         book.emit(fx.Interrupt(_worker(job), job.ordinal))
         book.deadlines.set(("left", job.id), book.now + policy.ABANDONED_AGAIN_SECONDS)
+
+
+def _listen_again(book: Book, job: Job) -> None:
+    if job.session is not None and job.session.paused:
+        readers.settle(book, job.session)
 
 
 def _own_job(book: Book, event: CreditArrived | CancelArrived) -> Job | None:

@@ -86,6 +86,9 @@ def _objection(book: Book, kept: Kept, offset: int, window: int | None) -> Probl
     if window is not None and window < 0:
         text = f"window is {window}: give the number of parts that can be taken now, 0 or more"
         return Problem("INVALID", text)
+    if window is not None and window > book.limits.max_stream_window:
+        limit = book.limits.max_stream_window
+        return Problem("INVALID", f"window is {window}: the limit is {limit} parts (max_stream_window)")
     if window is None and offset:
         return Problem("INVALID", f"offset is {offset}: without a window no parts come, only the result")
     if offset < 0 or (kept.final is not None and offset > kept.next):

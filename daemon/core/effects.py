@@ -61,6 +61,18 @@ class Tell:
 
 
 @record
+class Pause:
+    """Read nothing more from the worker's link for now: nobody takes what its call says."""
+
+    worker: WorkerId
+
+
+@record
+class Resume:
+    worker: WorkerId
+
+
+@record
 class Withdraw:
     """Take back a call that was sent before its turn: on the control page, and then see."""
 
@@ -121,6 +133,8 @@ Effect: TypeAlias = (
     | LookUp
     | Spawn
     | Tell
+    | Pause
+    | Resume
     | Withdraw
     | RequestCancel
     | Interrupt

@@ -76,6 +76,19 @@ class ClientGone:
 
 
 @record
+class ClientBehind:
+    """More than `max_unread_bytes` are sent to the client and not read by it."""
+
+    client: ClientId
+    unread: int
+
+
+@record
+class ClientCaughtUp:
+    client: ClientId
+
+
+@record
 class AppFound:
     session: SessionId
     spec: AppSpec
@@ -177,6 +190,8 @@ Event: TypeAlias = (
     | KeepaliveArrived
     | EndArrived
     | ClientGone
+    | ClientBehind
+    | ClientCaughtUp
     | AppFound
     | AppMissing
     | WorkerSpawned

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.kept import Kept
+from warmd.daemon.core.readers import is_paused
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.daemon.core.views import runs
+from warmd.protocol.messages import ClientId
 
 TIMERS_OF_CALLS = ("call", "ladder", "left")
+TIMERS_OF_CLIENTS = ("behind",)
 TIMERS_OF_SESSIONS = ("start", "idle", "finish")
 
 
@@ -22,6 +28,7 @@ def check(book: Book) -> None:
         assert session.name == name, f"{name} is the name of another session"
         assert session.phase not in (Phase.STOPPING, Phase.GONE), f"{name} names a stopping session"
     _check_pools(book)
+    _check_held(book)
     _check_indexes(book)
     _check_timers(book)
     _check_keep(book)
@@ -51,6 +58,8 @@ def _check_session(book: Book, session: Session) -> None:
     else:
         raise AssertionError(f"{label} is gone and still listed")
     _check_sent(book, session, label)
+    if not session.kill_wanted:
+        assert session.paused == is_paused(book, session), f"{label} is paused: {session.paused}"
     if session.running is not None:
         assert session.running.session is session and session.running.ordinal, f"{label} runs a stranger"
         assert session.running.id in book.jobs, f"{label} runs a call that was answered"
@@ -92,6 +101,25 @@ def _check_pools(book: Book) -> None:
             assert book.sessions.get(member.id) is member, "a pool has a worker that is gone"
 
 
+def _check_held(book: Book) -> None:
+    """What is counted as waiting is what waits, to the byte and to the client."""
+    counted: Counter[ClientId] = Counter()
+    for job in book.jobs.values():
+        waits = len(job.input) if not job.ordinal else 0
+        assert job.held == waits, f"call {job.id.hex()} holds {waits} bytes and counts {job.held}"
+        counted[job.client] += waits
+    for session in book.sessions.values():
+        if session.pool is None:
+            counted[session.opener] += size_of(session.setup, session.pickled)
+    for pool in book.pools.values():
+        counted[pool.opener] += size_of(pool.key[1], pool.pickled)
+    assert +counted == book.held.of, f"{dict(counted)} bytes are held, {book.held.of} counted"
+    assert book.held.total == counted.total(), "the sum of what is held is wrong"
+    assert book.held.total <= book.limits.max_queued_bytes, "more bytes held than max_queued_bytes"
+    most = book.limits.max_client_queued_bytes
+    assert all(count <= most for count in counted.values()), "more held than max_client_queued_bytes"
+
+
 def _check_indexes(book: Book) -> None:
     for worker, session in book.workers.items():
         assert session.worker == worker and session.id in book.sessions, f"worker {worker} has no session"
@@ -109,6 +137,8 @@ def _check_timers(book: Book) -> None:
             assert subject in book.sessions, f"a {kind} timer outlived its session"
         elif kind == "kept":
             assert subject in book.keep.ended, "a call is to be forgotten that has not ended"
+        elif kind in TIMERS_OF_CLIENTS:
+            assert subject in book.behind and not book.behind[subject].given_up, "a client is not behind"  # type: ignore[index]
         else:
             assert kind == "drain" and book.draining, f"an unknown timer: {kind}"
 
@@ -141,4 +171,5 @@ def _check_kept(book: Book, kept: Kept) -> None:
         else:
             assert kept.first <= reader.at, f"{label} has a reader of parts that it has no more"
             told = reader.at >= kept.next
-            assert not (told and ended) and (told or not reader.credit), f"{label} does not serve a reader"
+            waits = told or not reader.credit or reader.client in book.behind
+            assert not (told and ended) and waits, f"{label} does not serve a reader"

@@ -16,7 +16,7 @@ of the running call that has most.  Readers do not count: who is slower than tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -94,6 +94,7 @@ class Keep:
         limits: Limits,
         started: float,
         deadlines: Deadlines,
+        behind: Container[ClientId],
         send: Callable[[ClientId, FromDaemon], None],
     ) -> None:
         self.calls: dict[CallId, Kept] = {}
@@ -105,6 +106,7 @@ class Keep:
         self._limits = limits
         self._started = started
         self._deadlines = deadlines
+        self._behind = behind
         self._send = send
 
     def open(self, call: CallId, function: str, session: SessionId | None, admitted: bool) -> Kept:
@@ -173,7 +175,12 @@ class Keep:
         """A reader, if it is one, has room for more."""
         reader = self.reader(client, id)
         if reader is not None and reader.credit is not None:
-            reader.credit += parts
+            reader.credit = min(reader.credit + parts, self._limits.max_stream_window)
+            self._serve(reader)
+
+    def serve(self, client: ClientId) -> None:
+        """The client, which was behind in its reading (`readers.py`), takes more again."""
+        for reader in tuple(self.readers.get(client, {}).values()):
             self._serve(reader)
 
     def detach(self, client: ClientId, id: CallId) -> None:
@@ -235,7 +242,8 @@ class Keep:
         """Tell it all that it has room for, and the end when there is nothing before that."""
         kept = reader.kept
         if reader.credit is not None:
-            while reader.credit > 0 and reader.at < kept.next:
+            reads = reader.client not in self._behind
+            while reads and reader.credit > 0 and reader.at < kept.next:
                 reader.credit -= 1
                 self._send(reader.client, Part(reader.id, reader.at, kept.parts[reader.at]))
                 reader.at += 1

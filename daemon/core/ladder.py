@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core import policy, stopping
+from warmd.daemon.core import policy, readers, stopping
 from warmd.daemon.core.ahead import worker_of
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Job, Ladder, LadderStep, Session
@@ -37,6 +37,7 @@ def climb(book: Book, job: Job, cause: Cause, why: str, *, hurry: bool = False) 
             _hurry(book, job, job.ladder)
         return
     job.ladder = Ladder(cause, why, hurry)
+    readers.settle(book, session)
     book.emit(fx.CaptureStack(worker_of(session), job.ordinal))
     book.deadlines.set(("ladder", job.id), book.now + policy.STACK_SECONDS)
 

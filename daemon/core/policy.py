@@ -17,6 +17,10 @@ ABANDONED_SECONDS = 1.0
 ABANDONED_AGAIN_SECONDS = 1.0
 AHEAD_INPUT_BYTES = 64 * 1024
 """A call with a larger input is not sent before its turn: it would only lie in memory twice."""
+CATCH_UP_SECONDS = 1.0
+"""A client that is behind in reading has this long to catch up before results are lost to it."""
+ALWAYS_SENT_BYTES = 1024
+"""A result of no more is never dropped: the error in its place would be as large."""
 REMEMBERED_SESSIONS = 10_000
 """How many sessions that are gone still have an answer that says why."""
 
@@ -37,6 +41,14 @@ class Limits:
     """Processes at once: sessions and workers of the shared pool, dying ones included."""
     max_queue: int = 256
     """Calls that wait for one session, or for one app of the shared pool."""
+    max_queued_bytes: int = 2 * 2**30
+    """All bodies that are held: inputs of calls that wait, and what starts may still need."""
+    max_client_queued_bytes: int = 512 * 2**20
+    """The same of one client."""
+    max_unread_bytes: int = 32 * 2**20
+    """What may lie sent and unread for one client."""
+    max_stream_window: int = 10_000
+    """Parts of one stream that may have been allowed and not been yielded."""
     max_pool_workers: int = 4
     """Workers of the shared pool for one app and `setup`."""
     session_timeout_seconds: float = 60.0

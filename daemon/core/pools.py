@@ -10,17 +10,23 @@ from __future__ import annotations
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import serving
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.session import Job, Phase, Pool, PoolKey, Session
-from warmd.protocol.messages import Body, SessionId
+from warmd.protocol.messages import Body, ClientId, SessionId
 
 COMING = (Phase.LOOKING_UP, Phase.STARTING)
 
 
-def pool_for(book: Book, key: PoolKey, pickled: Body) -> Pool:
-    pool = book.pools.get(key)
-    if pool is None:
-        pool = book.pools[key] = Pool(key, pickled)
+def open_pool(book: Book, key: PoolKey, pickled: Body, opener: ClientId) -> Pool:
+    """A pool for calls that are like the first one; it holds what its workers start from."""
+    pool = book.pools[key] = Pool(key, opener, pickled)
+    book.held.add(opener, size_of(key[1], pickled))
     return pool
+
+
+def _close_pool(book: Book, pool: Pool) -> None:
+    if book.pools.pop(pool.key, None) is not None:
+        book.held.drop(pool.opener, size_of(pool.key[1], pool.pickled))
 
 
 def submit(book: Book, pool: Pool, job: Job) -> None:
@@ -47,7 +53,7 @@ def tend(book: Book, pool: Pool) -> None:
     if pool.queue and not pool.members:
         book.fail_queue(pool.queue, "NO_ROOM", no_room(book), limit=book.limits.max_sessions)
     if not pool.members and not pool.queue:
-        book.pools.pop(pool.key, None)
+        _close_pool(book, pool)
 
 
 def start_failed(book: Book, pool: Pool, code: str, message: str, **details: object) -> None:
@@ -77,6 +83,7 @@ def _open_member(book: Book, pool: Pool) -> None:
         app=app,
         created=book.now,
         idle_seconds=book.limits.session_timeout_seconds,
+        opener=pool.opener,
         setup=setup,
         pickled=pool.pickled,
         env=dict(env),

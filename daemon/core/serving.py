@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from warmd.daemon.core import ahead, detached, ladder, stopping
+from warmd.daemon.core import ahead, detached, ladder, readers, stopping
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.kept import PACKED_NONE
 from warmd.daemon.core.session import Job, Phase, Session, Withdrawal
@@ -23,6 +23,8 @@ MAX_LISTED_FUNCTIONS = 50
 
 def serve_next(book: Book, session: Session) -> None:
     """Give the worker, which runs nothing, its next call; idle it, or finish it, without one."""
+    if session.paused:
+        readers.settle(book, session)
     if session.ahead:
         _promote(book, session)
         return
@@ -68,6 +70,8 @@ def _now_running(book: Book, session: Session, job: Job) -> None:
     session.running = job
     session.calls += 1
     session.last_call = job.dispatched = book.now
+    if book.behind:
+        readers.settle(book, session)
     ahead.refill(book, session)
 
 
@@ -160,6 +164,9 @@ def progressed(_book: Book, session: Session, said: work.Progressed) -> None:
 
 
 def _answer(book: Book, session: Session, job: Job, run_seconds: float, parts: int, value: Body) -> None:
+    if book.behind and (text := readers.loss(book, job, value)) is not None:
+        book.fail(job, "APP_ERROR", text, "yes", type="ResultDropped", bytes=len(value))
+        return
     shown = None if session.pool else session.id
     book.answer(job, Result(job.id, shown, parts, _timing(book, session, job, run_seconds), value))
 

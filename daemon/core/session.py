@@ -99,6 +99,7 @@ class Job:
     id: CallId
     function: str
     window: int | None
+    """Parts that its reader has allowed so far; None for no stream."""
     input: Body
     arrived: float
     timeout_seconds: float
@@ -107,10 +108,14 @@ class Job:
     """The queue that it waits in: its session's, or its pool's."""
     session: Session | None = None
     """None while it waits for any worker of a pool."""
+    held: int = 0
+    """Bytes of its input, while they are counted as waiting (`holdings.py`)."""
     ordinal: Ordinal = NOT_DISPATCHED
     dispatched: float = 0.0
     cold: bool = False
     parts: int = 0
+    withheld: int = 0
+    """Parts of `window` that the worker has not been told of, because its client is behind."""
     progress: Body = NOTHING
     ladder: Ladder | None = None
     withdrawal: Withdrawal | None = None
@@ -122,6 +127,16 @@ class Job:
     """Its client is gone: nobody is there to be answered."""
     kept: Kept | None = None
     """Of a detached call: what it has given, and its readers."""
+
+
+@dataclass(slots=True, eq=False)
+class Behind:
+    """A client that has more than `max_unread_bytes` to read (`readers.py`)."""
+
+    unread: int
+    """Bytes, when it was last told."""
+    given_up: bool = False
+    """It has had its time: results are lost to it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -140,6 +155,8 @@ class Pool:
     """The shared workers of one app and `setup`, and the calls that wait for any of them."""
 
     key: PoolKey
+    opener: ClientId
+    """Whose call brought `setup` and `pickled`."""
     pickled: Body = NOTHING
     queue: deque[Job] = field(default_factory=deque)
     members: dict[SessionId, Session] = field(default_factory=dict)
@@ -155,6 +172,7 @@ class Session:
     app: AppRef
     created: float
     idle_seconds: float
+    opener: ClientId
     setup: Body = NOTHING
     pickled: Body = NOTHING
     env: Mapping[str, str] = field(default_factory=dict)
@@ -167,6 +185,8 @@ class Session:
     ahead: deque[Job] = field(default_factory=deque)
     """Calls that lie in the worker's socket behind the running one."""
     last_ordinal: int = 0
+    paused: bool = False
+    """Its worker is not listened to, because the reader of its running call is behind."""
     verdict: Verdict | None = None
 
     worker: WorkerId | None = None

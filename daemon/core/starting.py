@@ -53,6 +53,7 @@ def ready(book: Book, session: Session, said: work.Ready) -> None:
     if session.phase is not Phase.STARTING:
         return
     book.deadlines.drop(("start", session.id))
+    book.started(session)
     session.ready_at = book.now
     session.functions = tuple(said.functions)
     session.on_cancel = said.on_cancel

@@ -68,6 +68,11 @@ class Totals:
     """Processes, dying ones and workers of the shared pool included."""
     running: int
     queued: int
+    queued_bytes: int
+    """Held of calls that wait, and of what starts may need."""
+    slow_clients: int
+    credits_dropped: int
+    """Parts allowed beyond `max_stream_window`."""
     draining: bool
 
 

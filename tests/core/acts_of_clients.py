@@ -15,6 +15,7 @@ Window: TypeAlias = int | Literal["detach"] | None
 WINDOW = st.sampled_from([None, None, 0, 2, 4, "detach", "detach"])
 APP = st.sampled_from(["counter", "counter", "counter", "chat"])
 FUNCTION = st.sampled_from(["run", "run", "run", "run", "count", "", "nope"])
+INPUT = st.sampled_from([b"", b"", b"i" * 10, b"i" * 40])
 TIMEOUT = st.sampled_from([None, None, None, 0.5, 3.0, 30.0])
 
 
@@ -24,15 +25,31 @@ def how_read(window: Window) -> dict[str, Any]:
 
 class ActsOfClients(Scene):
     @up
-    @rule(by=PICK, which=PICK, function=FUNCTION, window=WINDOW, timeout=TIMEOUT, count=st.integers(1, 3))
+    @rule(
+        by=PICK,
+        which=PICK,
+        function=FUNCTION,
+        window=WINDOW,
+        timeout=TIMEOUT,
+        count=st.integers(1, 3),
+        input=INPUT,
+    )
     def call_sessions(
-        self, by: int, which: int, function: str, window: Window, timeout: float | None, count: int
+        self,
+        by: int,
+        which: int,
+        function: str,
+        window: Window,
+        timeout: float | None,
+        count: int,
+        input: bytes,
     ) -> None:
         live = [view.id for view in self.world.broker.views() if view.kind == "session"]
         for at in range(count if live else 0):
             session = live[which % len(live)]
             client = self.client(by + at)
-            self.world.call(session, function, by=client, timeout_seconds=timeout, **how_read(window))
+            read = how_read(window)
+            self.world.call(session, function, by=client, timeout_seconds=timeout, input=input, **read)
 
     @up
     @rule(
@@ -41,13 +58,21 @@ class ActsOfClients(Scene):
         function=FUNCTION,
         app=APP,
         window=WINDOW,
-        setup=st.sampled_from([b"", b"", b"", b"\xc0"]),
+        setup=st.sampled_from([b"", b"", b"", b"\xc0" * 8]),
+        input=INPUT,
     )
     def call(
-        self, by: int, session: str | None, function: str, app: str, window: Window, setup: bytes
+        self,
+        by: int,
+        session: str | None,
+        function: str,
+        app: str,
+        window: Window,
+        setup: bytes,
+        input: bytes,
     ) -> None:
-        named, read = AppRef(app), how_read(window)
-        self.world.call(session, function, by=self.client(by), app=named, setup=setup, **read)
+        named, read, client = AppRef(app), how_read(window), self.client(by)
+        self.world.call(session, function, by=client, app=named, setup=setup, input=input, **read)
 
     @up
     @rule(
@@ -84,8 +109,7 @@ class ActsOfClients(Scene):
     def give_credit(self, pick: int, parts: int) -> None:
         heard = self.open_call(pick)
         if heard and heard.call.window is not None:
-            heard.credit += max(0, parts)
-            self.world.tell(ev.CreditArrived(heard.client, heard.call.id, parts))
+            self.world.credit(heard, parts)
 
     @rule(pick=PICK, how=st.sampled_from(["cancel", "cancel", "abandon"]))
     def cancel(self, pick: int, how: Any) -> None:
@@ -100,6 +124,11 @@ class ActsOfClients(Scene):
             self.world.leave(self.client(pick))
             self.left += 1
             self.clients[pick % len(self.clients)] = f"client {self.left}"
+
+    @up
+    @rule(pick=PICK, behind=st.booleans())
+    def read_or_not(self, pick: int, behind: bool) -> None:
+        (self.world.falls_behind if behind else self.world.catches_up)(self.client(pick))
 
     @up
     @rule(which=PICK, how=st.sampled_from(["keepalive", "keepalive", "keepalive", "cancel", "finish"]))

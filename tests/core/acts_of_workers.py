@@ -55,13 +55,20 @@ class ActsOfWorkers(Scene):
             self.world.spawned(number)
 
     @precondition(lambda self: self.workers(running))
-    @rule(pick=PICK, how=st.sampled_from(["returns", "returns", "raises", "obeys"]))
-    def end_a_call(self, pick: int, how: str) -> None:
+    @rule(
+        pick=PICK,
+        how=st.sampled_from(["returns", "returns", "raises", "obeys"]),
+        value=st.sampled_from([b"value", b"v" * 2000]),
+    )
+    def end_a_call(self, pick: int, how: str, value: bytes) -> None:
         number = self.one(pick, running)
         # A worker says Interrupted only of a call that it was asked to end.
         if how == "obeys" and self.world.worker(number).asked != self.world.running(number).ordinal:
             how = "returns"
-        getattr(self.world, how)(worker=number)
+        if how == "returns":
+            self.world.returns(value, number)
+        else:
+            getattr(self.world, how)(worker=number)
 
     @precondition(lambda self: self.workers(running))
     @rule(pick=PICK, what=st.sampled_from(["part", "part", "progress"]))
@@ -73,7 +80,8 @@ class ActsOfWorkers(Scene):
         running_call = self.world.running(number)
         self.world.says(work.Progressed(running_call.ordinal, b"\x01"), number)
         view = self.world.broker.call_view(running_call.call.hex())
-        assert view is None or view.progress == b"\x01" or self.world.lags
+        unread = self.world.lags or self.world.worker(number).paused
+        assert view is None or view.progress == b"\x01" or unread
 
     @precondition(lambda self: self.workers(behind))
     @rule(pick=PICK, what=st.sampled_from(["turn", "read", "read", "everything"]))

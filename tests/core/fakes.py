@@ -208,6 +208,8 @@ class FakeWorker:
     """Withdrawals that the daemon waits to see the effect of."""
     unread: deque[FromWorker] = field(default_factory=deque)
     """What it said and the daemon has not read."""
+    paused: bool = False
+    """The daemon does not listen to it."""
     asked: Ordinal | None = None
     """The call that it was asked to end by itself."""
     captures: list[Ordinal] = field(default_factory=list)
@@ -236,6 +238,11 @@ class FakeWorker:
                 continue
             self.running, self.yielded, self.credit = invoke, 0, invoke.window or 0
             self.calls[invoke.call].enter()
+
+    def pause(self, paused: bool) -> None:
+        assert self.paused is not paused, "paused twice, or resumed twice"
+        assert not paused or self.given, "paused without a call"
+        self.paused = paused
 
     def exit(self) -> None:
         self.exited, self.running = True, None

@@ -16,6 +16,9 @@ LIMITS = Limits(
     max_sessions=3,
     max_queue=3,
     max_pool_workers=2,
+    max_queued_bytes=70,
+    max_client_queued_bytes=50,
+    max_stream_window=5,
     session_timeout_seconds=5.0,
     max_session_timeout_seconds=50.0,
     call_timeout_seconds=20.0,
@@ -43,7 +46,7 @@ def starting(fake: FakeWorker) -> bool:
 
 def behind(fake: FakeWorker) -> bool:
     """The daemon has not read what it said, or it has not turned to its next call."""
-    return bool(fake.unread or (fake.inbox and not fake.running and fake.alive))
+    return bool((fake.unread and not fake.paused) or (fake.inbox and not fake.running and fake.alive))
 
 
 def awaited(fake: FakeWorker) -> bool:
@@ -118,7 +121,7 @@ class Scene(RuleBasedStateMachine):
 
     def before_time_passes(self, seconds: float) -> None:
         """What workers said is read, and withdrawals are settled, within a few milliseconds."""
-        owing = self.workers(lambda f: (f.unread or f.unsettled) and not f.forgotten)
+        owing = self.workers(lambda f: ((f.unread and not f.paused) or f.unsettled) and not f.forgotten)
         self.lag_since = (self.lag_since or self.world.now) if owing else None
         if self.lag_since is not None and self.world.now + seconds > self.lag_since + LAG_SECONDS:
             self.world.catch_up()

@@ -15,9 +15,9 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.broker import Broker
 from warmd.daemon.core.kept import final_bytes, part_bytes
-from warmd.daemon.core.policy import DETACHED_WINDOW, Limits
+from warmd.daemon.core.policy import ALWAYS_SENT_BYTES, CATCH_UP_SECONDS, DETACHED_WINDOW, Limits
 from warmd.protocol import work
-from warmd.protocol.messages import Accepted, AppRef, CallId, ClientId, Failure, SessionId
+from warmd.protocol.messages import Accepted, AppRef, CallId, ClientId, Failure, Result, SessionId
 from warmd.protocol.work import AppSpec, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
@@ -52,6 +52,8 @@ class Stage:
         """The call at whose arrival each session was opened."""
         self.workers: dict[WorkerId, FakeWorker] = {}
         self.effects: list[tuple[float, fx.Effect]] = []
+        self.behind: dict[ClientId, float] = {}
+        """Clients that do not read what they are sent, and since when."""
         self.stopped = False
         self.drained_by: float | None = None
         """When the last of what runs must have been cancelled."""
@@ -128,6 +130,8 @@ class Stage:
             fake.hear(effect.message)
             if not self.lags:
                 fake.turn()
+        elif isinstance(effect, fx.Pause | fx.Resume):
+            fake.pause(isinstance(effect, fx.Pause))
         elif isinstance(effect, fx.Kill):
             assert fake.spawned, "a kill before there is a process"
             assert not fake.kills, "Kill is ordered once: the server repeats it by itself"
@@ -151,6 +155,9 @@ class Stage:
             reading.hear(message)
             return
         heard = self.calls[message.id]
+        if isinstance(message, Result) and len(message.value) > ALWAYS_SENT_BYTES:
+            given_up = self.now - self.behind.get(effect.client, self.now) > CATCH_UP_SECONDS + LATE_SECONDS
+            assert not given_up, "a large result for a client that does not read"
         assert effect.client == heard.client, "an answer for another client"
         assert getattr(message, "session", None) not in self.lookups or not isinstance(message, Accepted), (
             "accepted although its app may not exist"

@@ -158,7 +158,6 @@ def test_check_finds(breakage: str) -> None:
 def test_check_changes_nothing() -> None:
     world = scene()
 
-
     def seen() -> object:
         broker = world.broker
         return broker.views(include_dead=True), broker.totals(), broker.deadline()

@@ -42,7 +42,7 @@ class World(Stage):
         """What follows by itself: obliging answers, and words that are read without delay."""
         effects: list[fx.Effect] = []
         while not self.stopped:
-            speaker = next((fake for fake in self.workers.values() if fake.unread), None)
+            speaker = next((fake for fake in self.workers.values() if fake.unread and not fake.paused), None)
             if self._answers:
                 effects += self._hand_in(self._answers.popleft())
             elif speaker is not None and not self.lags:
@@ -85,7 +85,7 @@ class World(Stage):
         return SessionId(heard.session)
 
     def credit(self, heard: Heard, parts: int) -> None:
-        heard.credit += parts
+        heard.credit += max(0, min(parts, self.limits.max_stream_window - (heard.credit - len(heard.parts))))
         self.tell(ev.CreditArrived(heard.client, heard.call.id, parts))
 
     def cancel(self, heard: Heard, how: Any = "cancel") -> None:
@@ -126,9 +126,19 @@ class World(Stage):
         """The client's process ends."""
         for reading in self.readings.values():
             reading.deaf = reading.deaf or (reading.client == client(name) and reading.open)
+        self.behind.pop(client(name), None)
         for heard in self.calls.values():
             heard.deaf = heard.deaf or (heard.client == client(name) and heard.open)
         self.tell(ev.ClientGone(client(name)))
+
+    def falls_behind(self, name: str, unread: int = 5000) -> None:
+        """The client does not read what it is sent."""
+        self.behind.setdefault(client(name), self.now)
+        self.tell(ev.ClientBehind(client(name), unread))
+
+    def catches_up(self, name: str) -> None:
+        self.behind.pop(client(name), None)
+        self.tell(ev.ClientCaughtUp(client(name)))
 
     def keepalive(self, session: str) -> fx.Answer | Failure | None:
         request = self._request()
@@ -196,7 +206,7 @@ class World(Stage):
     def catch_up(self) -> None:
         """Whatever workers have said is read, and withdrawals are settled."""
         for number, fake in self.workers.items():
-            while fake.unread and fake.alive and fake.linked:
+            while fake.unread and fake.alive and fake.linked and not fake.paused:
                 self.reads(number)
             while fake.unsettled and not fake.forgotten:
                 self.settles(number)

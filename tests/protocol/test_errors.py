@@ -18,8 +18,8 @@ OUTCOMES = {
     "worker_died": {"WORKER_DIED"},
     "no_session": {"SESSION_NOT_FOUND", "SESSION_EXPIRED", "SESSION_ENDED", "SESSION_DIED"},
     "rejected": {
-        "INVALID", "TOO_LARGE", "QUEUE_FULL", "NO_ROOM", "DRAINING", "NOT_ALLOWED", "APP_NOT_FOUND",
-        "APP_MISMATCH", "FUNCTION_NOT_FOUND",
+        "INVALID", "TOO_LARGE", "QUEUE_FULL", "SLOW_CONSUMER", "NO_ROOM", "DRAINING", "NOT_ALLOWED",
+        "APP_NOT_FOUND", "APP_MISMATCH", "FUNCTION_NOT_FOUND",
     },
     "start_failed": {"START_FAILED"},
     "timeout": {"TIMEOUT"},

@@ -79,10 +79,11 @@ def test_the_codecs_know_every_message_of_their_direction_once() -> None:
 def test_kinds_keep_their_numbers() -> None:
     """Numbers are the protocol: a message may be added, none may be renumbered without a new PROTOCOL."""
     assert {kind: layout.cls.__name__ for kind, layout in FROM_CLIENT._layouts.items()} == {
-        1: "Hello", 2: "Call", 3: "Request", 4: "Credit", 5: "Cancel", 6: "Attach",
+        1: "Hello", 2: "Call", 3: "Request", 4: "Credit", 5: "Cancel", 6: "Attach", 7: "Pong",
     }  # fmt: skip
     assert {kind: layout.cls.__name__ for kind, layout in FROM_DAEMON._layouts.items()} == {
         1: "Welcome", 2: "Refused", 3: "Accepted", 4: "Part", 5: "Result", 6: "Failure", 7: "Goodbye",
+        8: "Ping",
     }  # fmt: skip
     assert messages.PROTOCOL == 2
 
