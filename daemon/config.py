@@ -285,3 +285,12 @@ def _check_together(settings: Settings) -> None:
             f"max_session_timeout ({units.spell_seconds(most)}, {settings.origin('max_session_timeout')}): "
             "lower the one or raise the other"
         )
+    least = settings.max_message_bytes
+    for name in ("max_client_queued_bytes", "max_queued_bytes"):
+        most = getattr(settings, name)
+        if most < least:
+            raise ConfigError(
+                f"{name} ({units.spell_bytes(most)}, {settings.origin(name)}) is under max_message_bytes "
+                f"({units.spell_bytes(least)}, {settings.origin('max_message_bytes')}), so that no call "
+                "of that size could wait: raise the one or lower the other"
+            )

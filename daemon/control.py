@@ -78,6 +78,8 @@ class Control:
     def handle(self, client: ClientId, request: Request, now: float) -> None:
         """Performs a request; whatever goes wrong, it is answered."""
         try:
+            if (problem := self._broker.refusal(client)) is not None:
+                raise Refusal(problem)
             arguments = checked(request)
             method = getattr(self, "_" + request.verb.replace(".", "_"))
             answer = method(client, request, now, **arguments)
@@ -118,6 +120,12 @@ class Control:
     def client_gone(self, client: ClientId) -> None:
         for key in [key for key in self._streams if key[0] == client]:
             self._streams.pop(key).close()
+
+    def pause(self, client: ClientId, paused: bool) -> None:
+        """The client is behind in its reading, or has caught up: its logs wait."""
+        for stream in [stream for key, stream in self._streams.items() if key[0] == client]:
+            if stream.follower:
+                stream.follower.pause(paused)
 
     def info(self, view: SessionView, now: float) -> dict[str, Any]:
         """What listings say of a session, without its progress.  Times are for people: wall clock."""
@@ -275,6 +283,9 @@ class Control:
             "sessions": totals.sessions,
             "max_sessions": services.settings.max_sessions,
             "queued": totals.queued,
+            "queued_bytes": totals.queued_bytes,
+            "slow_clients": totals.slow_clients,
+            "credits_dropped": totals.credits_dropped,
             "running": totals.running,
             "draining": totals.draining,
             "log_errors": services.logs.errors,

@@ -90,6 +90,12 @@ class Door:
         if link is not None:
             link.send(marked_off(_pack(message)))
 
+    def pause(self, worker: WorkerId, paused: bool) -> None:
+        """Read nothing from the worker for now; what it says waits in its socket, and then it does."""
+        link = self._links.get(worker)
+        if link is not None:
+            link.pause(paused)
+
     def _flush(self) -> None:
         if self._unflushed:
             links, self._unflushed = self._unflushed, []
@@ -222,6 +228,8 @@ class Link:
         "_door",
         "_fd",
         "_inbox",
+        "_mask",
+        "_paused",
         "_queue",
         "_recv_into",
         "_sock",
@@ -240,6 +248,8 @@ class Link:
         self._inbox = Inbox(door._max_body_bytes)
         self._queue: deque[Body] = deque()
         self._blocked = False
+        self._paused = False
+        self._mask = READ
         self._timer: Timer | None = None
         door._loop.watch(self._fd, self._on_ready)
 
@@ -304,13 +314,30 @@ class Link:
     def _on_ready(self, mask: int) -> None:
         if mask & WRITE:
             self.flush()
-        if mask & ~WRITE:
+        if mask & ~WRITE and not self._paused:
             self.read()
 
+    def pause(self, paused: bool) -> None:
+        self._paused = paused
+        self._watch()
+
     def _block(self, blocked: bool) -> None:
-        if blocked is not self._blocked and not self.ended:
+        if blocked is not self._blocked:
             self._blocked = blocked
-            self._door._loop.change(self._fd, READ | WRITE if blocked else READ)
+            self._watch()
+
+    def _watch(self) -> None:
+        mask = (0 if self._paused else READ) | (WRITE if self._blocked else 0)
+        if mask == self._mask or self.ended:
+            return
+        loop, before, self._mask = self._door._loop, self._mask, mask
+        # Not watched for nothing at all: epoll would tell of a hang-up again and again.
+        if not mask:
+            loop.unwatch(self._fd)
+        elif not before:
+            loop.watch(self._fd, self._on_ready, mask)
+        else:
+            loop.change(self._fd, mask)
 
     def _drop(self, count: int) -> None:
         queue = self._queue

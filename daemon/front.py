@@ -13,9 +13,8 @@ Theory
   one for each client process.
 * MANDATORY makes a send to a peer that has left fail instead of vanishing.  SNDHWM is 0: at its
   default a ROUTER drops parts silently.
-* libzmq's listener aborts the process when it runs out of descriptors.  So connections are
-  counted, also those that never say a word, and at half of what the process may have open the
-  socket's file gets another name until some have closed.  (`unbind` would end them all.)
+* libzmq's listener aborts the process when it runs out of descriptors: `gate`.
+* What a client does not read gathers here: `unread`.
 * MAXMSGSIZE bounds a frame before memory is taken for it.  It ends the connection of
   whoever exceeds it; clients check sizes before they send.
 """
@@ -25,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -36,7 +34,10 @@ from typing import Any
 import zmq
 from zmq.utils.garbage import gc
 
+from warmd.daemon.clientprocs import ClientProcesses, hang_up
+from warmd.daemon.gate import Gate
 from warmd.daemon.loop import Loop
+from warmd.daemon.unread import MESSAGE_BYTES, Readers, Reading
 from warmd.protocol.errors import Problem
 from warmd.protocol.iothread import IoThread
 from warmd.protocol.messages import (
@@ -51,6 +52,7 @@ from warmd.protocol.messages import (
     FromClient,
     FromDaemon,
     Hello,
+    Pong,
     Refused,
     Welcome,
 )
@@ -70,10 +72,6 @@ HANDSHAKE_MILLISECONDS = 5000
 COPY_BELOW_BYTES = 16 * 1024
 """Below it a copied body is cheaper than a view that keeps the message's memory."""
 
-ZERO_COPY_BYTES = 1 << 20
-"""From here on a body is handed to libzmq without a copy: copying 256 MiB would hold the loop."""
-OPEN_AGAIN_BELOW = 0.9
-"""Of the connections at which no more were let in."""
 
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
@@ -92,14 +90,16 @@ class _Peer:
     pid: int
     fd: int
     name: str
+    reading: Reading
 
 
 class Front:
     """Receives from clients and sends to them.
 
-    `handlers` has a function of (client, message) for each class of message but `Hello`;
-    `gone(client)` is called once for each client that left.  `counters` counts what was dropped,
-    by reason.  Raises OSError if the socket cannot be bound.
+    `handlers` has a function of (client, message) for each class of message but `Hello` and `Pong`;
+    `gone(client)` is called once for each client that left; `behind(client, unread)` and
+    `caught_up(client)` as `max_unread_bytes` has it.  `counters` counts what was dropped, by reason.
+    Raises OSError if the socket cannot be bound.
     """
 
     def __init__(
@@ -109,21 +109,22 @@ class Front:
         welcome: Welcome,
         handlers: Mapping[type, Callable[[ClientId, Any], object]],
         gone: Callable[[ClientId], object],
-        max_connections: int | None = None,
+        behind: Callable[[ClientId, int], object] = lambda _client, _unread: None,
+        caught_up: Callable[[ClientId], object] = lambda _client: None,
+        *,
+        max_unread_bytes: int = 32 * 2**20,
+        max_connections: int = 0,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        self._loop = loop
-        self._welcome = welcome
-        self._handlers = handlers
-        self._gone = gone
+        self._loop, self._welcome, self._handlers, self._gone = loop, welcome, handlers, gone
         self._peers: dict[bytes, _Peer] = {}
         self._by_fd: dict[int, bytes] = {}
-        self._processes: dict[int, _Process] = {}
+        self._processes = ClientProcesses(loop, self._left)
         self._unsure = True
-        self._sent = 0
-        self._sent_a_turn = 0.0
+        self._sent, self._sent_a_turn = 0, 0.0
         self._path = path
-        self._gate = _Gate(path, max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._gate = Gate(path, max_connections)
+        self._readers = Readers(loop, max_unread_bytes, self.send, behind, caught_up, self._cut_off_later)
         self._io_thread = IoThread()
         self._context = zmq.Context(io_threads=1)
         self._socket = self._configured()
@@ -156,7 +157,8 @@ class Front:
         sock.setsockopt(zmq.MAXMSGSIZE, max(self._welcome.max_message_bytes, MAX_HEADER_BYTES))
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
-        sock.setsockopt(zmq.BACKLOG, 512)
+        sock.setsockopt(zmq.BACKLOG, self._gate.backlog)
+        sock.copy_threshold = 0  # what is to be lent is lent, whatever its size
         return sock
 
     def _bind(self) -> None:
@@ -168,18 +170,40 @@ class Front:
 
     def send(self, client: ClientId, message: FromDaemon) -> None:
         """Send; silently nothing for a client that has left.  Raises WireError if it cannot be packed."""
-        frames = _pack(message)
+        header, *bodies = _pack(message)
         send = self._send
-        last = frames.pop()
-        try:
-            send(client, _MORE)
-            for frame in frames:
-                send(frame, _MORE)
-            send(last, _NOBLOCK, len(last) < ZERO_COPY_BYTES)
-        except zmq.ZMQError as error:
-            self._unsendable(client, error)
+        peer = self._peers.get(client)
         self._unsure = True
         self._sent += 1
+        try:
+            send(client, _MORE)
+            if bodies:
+                send(header, _MORE)
+                self._send_body(bodies[0], peer)
+            else:
+                send(header, _NOBLOCK)
+        except zmq.ZMQError as error:
+            self._unsendable(client, error)
+            return
+        if peer is not None:
+            reading = peer.reading
+            size = len(header) + MESSAGE_BYTES
+            reading.copied += size
+            reading.sent += size
+            if reading.sent >= reading.look_at:
+                self._readers.look(client, reading)
+
+    def _send_body(self, body: Body, peer: _Peer | None) -> None:
+        if peer is None:
+            self._send(body, _NOBLOCK)
+            return
+        reading, size = peer.reading, len(body)
+        reading.sent += size
+        if size < reading.lend_from:
+            self._send(body, _NOBLOCK)
+            reading.copied += size
+        else:
+            reading.lent(size, self._send(body, _NOBLOCK, False, True))
 
     def broadcast(self, message: FromDaemon) -> None:
         for identity in list(self._peers):
@@ -194,14 +218,12 @@ class Front:
         self._loop.before_wait.remove(self._before_wait)
         for fd in self._fds:
             self._loop.unwatch(fd)
-        for process in self._processes.values():
-            self._loop.unwatch(process.pidfd)
-            os.close(process.pidfd)
-        self._processes.clear()
+        self._processes.close()
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close(int(linger_seconds * 1000))
         self._context.term()
+        self._readers.close()
         gc.stop()  # pyzmq's thread for bodies that were sent without a copy
         self._gate.close()
 
@@ -251,6 +273,8 @@ class Front:
             return
         if client not in self._peers:
             self._greet(client, header, message)
+        elif isinstance(message, Pong):
+            self._readers.acknowledged(client, self._peers[client].reading, message.number)
         elif isinstance(message, Hello) or len(message.id) != CALL_ID_BYTES:
             self._malformed(client, WireError("a second hello, or an id that is not 16 bytes"))
         elif len(frames) > 1 and sum(map(len, frames[1:])) > self._welcome.max_message_bytes:
@@ -285,7 +309,7 @@ class Front:
         elif uid != os.getuid():
             text = f"this daemon serves user id {os.getuid()} only, the client runs as {uid}"
         else:
-            self._admit(identity, _Peer(pid, frame.get(_SRCFD), message.client))
+            self._admit(identity, _Peer(pid, frame.get(_SRCFD), message.client, self._readers.new()))
             return
         self.counters["refused"] += 1
         self.send(ClientId(identity), Refused(PROTOCOL, self._welcome.version, text))
@@ -293,20 +317,8 @@ class Front:
     def _admit(self, identity: bytes, peer: _Peer) -> None:
         self._peers[identity] = peer
         self._by_fd[peer.fd] = identity
-        process = self._processes.get(peer.pid) or self._watched(peer.pid)
-        if process is not None:
-            process.identities.add(identity)
+        self._processes.add(peer.pid, identity)
         self.send(ClientId(identity), self._welcome)
-
-    def _watched(self, pid: int) -> _Process | None:
-        """None where there is nothing to watch: ended, or in a namespace that we do not see."""
-        try:
-            process = _Process(os.pidfd_open(pid), set())
-        except (OSError, ValueError):
-            return None
-        self._processes[pid] = process
-        self._loop.watch(process.pidfd, lambda _mask: self._process_died(pid))
-        return process
 
     def _unsendable(self, client: ClientId, error: zmq.ZMQError) -> None:
         if error.errno != zmq.EHOSTUNREACH:
@@ -316,10 +328,20 @@ class Front:
             # Not from within the rule book's turn: it is told when the loop is free again.
             self._loop.post(lambda: self._left(client))
 
-    def _process_died(self, pid: int) -> None:
-        process = self._processes.get(pid)
-        for identity in list(process.identities) if process is not None else ():
-            self._left(identity)
+    def _cut_off_later(self, client: ClientId) -> None:
+        self._loop.post(lambda: self._cut_off(client))
+
+    def _cut_off(self, client: ClientId) -> None:
+        """End the connection of a client that asks for more and more and reads nothing."""
+        self._read_monitor()
+        peer = self._peers.get(client)
+        if peer is None:
+            return
+        self.counters["cut off"] += 1
+        log.warning("%s (pid %d) does not read what it asks for: it is cut off", peer.name, peer.pid)
+        with contextlib.suppress(OSError):
+            hang_up(peer.fd, peer.pid)
+        self._left(client)
 
     def _on_monitor(self, _mask: int) -> None:
         self._read_monitor()
@@ -338,52 +360,11 @@ class Front:
         peer = self._peers.pop(identity, None)
         if peer is None:
             return
+        self._readers.forget(ClientId(identity))
         if self._by_fd.get(peer.fd) == identity:
             del self._by_fd[peer.fd]
-        process = self._processes.get(peer.pid)
-        if process is not None:
-            process.identities.discard(identity)
-            if not process.identities:
-                del self._processes[peer.pid]
-                self._loop.unwatch(process.pidfd)
-                os.close(process.pidfd)
+        self._processes.discard(peer.pid, identity)
         self._gone(ClientId(identity))
-
-
-class _Gate:
-    """Counts connections, and hides the socket's file while there are too many."""
-
-    def __init__(self, path: Path, most: int) -> None:
-        self._path = path
-        self._hidden_path = path.with_suffix(".full")
-        self._hidden = False
-        self._most = most
-        self._connections: set[int] = set()
-
-    def came(self, fd: int) -> None:
-        self._connections.add(fd)
-        if not self._hidden and len(self._connections) >= self._most:
-            log.warning("%d connections: no more until some of them close", self._most)
-            self._hidden = True
-            os.rename(self._path, self._hidden_path)
-
-    def went(self, fd: int) -> None:
-        self._connections.discard(fd)
-        if self._hidden and len(self._connections) < self._most * OPEN_AGAIN_BELOW:
-            os.rename(self._hidden_path, self._path)
-            self._hidden = False
-
-    def close(self) -> None:
-        if self._hidden:
-            self._hidden_path.unlink(missing_ok=True)
-
-
-@dataclass(slots=True)
-class _Process:
-    """A client process, with one pidfd for all of its connections."""
-
-    pidfd: int
-    identities: set[bytes]
 
 
 def refusal(call: CallId, problem: Problem) -> Failure:

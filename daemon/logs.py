@@ -100,6 +100,7 @@ class Follower:
         self._deliver = deliver
         self._done = done
         self._credit = 0
+        self._paused = False
         self.closed = False
 
     def add_credit(self, chunks: int) -> None:
@@ -107,9 +108,14 @@ class Follower:
         self._credit += chunks
         self.advance()
 
+    def pause(self, paused: bool) -> None:
+        """Its reader takes nothing for now."""
+        self._paused = paused
+        self.advance()
+
     def advance(self) -> None:
         """Delivers what is there and allowed; ends when there can be no more."""
-        while not self.closed and self._credit > 0 and (chunk := self._next()):
+        while not (self.closed or self._paused) and self._credit > 0 and (chunk := self._next()):
             self._credit -= 1
             self._deliver(chunk)
         if not self.closed and self._finished():

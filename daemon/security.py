@@ -90,7 +90,8 @@ class RunDirectory:
         self._lock_fd = -1
 
     def _clear(self) -> None:
-        for name in (places.socket_path(self.path), places.door_path(self.path)):
+        socket = places.socket_path(self.path)
+        for name in (socket, places.full_path(socket), places.door_path(self.path)):
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISSOCK(name.lstat().st_mode):
                     raise StartError(f"{name} is in the way and is not a socket: remove it yourself")

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import warmd
@@ -76,16 +77,8 @@ class Server:
         run_dir = settings.run_path
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
-        welcome = msg.Welcome(
-            PROTOCOL,
-            warmd.__version__,
-            self.boot,
-            os.getpid(),
-            settings.max_message_bytes,
-            settings.call_timeout,
-        )
         self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
-        self.front = Front(self.loop, places.socket_path(run_dir), welcome, self._handlers(), self._gone)
+        self.front = self._open_front(run_dir)
         broker.story.who = self._who
         self.why = Why(broker, self.fleet.look, self.started)
         self.control = Control(self)
@@ -98,6 +91,28 @@ class Server:
             self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
             self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
             self.loop.on_signal(signal.SIGINT, self._on_stop_signal)
+
+    def _open_front(self, run_dir: Path) -> Front:
+        settings = self.settings
+        welcome = msg.Welcome(
+            PROTOCOL,
+            warmd.__version__,
+            self.boot,
+            os.getpid(),
+            settings.max_message_bytes,
+            settings.call_timeout,
+        )
+        return Front(
+            self.loop,
+            places.socket_path(run_dir),
+            welcome,
+            self._handlers(),
+            self._gone,
+            self._behind,
+            self._caught_up,
+            max_unread_bytes=settings.max_unread_bytes,
+            max_connections=settings.max_connections,
+        )
 
     def run(self) -> None:
         """Serve until stopped."""
@@ -239,6 +254,14 @@ class Server:
         self.control.client_gone(client)
         self.submit(ev.ClientGone(client))
 
+    def _behind(self, client: ClientId, unread: int) -> None:
+        self.control.pause(client, True)
+        self.submit(ev.ClientBehind(client, unread))
+
+    def _caught_up(self, client: ClientId) -> None:
+        self.submit(ev.ClientCaughtUp(client))
+        self.control.pause(client, False)
+
     def _on_stop_signal(self) -> None:
         self._signals += 1
         if self._signals >= SIGNALS_TO_LEAVE:
@@ -255,6 +278,8 @@ class Server:
             fx.LookUp: self._look_up,
             fx.Spawn: self.fleet.spawn,
             fx.Tell: lambda effect: self.fleet.tell(effect.worker, effect.message),
+            fx.Pause: lambda effect: self.fleet.door.pause(effect.worker, True),
+            fx.Resume: lambda effect: self.fleet.door.pause(effect.worker, False),
             fx.Withdraw: self.fleet.withdraw,
             fx.RequestCancel: self.fleet.request_cancel,
             fx.Interrupt: self.fleet.interrupt,

@@ -47,9 +47,26 @@ class Settings:
         32, "count or 0", "calls that a worker may have before their turn; 0: none", most=32
     )
     max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
+    max_queued_bytes: int = _setting(
+        2 * GIB, "size", "bodies of all calls that wait and of what sessions start from", least=64 * KIB
+    )
+    max_client_queued_bytes: int = _setting(512 * 2**20, "size", "the same of one client", least=64 * KIB)
+    max_unread_bytes: int = _setting(
+        32 * 2**20, "size", "what may lie sent and unread for one client", least=2**20, most=4 * GIB
+    )
+    max_stream_window: int = _setting(
+        10_000, "count", "parts of a stream that may be on their way to its reader", least=64, most=1_000_000
+    )
+    max_connections: int = _setting(
+        0, "count or 0", "clients' connections; 0, and at most: half of the open files that are allowed"
+    )
     max_pool_workers: int = _setting(4, "count", "pool workers for one app and setup", most=100_000)
     max_message_bytes: int = _setting(
-        256 * 2**20, "size", "all bodies of one message together", least=64 * KIB, most=4 * GIB - 1
+        256 * 2**20,
+        "size",
+        "all bodies of one message, a call's or an answer's",
+        least=64 * KIB,
+        most=4 * GIB - 1,
     )
     detached_keep: float = _setting(
         600.0, "duration", "time that the results and parts of a detached call are kept after its end"
@@ -82,6 +99,7 @@ class Settings:
         return Path(self.run_dir) if self.run_dir else places.default_run_dir()
 
     def limits(self) -> Limits:
+        """Those of them that the rule book goes by."""
         from warmd.daemon.core.policy import Limits
 
         return Limits(
@@ -89,6 +107,10 @@ class Settings:
             dispatch_ahead=self.dispatch_ahead,
             max_queue=self.max_queue,
             max_pool_workers=self.max_pool_workers,
+            max_queued_bytes=self.max_queued_bytes,
+            max_client_queued_bytes=self.max_client_queued_bytes,
+            max_unread_bytes=self.max_unread_bytes,
+            max_stream_window=self.max_stream_window,
             session_timeout_seconds=self.session_timeout,
             max_session_timeout_seconds=self.max_session_timeout,
             call_timeout_seconds=self.call_timeout,

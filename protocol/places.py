@@ -3,6 +3,7 @@
     $WARMD_RUN_DIR  or  $XDG_RUNTIME_DIR/warmd  or  /tmp/warmd-UID     the run directory
         warmd.sock   where clients connect      lock   held by the one daemon for its life
         door.sock    where workers come in      pid    for people to read
+        warmd.full   warmd.sock, while the daemon takes no more connections
 
 Logs lie in `$XDG_STATE_HOME/warmd` (`~/.local/state/warmd`), or in the run directory itself when
 that was chosen explicitly: a daemon with a directory of its own keeps all it has there.
@@ -39,6 +40,11 @@ def users_run_dir(environ: Mapping[str, str] | None = None) -> Path:
 
 def socket_path(run_dir: Path) -> Path:
     return run_dir / "warmd.sock"
+
+
+def full_path(socket: Path) -> Path:
+    """The clients' socket while the daemon takes no more connections."""
+    return socket.with_suffix(".full")
 
 
 def door_path(run_dir: Path) -> Path:

@@ -39,8 +39,13 @@ class RawClient:
         self._socket.send_multipart(FROM_CLIENT.pack(message))
 
     def next(self, seconds: float = PATIENCE_SECONDS) -> Any:
-        assert self._socket.poll(int(seconds * 1000)), f"no message within {seconds} s"
-        return FROM_DAEMON.unpack(self._socket.recv_multipart())
+        """The next message; a ping is answered, and is none."""
+        while True:
+            assert self._socket.poll(int(seconds * 1000)), f"no message within {seconds} s"
+            message = FROM_DAEMON.unpack(self._socket.recv_multipart())
+            if type(message) is not msg.Ping:
+                return message
+            self.send(msg.Pong(message.number))
 
     def request(self, verb: str, window: int | None = None, **arguments: Any) -> CallId:
         id = CallId(os.urandom(16))

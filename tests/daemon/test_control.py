@@ -47,6 +47,7 @@ class World:
         self.dead = {B: DEAD}
         self.calls = {}
         self.sent = []
+        self.refused = None
         self.events = []
         self.stops = []
         self.jobs = []
@@ -68,7 +69,10 @@ class World:
         return Problem("CALL_GONE", f"call {call} is unknown")
 
     def totals(self):
-        return Totals(1, 0, 2, False)
+        return Totals(1, 0, 2, 30, 0, 0, False)
+
+    def refusal(self, _client):
+        return self.refused
 
     def now(self):
         return NOW

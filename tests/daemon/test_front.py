@@ -32,7 +32,7 @@ HELLO = msg.Hello(PROTOCOL, "0", os.getpid(), "test")
 class House:
     """A front on a loop of its own, and what it told."""
 
-    def __init__(self, path: Path, limit: int = LIMIT, max_connections: int | None = None) -> None:
+    def __init__(self, path: Path, limit: int = LIMIT, max_connections: int = 0) -> None:
         self.path = path
         self.loop = Loop()
         self.came: list[tuple[ClientId, Any]] = []
@@ -41,7 +41,9 @@ class House:
             (msg.Call, msg.Request, msg.Credit, msg.Cancel), lambda *pair: self.came.append(pair)
         )
         welcome = msg.Welcome(PROTOCOL, "9.9", "boot", os.getpid(), limit)
-        self.front = Front(self.loop, path, welcome, handlers, self.gone.append, max_connections)
+        self.front = Front(
+            self.loop, path, welcome, handlers, self.gone.append, max_connections=max_connections
+        )
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.dealers: list[zmq.Socket[bytes]] = []
 
@@ -60,8 +62,12 @@ class House:
         dealer.send_multipart(FROM_CLIENT.pack(message))
 
     def answer(self, dealer: zmq.Socket[bytes]) -> Any:
-        turn_until(self.loop, lambda: dealer.poll(1))
-        return FROM_DAEMON.unpack(dealer.recv_multipart())
+        while True:
+            turn_until(self.loop, lambda: dealer.poll(1))
+            message = FROM_DAEMON.unpack(dealer.recv_multipart())
+            if type(message) is not msg.Ping:
+                return message
+            self.send(dealer, msg.Pong(message.number))
 
     def await_messages(self, count: int) -> list[Any]:
         turn_until(self.loop, lambda: len(self.came) >= count)
