@@ -31,7 +31,7 @@ from warmd.daemon.core.events import (
     WorkerSpawned,
 )
 from warmd.daemon.door import Door
-from warmd.daemon.launch import Launch, Launcher, new_token, worker_environment
+from warmd.daemon.launch import Launch, Launcher, new_token, with_advice, worker_environment
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
 from warmd.daemon.stacks import StackCapture
@@ -68,6 +68,9 @@ class Worker:
     token: str
     page: ControlPage
     stack_fd: int
+    python: str | None = None
+    """The app's own interpreter."""
+    log_path: str = ""
     pid: int = 0
     pidfd: int = -1
     exited: bool = False
@@ -135,10 +138,10 @@ class Fleet:
             self._submit(SpawnFailed(effect.worker, str(error)))
             return
         spec = effect.spec
-        python = spec.python if spec.python != sys.executable else None
         env = worker_environment(effect.env, worker.token, effect.session, spec.name, str(self._run_dir))
         name = f"warmd-{effect.session[:13]}"
-        self._launcher.start(Launch(effect.worker, name, str(self.door.path), env, python))
+        door = str(self.door.path)
+        self._launcher.start(Launch(worker.id, name, door, env, worker.python, worker.log_path))
 
     def withdraw(self, effect: fx.Withdraw) -> None:
         worker = self._workers.get(effect.worker)
@@ -220,10 +223,12 @@ class Fleet:
             raise
         worker = Worker(effect.worker, effect.session, new_token(), page, stack_fd)
         self._workers[effect.worker] = worker
+        worker.python = effect.spec.python if effect.spec.python != sys.executable else None
+        worker.log_path = self._logs.open_session(effect.session)
         begin = Begin(
             effect.session,
             effect.spec,
-            self._logs.open_session(effect.session),
+            worker.log_path,
             self._max_message_bytes,
             effect.setup,
             effect.pickled,
@@ -267,7 +272,7 @@ class Fleet:
         self._loop.unwatch(worker.pidfd)
         self.door.read_to_end(worker.id)
         worker.exited = True
-        tail = self._logs.tail(worker.session)
+        tail = with_advice(self._logs.tail(worker.session), worker.python)
         entered = Ordinal(worker.page.entered)
         self._submit(WorkerExited(worker.id, end.exit_code, end.signal, tail, entered))
         self._tell_if_gone(worker)

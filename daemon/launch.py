@@ -15,6 +15,7 @@ import logging
 import multiprocessing.process
 import os
 import queue
+import re
 import secrets
 import sys
 import threading
@@ -29,6 +30,7 @@ log = logging.getLogger("warmd.launch")
 TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
 TOKEN_BYTES = 32
 STOP_SECONDS = 5.0
+_LACKS_US = re.compile(r"No module named '?(?:warmd|msgpack)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Launch:
     door_path: str
     env: Mapping[str, str]
     python: str | None
+    log_path: str
+    """Where the process writes from its first moment on."""
 
 
 def new_token() -> str:
@@ -62,6 +66,13 @@ def worker_environment(
         "WARMD_RUN_DIR": run_dir,
         "WARMD_DAEMON_PID": str(os.getpid()),
     }
+
+
+def with_advice(output: str, python: str | None) -> str:
+    """A worker's last output; of an interpreter that lacks what a worker needs, with the remedy."""
+    if python is None or not _LACKS_US.search(output):
+        return output
+    return f"{output.rstrip()}\nthis interpreter has no warmd: run `{python} -m pip install warmd`"
 
 
 def check_environment(env: Mapping[str, str]) -> None:
@@ -143,7 +154,7 @@ def _fork(launch: Launch) -> int:
     context: Any = get_context("loky")
     process = context.Process(
         target=start_worker,
-        args=(launch.door_path, launch.python),
+        args=(launch.door_path, launch.python, launch.log_path),
         name=launch.name,
         env=_Environment(launch.env),
     )

@@ -21,6 +21,7 @@ import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.logs import SessionLogs
+from warmd.daemon.ownlog import OwnLog
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
 from warmd.daemon.settings import Settings
@@ -35,8 +36,6 @@ CANNOT_START = 78
 
 TRACKER_SECONDS = 2.0
 TRACKERS = ("multiprocessing.resource_tracker", "loky.backend.resource_tracker")
-FIELDS = ("session", "app", "call_id", "pid")
-"""What a log record may carry besides its text."""
 
 
 def serve(
@@ -50,10 +49,10 @@ def serve(
     """
     _fill_standard_streams()
     notice = _Notice(ready_fd)
-    with _logging(settings.log_level):
+    with _logging(settings) as own_log:
         try:
             with _run_directory(settings, private):
-                return _run(settings, notice, lifeline_fd)
+                return _run(settings, notice, lifeline_fd, own_log)
         except StartError as error:
             log.error("%s", error)
             notice.give(f"{error}\n")
@@ -82,7 +81,7 @@ def _run_directory(settings: Settings, private: bool) -> Iterator[None]:
         directory.close(remove=private)
 
 
-def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None) -> int:
+def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: OwnLog) -> int:
     started = time.monotonic()
     logs = SessionLogs(places.logs_dir(settings.run_path), settings.log_max_bytes, settings.log_keep)
     try:
@@ -92,6 +91,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None) -> int:
         except Exception as error:
             raise StartError(f"the daemon cannot open its sockets in {settings.run_path}: {error}") from error
         logs.in_thread = server.in_thread
+        server.own_lines_dropped = lambda: own_log.lines_dropped
         try:
             _watch_lifeline(server, lifeline_fd)
             _ignore_hangup(server)
@@ -188,35 +188,20 @@ def _await_end(pid: int) -> None:
         os.close(pidfd)
 
 
-class _Lines(logging.Formatter):
-    """`2026-11-23T03:15:00.123Z info what happened session=sess_1234 pid=42`, all in one line but
-    for tracebacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        instant = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        text = record.getMessage().replace("\n", "\\n")
-        facts = [f"{name}={value}" for name in FIELDS if (value := record.__dict__.get(name)) is not None]
-        millis = min(999, int(record.msecs))
-        line = " ".join([f"{instant}.{millis:03d}Z", record.levelname.lower(), text, *facts])
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
 @contextlib.contextmanager
-def _logging(level: str) -> Iterator[None]:
+def _logging(settings: Settings) -> Iterator[OwnLog]:
     """The daemon's log goes to stderr; a stderr that is full or closed costs log lines only."""
-    logger, old = logging.getLogger("warmd"), logging.raiseExceptions
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
+    logger = logging.getLogger("warmd")
+    handler = OwnLog(places.daemon_log_path(settings.run_path), settings.daemon_log_max_bytes)
     logger.addHandler(handler)
-    logger.setLevel(level.upper())
+    logger.setLevel(settings.log_level.upper())
     logger.propagate = False
-    logging.raiseExceptions = False
     if sys.stderr is not None and not faulthandler.is_enabled():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.enable()
     try:
-        yield
+        yield handler
     finally:
         logger.removeHandler(handler)
+        handler.close()
         logger.propagate = True
-        logging.raiseExceptions = old

@@ -68,6 +68,8 @@ class Server:
         self.logs = logs
         self.boot = secrets.token_hex(16)
         self.started = time.monotonic()
+        self.own_lines_dropped: Callable[[], int] = lambda: 0
+        """Of the daemon's own log; set by who writes it."""
         self.loop = Loop()
         self._check = os.environ.get("WARMD_CHECK") == "1"
         self._waiting: deque[ev.Event] = deque()
@@ -161,6 +163,7 @@ class Server:
             "dropped_messages": sum(self.front.counters.values()),
             "strangers_turned_away": self.fleet.door.turned_away,
             "log_lines_dropped": self.fleet.lines_dropped,
+            "daemon_log_lines_dropped": self.own_lines_dropped(),
         }
 
     def _who(self, client: ClientId) -> str:

@@ -81,6 +81,13 @@ class Settings:
         least=64 * KIB,
         most=4 * GIB,
     )
+    daemon_log_max_bytes: int = _setting(
+        8 * 2**20,
+        "size",
+        "size at which the daemon's own log file is cut to its newest half",
+        least=64 * KIB,
+        most=4 * GIB,
+    )
     log_keep: int = _setting(100, "count", "logs of ended sessions that are kept", most=1_000_000)
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")

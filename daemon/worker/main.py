@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 EXIT_START_FAILED = 1
 
 
-def start_worker(door_path: str, python: str | None = None) -> NoReturn:
-    """Runs a worker in this process to its end.
+def start_worker(door_path: str, python: str | None = None, log_path: str | None = None) -> NoReturn:
+    """Runs a worker in this process to its end; what goes wrong before it has a link is in the log.
 
     The environment says the rest: `WARMD_WORKER_TOKEN` and, for a parent check, `WARMD_DAEMON_PID`.
     """
     failed = None
+    if log_path is not None:
+        output.write_to(log_path)
     if python is not None and process.is_other_interpreter(python):
         failed = process.exec_interpreter(python, door_path)
     process.become_worker()

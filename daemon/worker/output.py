@@ -43,6 +43,18 @@ class LogWriter(io.RawIOBase):
         return size
 
 
+def write_to(log_path: str) -> None:
+    """Turns descriptors 1 and 2 to the log, if it can be opened, and nothing else."""
+    try:
+        log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    for fd in (1, 2):
+        os.dup2(log, fd)
+    if log > 2:
+        os.close(log)
+
+
 def redirect(log_path: str, drop: Callable[[int], None]) -> None:
     """Turns descriptors 0, 1, 2 and the `sys` streams to /dev/null and the log.
 

@@ -171,8 +171,9 @@ def daemon(host: Host) -> Said:
         )
     if found.get("log_errors"):
         yield "warn", f"logs failed {found['log_errors']} times, at last: {found['log_error']}; free the disk"
-    if found.get("log_lines_dropped"):
-        yield "warn", f"{found['log_lines_dropped']} log lines were lost to a full disk: free it"
+    lost = found.get("log_lines_dropped", 0) + found.get("daemon_log_lines_dropped", 0)
+    if lost:
+        yield "warn", f"{lost} log lines were lost to a full disk: free it"
 
 
 def stale(host: Host) -> Said:

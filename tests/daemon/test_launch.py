@@ -46,7 +46,7 @@ class Yard:
     def start(self, **env: str) -> tuple[int, int]:
         """A started process that has come to the door: its pid and pidfd."""
         environment = worker_environment(env, new_token(), "sess_x", "app", "/run/x")
-        self.launcher.start(Launch(ONE, "warmd-test", self.path, environment, None))
+        self.launcher.start(Launch(ONE, "warmd-test", self.path, environment, None, os.devnull))
         before = len(self.started)
         turn_until(self.loop, lambda: len(self.started) > before, PATIENCE_SECONDS)
         self.links.append(self.door.accept()[0])
@@ -129,7 +129,7 @@ def test_the_workers_end_with_the_starter_thread(yard: Yard) -> None:
 
 @pytest.mark.parametrize("env", [{"A": "nul\0byte"}, {"A\0": ""}, {"A": "x" * 2**22}])
 def test_a_process_that_cannot_be_started_is_told(yard: Yard, env: dict[str, str]) -> None:
-    yard.launcher.start(Launch(ONE, "warmd-test", yard.path, env, None))
+    yard.launcher.start(Launch(ONE, "warmd-test", yard.path, env, None, os.devnull))
     turn_until(yard.loop, lambda: yard.failed or yard.started, PATIENCE_SECONDS)
     if yard.started:  # exec itself refused: the process ends at once, with a code
         _, _, pidfd = yard.started[0]
