@@ -189,7 +189,8 @@ def _dashed(name: str) -> str:
 
 
 def _checked(row: Setting, raw: object, origin: str) -> Any:
-    what = f"{origin}: {row.name}"
+    # A flag and a variable name their setting; a file does not.
+    what = origin if origin.startswith(("flag ", "environment ")) else f"{origin}: {row.name}"
     try:
         value = _PARSERS[row.kind](raw, what)
     except ValueError as error:

@@ -24,6 +24,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgpack
 
+from warmd.protocol.errors import quoted
+
 ARRAY_CODE = 5
 SCALAR_CODE = 6
 
@@ -96,7 +98,7 @@ def decode(code: int, payload: bytes) -> Any:
         return Array(dtype, shape, order, payload[end:], scalar)
     real = _dtype_of(dtype)
     if real.hasobject or math.prod(shape) * real.itemsize != len(payload) - end or not real.itemsize:
-        raise ValueError(f"an array of {dtype!r:.80} and shape {shape} does not fit its data")
+        raise ValueError(f"an array of {quoted(dtype, 80)} and shape {shape} does not fit its data")
     view: Any = numpy.ndarray(shape, real, memoryview(payload)[end:], order=order)
     return view[()].copy() if scalar else view.copy(order)
 
@@ -115,9 +117,9 @@ def _checked(description: Any) -> tuple[Any, tuple[int, ...], Literal["C", "F"]]
         raise ValueError("an array's description is not [dtype, shape, order]")
     dtype, shape, order = description
     if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"not a shape: {shape!r:.80}")
+        raise ValueError(f"not a shape: {quoted(shape, 80)}")
     if order not in ("C", "F"):
-        raise ValueError(f"not an order: {order!r:.80}")
+        raise ValueError(f"not an order: {quoted(order, 80)}")
     return dtype, tuple(shape), order
 
 
@@ -156,4 +158,4 @@ def _dtype_of(notation: Any) -> Any:
         return dtype((_dtype_of(notation[0]), tuple(notation[1])))
     if type(notation) is dict and notation.keys() == {"names", "titles", "formats", "offsets", "itemsize"}:
         return dtype({**notation, "formats": [_dtype_of(one) for one in notation["formats"]]})
-    raise ValueError(f"not a dtype: {notation!r:.80}")
+    raise ValueError(f"not a dtype: {quoted(notation, 80)}")

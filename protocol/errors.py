@@ -266,3 +266,13 @@ def shorten(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     cut = b"\n... (shortened) ...\n"
     half = (limit_bytes - len(cut)) // 2
     return (data[:half] + cut + data[-half:]).decode("utf-8", "ignore")
+
+
+def quoted(value: object, most: int) -> str:
+    """`repr(value)` for an error's text, of at most `most` characters, with its closing quote or bracket.
+
+    >>> quoted("x" * 100, 12)
+    "'xxxxxxx...'"
+    """
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"

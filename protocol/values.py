@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from warmd.protocol import buffers
+from warmd.protocol.errors import quoted
 from warmd.protocol.messages import Body
 
 TUPLE_CODE, SET_CODE, FROZENSET_CODE, COMPLEX_CODE = 1, 2, 3, 4
@@ -176,7 +177,7 @@ def _shown(key: object) -> str:
     if type(key) is str:
         return f'"{key[:60]}"'
     # The repr of anything else is somebody's code, which may fail or be endless.
-    return f"{key!r:.60}" if type(key) in (int, float, bool, bytes, type(None)) else "..."
+    return quoted(key, 60) if type(key) in (int, float, bool, bytes, type(None)) else "..."
 
 
 def _problem(value: Any) -> str:

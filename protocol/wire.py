@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import msgpack
 
 from warmd.protocol import messages, work
+from warmd.protocol.errors import quoted
 from warmd.protocol.messages import NOTHING, Body
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -201,7 +202,7 @@ def _optional(hint: Any) -> Check:
 def _one_of(choices: tuple[Any, ...]) -> Check:
     def check(value: Any) -> Any:
         if value not in choices:
-            raise ValueError(f"expected one of {choices}, got {value!r:.40}")
+            raise ValueError(f"expected one of {choices}, got {quoted(value, 40)}")
         return value
 
     return check

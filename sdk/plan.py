@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from warmd.protocol.errors import Invalid
+from warmd.protocol.errors import Invalid, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
     NEW_SESSION,
@@ -151,7 +151,8 @@ def attach(id: object, offset: object = 0, window: int | None = None) -> Attach:
 def call_id(value: object) -> CallId:
     """A call's id, as `call_id` of what was submitted gives it.  Raises Invalid for what can be none."""
     if not isinstance(value, str) or not _CALL_ID.fullmatch(value):
-        raise Invalid(f"call: expected the id of a call ({2 * CALL_ID_BYTES} hex digits), got {value!r:.100}")
+        digits = 2 * CALL_ID_BYTES
+        raise Invalid(f"call: expected the id of a call ({digits} hex digits), got {quoted(value, 100)}")
     return CallId(bytes.fromhex(value))
 
 

@@ -43,7 +43,7 @@ class Chat:
             self._begin(**options)
             return {"system": self._system, "model": self._model.path.name, "context": self._model.context}
         if action != "message":
-            raise ValueError(f"unknown action {action!r:.40}: use 'init', or a 'message' alone")
+            raise ValueError(f"unknown action {str(action)[:40]!r}: use 'init', or a 'message' alone")
         *_, last = self.generate(**options)
         return last
 
@@ -102,7 +102,7 @@ class Chat:
 
     def _checked(self, message: str, max_tokens: int | None) -> int:
         if not isinstance(message, str) or not message:
-            raise ValueError(f"the message must be text, not {message!r:.40}")
+            raise ValueError(f"the message must be text, not {str(message)[:40] or 'nothing'}")
         if max_tokens is None:
             return min(DEFAULT_MAX_TOKENS, self._model.context // 2)
         if not 0 < max_tokens < self._model.context:

@@ -20,7 +20,7 @@ from warmd.daemon.core.book import Book, gone, unknown
 from warmd.daemon.core.events import CallArrived
 from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.session import Job, Phase, Session
-from warmd.protocol.errors import Problem
+from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
     NEW_SESSION,
@@ -185,7 +185,7 @@ def _objection(book: Book, call: Call) -> Problem | None:
     if book.draining:
         return Problem("DRAINING", "the daemon is stopping and takes no more calls: start it again")
     if call.function.startswith("_") or call.function in NOT_FUNCTIONS:
-        text = f"{call.function!r:.100} is private: only public functions can be called"
+        text = f"{quoted(call.function, 100)} is private: only public functions can be called"
         return Problem("FUNCTION_NOT_FOUND", text)
     complaint = next(_complaints(book, call), None)
     return Problem("INVALID", complaint) if complaint else None
@@ -227,7 +227,7 @@ def _complaints_about_options(book: Book, options: NewSession, new: bool) -> Ite
         yield f"session_timeout is {idle:g} s: it must be from {bounds}"
     if name is not None and (not 0 < len(name) <= MAX_NAME_CHARACTERS or name.startswith("sess_")):
         yield (
-            f"the name {name!r:.60} cannot be used: give 1 to {MAX_NAME_CHARACTERS} characters "
+            f"the name {quoted(name, 60)} cannot be used: give 1 to {MAX_NAME_CHARACTERS} characters "
             "that do not begin with 'sess_'"
         )
 

@@ -19,7 +19,7 @@ from warmd.daemon.core.kept import Keep
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
 from warmd.daemon.core.session import LEGAL_MOVES, Behind, EndRequest, Job, Phase, Pool, PoolKey, Session
 from warmd.daemon.core.views import SessionView, view_of
-from warmd.protocol.errors import Problem, Ran
+from warmd.protocol.errors import Problem, Ran, quoted
 from warmd.protocol.messages import (
     NOTHING,
     Accepted,
@@ -237,6 +237,6 @@ def gone(session: SessionId, state: str, reason: str) -> Problem:
 def unknown(session: str) -> Problem:
     return Problem(
         "SESSION_NOT_FOUND",
-        f"there is no session {session!r:.100} here: it was never opened by this daemon, "
+        f"there is no session {quoted(session, 100)} here: it was never opened by this daemon, "
         "or too long ago to be remembered; `warmd ps --all` lists the sessions that are known",
     )

@@ -11,7 +11,7 @@ from warmd.daemon.core import pools, serving, stopping
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Phase, Session, Verdict
 from warmd.protocol import work
-from warmd.protocol.errors import Problem
+from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.work import AppSpec
 
 
@@ -79,7 +79,8 @@ def overdue(book: Book, session: Session) -> None:
 
 def fail(book: Book, session: Session, code: str, message: str, **details: object) -> None:
     """The session never came up: its waiting calls get the reason, its process goes."""
-    text = f"app {session.app.name!r:.300} did not start: {message}" if code != "APP_NOT_FOUND" else message
+    app = quoted(session.app.name, 300)
+    text = f"app {app} did not start: {message}" if code != "APP_NOT_FOUND" else message
     stopping.begin(book, session, Verdict("died", text))
     text = stopping.with_output(text, details)
     if session.pool is not None:

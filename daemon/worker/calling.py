@@ -12,6 +12,8 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Any, Literal, NamedTuple
 
+from warmd.protocol.errors import quoted
+
 Style = Literal["whole", "either", "keywords", "nothing"]
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -43,7 +45,7 @@ class Plan(NamedTuple):
             )
         strange = [key for key in value if not isinstance(key, str)]
         if strange:
-            raise TypeError(f"{self.name}() takes named parameters, got the key {strange[0]!r:.80}")
+            raise TypeError(f"{self.name}() takes named parameters, got the key {quoted(strange[0], 80)}")
         return (), value
 
     def _names_parameters(self, value: Any) -> bool:
@@ -111,5 +113,5 @@ def takes_argument(function: Callable[..., Any]) -> bool:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return f"a dict with the keys {list(value)!r:.200}"
-    return f"{type(value).__name__} {value!r:.80}"
+        return f"a dict with the keys {quoted(list(value), 200)}"
+    return f"{type(value).__name__} {quoted(value, 80)}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, by a shell's convention."""
+JSON_FLAG = "--json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import click
 
 from warmd.cli import INTERRUPTED
-from warmd.protocol.errors import WarmdError
+from warmd.protocol.errors import Problem, WarmdError, exception_from
 
 APP_FAILED = 1
 USAGE = 2
@@ -67,11 +67,14 @@ def exit_code(error: WarmdError) -> int:
     return BY_CODE.get(error.code, APP_FAILED)
 
 
-def report_json(ctx: click.Context, error: Exception) -> None:
-    """Print an error as a JSON object to stdout, if it is a call's and the command was given --json."""
-    from warmd.cli.talk import JSON_WANTED, json_object
+def report_json(error: Exception) -> None:
+    """Print an error as a JSON object to stdout: one of the client library's, or of the command line."""
+    from warmd.cli.talk import json_object
 
-    if isinstance(error, WarmdError) and ctx.meta.get(JSON_WANTED):
+    if isinstance(error, click.ClickException):
+        code = "TIMEOUT" if getattr(error, "code", USAGE) == TIMED_OUT else "INVALID"
+        error = exception_from(Problem(code, error.format_message()))
+    if isinstance(error, WarmdError):
         fields = ("code", "outcome", "ran", "message", "session", "call", "details")
         json_object(error={field: getattr(error, field) for field in fields})
 

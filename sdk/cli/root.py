@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from warmd import __version__
-from warmd.cli import INTERRUPTED
+from warmd.cli import INTERRUPTED, JSON_FLAG
 
 
 class Entry(NamedTuple):
@@ -83,11 +83,6 @@ class LazyGroup(click.Group):
             # click would say 1, which is an app's error here; and Python flushes once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
-        except Exception as error:
-            from warmd.cli.exits import report_json
-
-            report_json(ctx, error)
-            raise
         return code
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -115,7 +110,7 @@ def cli(ctx: click.Context, host: str | None) -> None:  # noqa: ARG001 - read by
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every expected error becomes one line on stderr and an exit code."""
     try:
-        code = cli.main(args=arguments, prog_name="warmd", standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
     except click.UsageError as error:
         return _complain(error.format_message(), error.exit_code, _help_line(error))
     except click.ClickException as error:
@@ -127,6 +122,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
         return report(error)
     return code if isinstance(code, int) else 0
+
+
+def _run(arguments: list[str]) -> Any:
+    try:
+        return cli.main(args=arguments, prog_name="warmd", standalone_mode=False)
+    except Exception as error:
+        # By the words themselves: an error of usage comes before the options are known.
+        words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        if JSON_FLAG in words:
+            from warmd.cli.exits import report_json
+
+            report_json(error)
+        raise
 
 
 def _help_line(error: click.UsageError) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 
+from warmd.cli import JSON_FLAG
 from warmd.cli.values import to_json
 
 SCHEMA_VERSION = 1
@@ -17,17 +18,8 @@ SCHEMA_VERSION = 1
 SHORT_ID = 8
 """How many characters of a session's id people are shown."""
 
-JSON_WANTED = "warmd.json"
-"""Set in the context's `meta` of a command that was given --json."""
-
-
-def _remember(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
-    ctx.meta[JSON_WANTED] = wanted
-    return wanted
-
-
 json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_remember, help="One JSON object, for programs; errors too."
+    JSON_FLAG, "as_json", is_flag=True, help="One JSON object, for programs; errors too."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_whoever_started_the_daemon_is_told_of_a_wrong_setting(tmp_path: Path) -
             )
         finally:
             os.close(theirs)
-        assert b"max_queue" in reader.read()
+        assert b"--max-queue" in reader.read()
 
 
 def test_serve_has_a_flag_for_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,3 +236,27 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
     assert done.stderr == ""
     assert done.returncode in (0, root.BROKEN_PIPE)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ps", "--json", "--jsn"], "--json"),
+        (["run", "--json"], "Missing argument 'APP'."),
+        (["end", "--json"], "say which: SESSION..., --app APP or --all"),
+        (["pss", "--json"], "did you mean 'ps'?"),
+    ],
+)
+def test_an_error_of_usage_is_json_too_where_that_was_asked_for(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert (error["code"], error["ran"]) == ("INVALID", "no")
+    assert said in error["message"] and said in err
+
+
+def test_a_word_after_the_double_dash_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pss", "--", "--json"]) == 2
+    assert capsys.readouterr().out == ""

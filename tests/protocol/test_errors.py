@@ -132,3 +132,11 @@ def test_the_limit_is_64_kib_of_utf8() -> None:
     assert MAX_TEXT_BYTES == 65536
     assert len(shorten("\U0001f600" * 60_000).encode()) <= MAX_TEXT_BYTES
     assert shorten("x" * MAX_TEXT_BYTES) == "x" * MAX_TEXT_BYTES
+
+
+@pytest.mark.parametrize("value", ["a" * 500, b"b" * 500, ["c"] * 500, {"d": "e" * 500}])
+def test_what_is_quoted_is_short_and_closed(value: object) -> None:
+    text = errors.quoted(value, 40)
+    assert len(text) == 40
+    assert (text[0], text[-1]) == (repr(value)[0], repr(value)[-1])
+    assert errors.quoted("it's", 40) == '"it\'s"'
