@@ -191,27 +191,42 @@ class Server:
         try:
             effects = self.broker.handle(event, time.monotonic())
         except Exception as error:
-            self._failed(event, error)
-            return
+            effects = self._contained(event, error)
         perform_by = self._perform_by
         for effect in effects:
             try:
                 perform_by[type(effect)](effect)
-            except Exception:
-                log.exception("%s could not be performed", type(effect).__name__)
+            except Exception as error:
+                self._not_performed(effect, error)
         if self._check:
             try:
                 self.broker.check()
             except AssertionError as error:
                 raise BrokenInvariant(f"after {event!r:.500}: {error}") from error
 
-    def _failed(self, event: ev.Event, error: Exception) -> None:
+    def _contained(self, event: ev.Event, error: Exception) -> list[fx.Effect]:
         log.exception("the rule book failed on %s", type(event).__name__)
         if self._check:
             raise BrokenInvariant(f"{event!r:.500}") from error
-        if isinstance(event, ev.CallArrived):
-            text = f"the daemon failed on this call: {error!r}; its log says more"
-            self.front.send(event.client, refusal(event.call.id, Problem("INTERNAL", text, "maybe")))
+        return self.broker.contain(event, error)
+
+    def _not_performed(self, effect: fx.Effect, error: Exception) -> None:
+        """What waits for this order would wait in vain: let the rule book know."""
+        log.exception("%s could not be performed", type(effect).__name__)
+        text = f"{type(effect).__name__} failed in the daemon: {error!r:.300}"
+        match effect:
+            case fx.LookUp(session=session):
+                self.submit(ev.AppMissing(session, Problem("INTERNAL", text)))
+            case fx.Spawn(worker=worker):
+                self.submit(ev.SpawnFailed(worker, text))
+            case fx.Answer(client=client, request=request):
+                self.front.send(client, refusal(request, Problem("INTERNAL", text, "maybe")))
+            case fx.CaptureStack(worker=worker, ordinal=ordinal):
+                self.submit(ev.StackCaptured(worker, ordinal, ""))
+            case fx.Tell(worker=worker) | fx.Withdraw(worker=worker) | fx.Interrupt(worker=worker):
+                self.submit(ev.LinkLost(worker, f"cannot be reached: {text}"))
+            case fx.RequestCancel(worker=worker):
+                self.submit(ev.LinkLost(worker, f"cannot be reached: {text}"))
 
     def _arm(self) -> bool:
         """Before each wait: see to it that the loop wakes by the rule book's next deadline."""

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core.deadlines import Deadlines
+from warmd.daemon.core.deadlines import Deadlines, Key
 from warmd.daemon.core.holdings import Holdings, size_of
 from warmd.daemon.core.kept import Keep
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
@@ -65,6 +65,8 @@ class Book:
         self.credits_dropped = 0
         self.deadlines = Deadlines()
         self.keep = Keep(limits, started, self.deadlines, self.behind, self.send)
+        self.due: Key | None = None
+        """The timer that is being dealt with."""
         self.draining = False
         self.stopped = False
         self.last_worker = 0

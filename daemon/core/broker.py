@@ -17,6 +17,7 @@ Where the rules are:
     ending      sessions end: on request, idle, dead, with the daemon
     stopping    the worker and its tree
     pools       workers shared by calls without a session
+    containment what is done when one of these fails
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from warmd.daemon.core import (
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.containment import contain
 from warmd.daemon.core.invariants import check
 from warmd.daemon.core.policy import Limits
 from warmd.daemon.core.session import Session
@@ -64,6 +66,18 @@ class Broker:
         book = self._book
         book.now = now
         _RULES[type(event)](book, event)
+        return self._decided()
+
+    def contain(self, event: ev.Event, error: Exception) -> list[fx.Effect]:
+        """What is to be done after `handle` has raised `error`, which is a fault of the rules.
+
+        What was decided before the fault is among it.
+        """
+        contain(self._book, event, error)
+        return self._decided()
+
+    def _decided(self) -> list[fx.Effect]:
+        book = self._book
         if book.untended:
             _tend_pools(book)
         if book.draining and not book.stopped:
@@ -183,8 +197,10 @@ def _worker_said(book: Book, event: ev.WorkerSaid) -> None:
 
 def _time_passed(book: Book, _: ev.TimePassed) -> None:
     while (key := book.deadlines.pop_due(book.now)) is not None:
+        book.due = key
         kind, subject = key
         _TIMERS[kind](book, subject)
+    book.due = None
 
 
 _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {

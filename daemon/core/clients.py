@@ -99,6 +99,11 @@ def _withdraw(book: Book, job: Job, withdrawal: Withdrawal) -> None:
         return
     job.queue.remove(job)
     book.fail(job, withdrawal.code, withdrawal.waited)
+    waits_no_more(book, job)
+
+
+def waits_no_more(book: Book, job: Job) -> None:
+    """`job` has left its queue unserved: what was started for it alone is given up."""
     if job.queue:
         return
     if job.session is not None:

@@ -181,6 +181,16 @@ class TimePassed:
     pass
 
 
+AboutWorker: TypeAlias = (
+    WorkerSpawned
+    | SpawnFailed
+    | WorkerSaid
+    | LinkLost
+    | WorkerExited
+    | TreeGone
+    | StackCaptured
+    | WithdrawalSettled
+)
 Event: TypeAlias = (
     CallArrived
     | CreditArrived
@@ -194,14 +204,7 @@ Event: TypeAlias = (
     | ClientCaughtUp
     | AppFound
     | AppMissing
-    | WorkerSpawned
-    | SpawnFailed
-    | WorkerSaid
-    | LinkLost
-    | WorkerExited
-    | TreeGone
-    | StackCaptured
-    | WithdrawalSettled
+    | AboutWorker
     | DrainArrived
     | TimePassed
 )

@@ -102,6 +102,7 @@ class ActsOfClients(Scene):
     @rule(pick=PICK)
     def call_again_with_the_same_id(self, pick: int) -> None:
         heard = self.open_call(pick)
+        self.world.sabotage = None
         if heard:
             assert self.world.tell(ev.CallArrived(heard.client, heard.call, "f" * 32)) == []
 

@@ -24,6 +24,12 @@ class ActsOfWorkers(Scene):
             self.world.returns(worker=number)
             self.bring_all_up()
 
+
+    @rule(when=st.sampled_from(["early", "late"]), really=SELDOM)
+    def break_the_next_rule(self, when: str, really: bool) -> None:
+        """A fault of our own, at the next event of whatever kind."""
+        self.world.sabotage = when if really else None
+
     @precondition(lambda self: self.world.lookups or self.workers(starting))
     @rule()
     def come_up(self) -> None:
@@ -128,6 +134,7 @@ class ActsOfWorkers(Scene):
     @rule(pick=PICK, back=st.integers(0, 2), word=st.integers(0, 10))
     def speak_out_of_turn(self, pick: int, back: int, word: int) -> None:
         """Of an old call, or as a worker that is long forgotten."""
+        self.world.sabotage = None
         fake = self.world.worker(self.one(pick, lambda f: f.invoked))
         number, worker = Ordinal(fake.invoked - back), fake.spawn.worker
         words: list[ev.Event] = [

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import patch
 
 from tests.core.fakes import FakeWorker, Heard, Reading
+from warmd.daemon.core import broker as rules
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.core.book import Book
 from warmd.daemon.core.broker import Broker
 from warmd.daemon.core.kept import final_bytes, part_bytes
 from warmd.daemon.core.policy import ALWAYS_SENT_BYTES, CATCH_UP_SECONDS, DETACHED_WINDOW, Limits
@@ -26,6 +29,10 @@ PATIENCE_SECONDS = 2.0
 """A call ends within its deadline and this."""
 LATE_SECONDS = 0.2
 """How late the clock of these tests may tell the broker that something is due."""
+
+
+class SabotageError(Exception):
+    pass
 
 
 class Stage:
@@ -57,6 +64,8 @@ class Stage:
         self.stopped = False
         self.drained_by: float | None = None
         """When the last of what runs must have been cancelled."""
+        self.sabotage: Literal["early", "late"] | None = None
+        """The rule for the next event fails: before it has done anything, or when it has done all."""
         self._numbers = 0
         self._answers: deque[ev.Event] = deque()
 
@@ -72,9 +81,10 @@ class Stage:
     def _hand_in(self, event: ev.Event) -> list[fx.Effect]:
         if isinstance(event, ev.WorkerExited):
             self.workers[event.worker].exit_told = True
-        effects = self.broker.handle(event, self.now)
+        faulty = self.sabotage is not None
+        effects = self._handled(event)
         self.broker.check()
-        if isinstance(event, ev.TimePassed):
+        if isinstance(event, ev.TimePassed) and not faulty:
             due = self.broker.deadline()
             assert due is None or due > self.now, "what was due is still due: the daemon would spin"
         for effect in effects:
@@ -101,6 +111,25 @@ class Stage:
             if heard.call.detach and not heard.over and not self.under_way(heard):
                 heard.over = True
                 self._touch(heard)
+
+    def _handled(self, event: ev.Event) -> list[fx.Effect]:
+        sabotage, self.sabotage = self.sabotage, None
+        if sabotage is None:
+            return self.broker.handle(event, self.now)
+        rule = rules._RULES[type(event)]
+
+        def failing(book: Book, event: Any) -> None:
+            if sabotage == "late":
+                rule(book, event)
+            elif isinstance(event, ev.TimePassed):
+                book.due = book.deadlines.pop_due(book.now)
+            raise SabotageError("the book is on fire")
+
+        with patch.dict(rules._RULES, {type(event): failing}):
+            try:
+                return self.broker.handle(event, self.now)
+            except SabotageError as error:
+                return self.broker.contain(event, error)
 
     def _perform(self, effect: fx.Effect) -> None:
         assert not self.stopped, f"after Stopped: {effect}"
@@ -147,7 +176,8 @@ class Stage:
     def _deliver(self, effect: fx.Send) -> None:
         message: Any = effect.message
         if message.id in self.requests:
-            assert self.requests[message.id] is None and isinstance(message, Failure) and message.ran == "no"
+            assert self.requests[message.id] is None and isinstance(message, Failure)
+            assert message.ran == "no" or message.code == "INTERNAL"
             self.requests[message.id] = message
             return
         reading = self.readings.get((effect.client, message.id))

@@ -50,6 +50,7 @@ class Daemon(ActsOfClients, ActsOfReaders, ActsOfWorkers):
 
     @rule()
     def wake_too_early(self) -> None:
+        self.world.sabotage = None
         due = self.world.broker.deadline()
         if due is None or due > self.world.now:
             assert self.world.tell(ev.TimePassed()) == []
@@ -59,6 +60,7 @@ class Daemon(ActsOfClients, ActsOfReaders, ActsOfWorkers):
         if not hasattr(self, "world"):
             return
         world = self.world
+        world.sabotage = None
         world.tell(ev.TimePassed())
         world.oblige()
         way = len(world.history) % 3

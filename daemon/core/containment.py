@@ -1,0 +1,121 @@
+"""When a rule fails, what it dealt with is given up, and everything else goes on.
+
+A rule that raises is a fault of ours, and it may have stopped half way.  So the session that it dealt
+with is not trusted any more: its calls are answered with INTERNAL, and its process is killed.  A call
+that only waited is answered alone.  Even so no call is left without an outcome.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from warmd.daemon.core import clients, stopping
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.core.book import Book
+from warmd.daemon.core.session import Job, Phase, Session, Verdict
+from warmd.protocol.errors import Problem, Ran
+from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId
+
+TIMERS_OF_SESSIONS = ("start", "idle", "finish")
+
+
+def contain(book: Book, event: ev.Event, error: Exception) -> None:
+    """Answer and end whatever the rule for `event` dealt with when it raised `error`."""
+    why = f"the daemon failed on it: {str(error) or type(error).__name__:.300}; its log says more"
+    match event:
+        case ev.CallArrived(client=client, call=call):
+            if call.id in book.jobs:
+                _give_up_call(book, book.jobs[call.id], why)
+            else:
+                # Not registered, so it was never sent to a worker.
+                _refuse(book, client, call.id, why, "no")
+        case ev.CancelArrived(call=id) | ev.CreditArrived(call=id):
+            _give_up_call(book, book.jobs.get(id), why)
+        case ev.KeepaliveArrived(client=client, request=id) | ev.EndArrived(client=client, request=id):
+            _refuse(book, client, id, why)
+        case ev.AppFound(session=id) | ev.AppMissing(session=id):
+            _give_up(book, book.sessions.get(id), why)
+        case ev.TimePassed():
+            _contain_timer(book, why)
+        case ev.DrainArrived():
+            _give_up_all(book, why)
+        case ev.ClientGone():
+            return  # its calls end by themselves, and nobody is there to be answered
+        case _:
+            _contain_news_of_worker(book, event, why)
+
+
+def _contain_timer(book: Book, why: str) -> None:
+    kind, subject = book.due or ("", None)
+    if kind == "drain":
+        _give_up_all(book, why)
+    elif kind in TIMERS_OF_SESSIONS:
+        _give_up(book, book.sessions.get(cast("SessionId", subject)), why)
+    else:
+        _give_up_call(book, book.jobs.get(cast("CallId", subject)), why)
+
+
+def _contain_news_of_worker(book: Book, event: ev.AboutWorker, why: str) -> None:
+    session = book.workers.get(event.worker)
+    if session is None:
+        return
+    # What has happened to the process has happened, whatever became of the rule about it.
+    match event:
+        case ev.WorkerSpawned(pid=pid):
+            session.pid = pid
+        case ev.SpawnFailed():
+            session.exited = session.tree_gone = session.kill_ordered = True
+        case ev.WorkerExited():
+            session.exited = True
+        case ev.TreeGone():
+            session.tree_gone = True
+    _give_up(book, session, why)
+    if session.phase is Phase.STOPPING:
+        stopping.bury_if_over(book, session)
+
+
+def _give_up_call(book: Book, job: Job | None, why: str) -> None:
+    if job is None:
+        return
+    if job.ordinal and job.session is not None:
+        _give_up(book, job.session, why)
+    else:
+        if job in job.queue:
+            job.queue.remove(job)
+        book.fail(job, "INTERNAL", why)
+        clients.waits_no_more(book, job)
+
+
+def _give_up(book: Book, session: Session | None, why: str) -> None:
+    if session is None or session.phase is Phase.GONE:
+        return
+    session.running = None
+    session.ahead.clear()
+    if session.pool is None:
+        session.queue.clear()
+    for job in [job for job in book.jobs.values() if job.session is session]:
+        book.fail(job, "INTERNAL", why, "maybe" if job.ordinal else "no")
+    if session.phase is not Phase.STOPPING:
+        stopping.begin(book, session, Verdict("died", why))
+    stopping.kill(book, session)
+
+
+def _give_up_all(book: Book, why: str) -> None:
+    book.draining = True
+    for session in list(book.sessions.values()):
+        _give_up(book, session, why)
+
+
+def _refuse(book: Book, client: ClientId, id: CallId, why: str, ran: Ran = "maybe") -> None:
+    if book.ends.pop(id, None) is not None:
+        for session in book.sessions.values():
+            session.ends = [end for end in session.ends if end.id != id]
+    if not any(_answers(effect, id) for effect in book.effects):
+        book.refuse(client, id, None, Problem("INTERNAL", why, ran))
+
+
+def _answers(effect: fx.Effect, id: CallId) -> bool:
+    if isinstance(effect, fx.Send):
+        return isinstance(effect.message, Result | Failure) and effect.message.id == id
+    return isinstance(effect, fx.Answer) and effect.request == id
