@@ -39,7 +39,6 @@ from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon
-from warmd.protocol.wire import WireError
 
 log = logging.getLogger("warmd.server")
 T = TypeVar("T")
@@ -215,6 +214,9 @@ class Server:
         log.exception("%s could not be performed", type(effect).__name__)
         text = f"{type(effect).__name__} failed in the daemon: {error!r:.300}"
         match effect:
+            case fx.Send(client=client, message=message):
+                if call := getattr(message, "id", None):
+                    self.front.send(client, refusal(call, Problem("INTERNAL", text, "maybe")))
             case fx.LookUp(session=session):
                 self.submit(ev.AppMissing(session, Problem("INTERNAL", text)))
             case fx.Spawn(worker=worker):
@@ -291,7 +293,7 @@ class Server:
 
     def _performers(self) -> Mapping[type, Callable[[Any], object]]:
         return {
-            fx.Send: self._send,
+            fx.Send: lambda effect: self.front.send(effect.client, effect.message),
             fx.Answer: lambda effect: self.control.answer(effect, self.now()),
             fx.LookUp: self._look_up,
             fx.Spawn: self.fleet.spawn,
@@ -307,23 +309,13 @@ class Server:
             fx.Stopped: self._stopped,
         }
 
-    def _send(self, effect: fx.Send) -> None:
-        try:
-            self.front.send(effect.client, effect.message)
-        except WireError as error:
-            # An answer that cannot be packed is still an answer.
-            log.warning("an answer could not be packed: %s", error)
-            call = getattr(effect.message, "id", None)
-            if call is not None:
-                self.front.send(effect.client, refusal(call, Problem("INTERNAL", str(error), "maybe")))
-
     def _look_up(self, effect: fx.LookUp) -> None:
         def done(found: object) -> None:
             if isinstance(found, AppLookupError):
                 self.submit(ev.AppMissing(effect.session, found.problem))
             elif isinstance(found, BaseException):
                 text = f"app {effect.app.name!r} could not be looked up: {found!r}"
-                self.submit(ev.AppMissing(effect.session, Problem("APP_NOT_FOUND", text)))
+                self.submit(ev.AppMissing(effect.session, Problem("INTERNAL", text)))
             else:
                 self.submit(ev.AppFound(effect.session, found))  # type: ignore[arg-type]
 
