@@ -28,10 +28,12 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
             if call.id in book.jobs:
                 _give_up_call(book, book.jobs[call.id], why)
             else:
-                # Not registered, so it was never sent to a worker.
-                _refuse(book, client, call.id, why, "no")
-        case ev.CancelArrived(call=id) | ev.CreditArrived(call=id):
+                _refuse_call(book, client, call.id, why)
+        case ev.CancelArrived(call=id) | ev.CreditArrived(call=id) | ev.StopArrived(call=id):
             _give_up_call(book, book.jobs.get(id), why)
+        case ev.AttachArrived(client=client, attach=attach):
+            book.keep.detach(client, attach.id)
+            _refuse(book, client, attach.id, why)
         case ev.KeepaliveArrived(client=client, request=id) | ev.EndArrived(client=client, request=id):
             _refuse(book, client, id, why)
         case ev.AppFound(session=id) | ev.AppMissing(session=id):
@@ -105,6 +107,15 @@ def _give_up_all(book: Book, why: str) -> None:
     book.draining = True
     for session in list(book.sessions.values()):
         _give_up(book, session, why)
+
+
+def _refuse_call(book: Book, client: ClientId, id: CallId, why: str) -> None:
+    """A call that is not registered: so it was never sent to a worker."""
+    kept = book.keep.calls.get(id)
+    if kept is not None and kept.final is None:
+        book.keep.end(kept, Failure(id, kept.session, "INTERNAL", why, "no"), book.now)
+    else:
+        _refuse(book, client, id, why, "no")
 
 
 def _refuse(book: Book, client: ClientId, id: CallId, why: str, ran: Ran = "maybe") -> None:

@@ -66,6 +66,7 @@ class Stage:
         """When the last of what runs must have been cancelled."""
         self.sabotage: Literal["early", "late"] | None = None
         """The rule for the next event fails: before it has done anything, or when it has done all."""
+        self.faulty = False
         self._numbers = 0
         self._answers: deque[ev.Event] = deque()
 
@@ -81,10 +82,10 @@ class Stage:
     def _hand_in(self, event: ev.Event) -> list[fx.Effect]:
         if isinstance(event, ev.WorkerExited):
             self.workers[event.worker].exit_told = True
-        faulty = self.sabotage is not None
+        self.faulty = self.sabotage is not None
         effects = self._handled(event)
         self.broker.check()
-        if isinstance(event, ev.TimePassed) and not faulty:
+        if isinstance(event, ev.TimePassed) and not self.faulty:
             due = self.broker.deadline()
             assert due is None or due > self.now, "what was due is still due: the daemon would spin"
         for effect in effects:
@@ -220,6 +221,9 @@ class Stage:
     def _check_turn(self, fake: FakeWorker, invoke: Invoke) -> None:
         """Order is kept: of the calls that wait for the same, the earliest runs."""
         heard = self.calls[invoke.call]
+        if self.faulty and heard.call.detach:
+            heard.worker = fake.spawn.worker  # sent by the rule that failed; the book has ended it since
+            return
         assert self._waits(heard), "only a waiting call, of a client that is there, is run"
         mine = self._queue_of(heard)
         assert self.waiting(mine)[0] is heard, "a call overtook another"

@@ -142,3 +142,14 @@ def test_a_drain_timer_that_fails_stops_the_daemon():
     world.sabotage = "early"
     world.wait_for_deadline()
     assert world.stopped
+
+
+@WHEN
+def test_one_who_attaches_is_answered_once(when):
+    world = World()
+    call = world.call(world.session(), detach=True)
+    world.sabotage = when
+    reading = world.attach(call)
+    assert reading.code in ("INTERNAL", "CANCELLED")
+    world.returns()
+    assert call.code == "ok"
