@@ -38,6 +38,9 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
             _refuse(book, client, id, why)
         case ev.AppFound(session=id) | ev.AppMissing(session=id):
             _give_up(book, book.sessions.get(id), why)
+        case ev.ClientBehind(client=client) | ev.ClientCaughtUp(client=client):
+            for job in [job for job in book.jobs_of.get(client, {}).values() if job.window is not None]:
+                _give_up_call(book, book.jobs.get(job.id), why)
         case ev.TimePassed():
             _contain_timer(book, why)
         case ev.DrainArrived():

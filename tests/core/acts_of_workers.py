@@ -86,13 +86,9 @@ class ActsOfWorkers(Scene):
         running_call = self.world.running(number)
         self.world.says(work.Progressed(running_call.ordinal, b"\x01"), number)
         view = self.world.broker.call_view(running_call.call.hex())
-<<<<<<< HEAD
         unread = self.world.lags or self.world.worker(number).paused
-        assert view is None or view.progress == b"\x01" or unread
-=======
         over = view is None or view.state == "done"
-        assert over or view.progress == b"\x01" or self.world.lags
->>>>>>> 515c315 (daemon/core: detached calls are contained too)
+        assert over or view.progress == b"\x01" or unread
 
     @precondition(lambda self: self.workers(behind))
     @rule(pick=PICK, what=st.sampled_from(["turn", "read", "read", "everything"]))
