@@ -29,7 +29,10 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
                 _give_up_call(book, book.jobs[call.id], why)
             else:
                 _refuse_call(book, client, call.id, why)
-        case ev.CancelArrived(call=id) | ev.CreditArrived(call=id) | ev.StopArrived(call=id):
+        case ev.CancelArrived(client=client, call=id) | ev.CreditArrived(client=client, call=id):
+            book.keep.detach(client, id)
+            _give_up_call(book, book.jobs.get(id), why)
+        case ev.StopArrived(call=id):
             _give_up_call(book, book.jobs.get(id), why)
         case ev.AttachArrived(client=client, attach=attach):
             book.keep.detach(client, attach.id)
@@ -45,8 +48,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
             _contain_timer(book, why)
         case ev.DrainArrived():
             _give_up_all(book, why)
-        case ev.ClientGone():
-            return  # its calls end by themselves, and nobody is there to be answered
+        case ev.ClientGone(client=client):
+            _forget_client(book, client, why)
         case _:
             _contain_news_of_worker(book, event, why)
 
@@ -90,6 +93,16 @@ def _give_up_call(book: Book, job: Job | None, why: str) -> None:
             job.queue.remove(job)
         book.fail(job, "INTERNAL", why)
         clients.waits_no_more(book, job)
+
+
+def _forget_client(book: Book, client: ClientId, why: str) -> None:
+    """Nobody is there to be answered: what waits is dropped, what runs ends by itself."""
+    book.keep.leave(client)
+    book.behind.pop(client, None)
+    for job in [job for job in book.jobs_of.get(client, {}).values() if job.kept is None]:
+        job.orphan = True
+        if not job.ordinal:
+            _give_up_call(book, job, why)
 
 
 def _give_up(book: Book, session: Session | None, why: str) -> None:

@@ -15,6 +15,7 @@ class ActsOfReaders(Scene):
     @rule(pick=PICK, by=PICK, offset=st.integers(-1, 4), window=st.sampled_from([None, 0, 1, 5]))
     def attach(self, pick: int, by: int, offset: int, window: int | None) -> None:
         """To a call that runs, has ended, or is gone; from a part that it has, had, or never gave."""
+        self.world.sabotage = None
         heard = self.detached_call(pick)
         view = self.world.broker.call_view(heard.call.id.hex())
         reading = self.world.attach(heard, offset, window, by=self.client(by))
@@ -31,6 +32,7 @@ class ActsOfReaders(Scene):
     @precondition(lambda self: any(heard.call.detach for heard in self.world.history))
     @rule(pick=PICK)
     def repeat_a_detached_call(self, pick: int) -> None:
+        self.world.sabotage = None
         heard = self.detached_call(pick)
         if heard.over and self.world.broker.call_view(heard.call.id.hex()):
             assert self.world.attach(heard, by="dan", again=True).final, "it is answered and not run"
@@ -45,6 +47,7 @@ class ActsOfReaders(Scene):
     @precondition(lambda self: any(reading.open for reading in self.world.readings.values()))
     @rule(pick=PICK)
     def read_no_more(self, pick: int) -> None:
+        self.world.sabotage = None
         reading = self.reading(pick)
         self.world.read_no_more(reading)
         assert reading.code == "CANCELLED"
