@@ -12,6 +12,7 @@ import fcntl
 import os
 import select
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -87,6 +88,11 @@ class Connector:
         """Whether a daemon of this user listens.  libzmq would not say: it waits for one to come."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             code = probe.connect_ex(os.fspath(self.path))
+            if code == errno.ENOENT and self._full():
+                raise DaemonUnavailable(
+                    f"the daemon at {self.address} has as many connections as it takes (max_connections): "
+                    "close clients that are not needed, or raise the setting"
+                )
             if code in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
                 return False
             if code in (errno.EACCES, errno.EPERM):
@@ -101,6 +107,14 @@ class Connector:
                 if uid != os.getuid():
                     raise NotAllowed(f"the daemon at {self.address} belongs to uid {uid}, not to you")
         return True
+
+    def _full(self) -> bool:
+        """Whether a daemon of this user hides its socket because it takes no more connections."""
+        try:
+            hidden = places.full_path(Path(self.path)).lstat()
+        except OSError:
+            return False
+        return hidden.st_uid == os.getuid() and stat.S_ISSOCK(hidden.st_mode)
 
     def _reached(self) -> Transport | None:
         """A connection; None when there is no daemon."""

@@ -110,6 +110,9 @@ class Link:
         """Send a call or request; returns at once."""
         try:
             with self._mutex:
+                if self.exchange.busy and self.transport.lost is None:
+                    # Whoever asks for more takes what has come: the daemon refuses those who never do.
+                    self.transport.pump()
                 pending = self.exchange.begin(message, time.monotonic(), patience)
                 self._sent()
                 if pending.due is not None and pending.due < self._polling_until:

@@ -19,10 +19,13 @@ PATIENCE_SECONDS = 20.0
 class RawClient:
     """One DEALER; `next()` gives messages in the order in which they come."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, receive_queue: int = 1000) -> None:
+        """`receive_queue`: messages that libzmq takes before they are read."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, receive_queue)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self._socket.connect(f"ipc://{places.socket_path(run_dir)}")
         self.send(msg.Hello(PROTOCOL, "test", os.getpid(), "test"))
         self.welcome = self.next()
@@ -46,6 +49,13 @@ class RawClient:
             if type(message) is not msg.Ping:
                 return message
             self.send(msg.Pong(message.number))
+
+    def told(self, quiet_seconds: float = 1.0) -> list[Any]:
+        """All that has come, unanswered pings too, until nothing more does."""
+        said = []
+        while self._socket.poll(int(quiet_seconds * 1000)):
+            said.append(FROM_DAEMON.unpack(self._socket.recv_multipart()))
+        return said
 
     def request(self, verb: str, window: int | None = None, **arguments: Any) -> CallId:
         id = CallId(os.urandom(16))
