@@ -11,7 +11,8 @@
               received                   Ping      how far does the client read?
 
 A call or request gets exactly one `Result` or `Failure`.  `Accepted` precedes it, except where a
-call named its session by id: then the client knows all that it would say, and it is left out.
+call named its session by id: then the client knows all that it would say, and it is left out.  A
+detached call is always accepted: from then on its client may go.
 
 Header fields are listed in wire order.  Fields named in `FRAMES` travel as frames of their own
 behind the header, opaque to the broker.  docs/protocol.md says the same for other languages.

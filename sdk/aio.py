@@ -19,7 +19,7 @@ from warmd.link import admitted, done
 from warmd.protocol.errors import CallGone, Invalid
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, Request
-from warmd.result import Info, Result, answer, outcome
+from warmd.result import Info, Result, answer, outcome, raise_problem
 
 
 class AsyncClient:
@@ -61,12 +61,15 @@ class AsyncClient:
 
     async def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> AsyncSubmitted:
         """Start a call; returns when the daemon has admitted or refused it, so that the session's
-        id is known.  `result()` waits for its end.  With `detach=True` as `Client.submit`."""
+        id is known.  `result()` waits for its end.  With `detach=True` as `Client.submit`, which raises
+        why the call was refused."""
         message = plan.submission(plan.options(options, named))
         link, pending = await self._begin(message)
         try:
-            if plan.session_of(message) is None:
+            if plan.session_of(message) is None or message.detach:
                 await link.wait(pending, admitted)
+            if message.detach and not pending.accepted:
+                raise_problem(pending)
         except BaseException:
             link.drop(message.id)
             raise

@@ -87,10 +87,15 @@ class Client:
     def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Submitted:
         """Start a call and return at once; `result()` waits for its end.  Options as in `run`.
 
-        With `detach=True` the call is the daemon's: this client's end neither drops nor cancels it, and
+        With `detach=True` it returns when the daemon has admitted the call, or raises why not.  From
+        then on the call is the daemon's: this client's end neither drops nor cancels it, and
         `calls.attach(call_id)` and `calls.result(call_id)` of any client get what it gives.
         """
-        return Submitted(self, *self._begin(plan.submission(plan.options(options, named))))
+        message = plan.submission(plan.options(options, named))
+        link, pending = self._begin(message)
+        if message.detach:
+            link.await_admission(pending)
+        return Submitted(self, link, pending)
 
     def session(
         self,

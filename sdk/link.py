@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias
 from warmd.protocol.errors import DaemonLost
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, CallId, Part, Request
+from warmd.result import raise_problem
 from warmd.transport import Transport
 
 Ready: TypeAlias = Callable[[Pending], bool]
@@ -121,6 +122,16 @@ class Link:
             self.drop(message.id)
             raise
         return pending
+
+    def await_admission(self, pending: Pending) -> None:
+        """Wait until the daemon has taken the call.  Raises why it has not; cancels it if interrupted."""
+        try:
+            self.wait(pending, admitted)
+            if not pending.accepted:
+                raise_problem(pending)
+        except BaseException:
+            self.drop(pending.id)
+            raise
 
     def wait(self, pending: Pending, ready: Ready, until: float | None = None) -> bool:
         """Wait until `ready(pending)`, or `until` (monotonic seconds); whether it is ready."""

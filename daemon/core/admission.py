@@ -164,7 +164,7 @@ def _job(book: Book, event: CallArrived, queue: deque[Job]) -> Job:
         input=call.input,
         arrived=book.now,
         timeout_seconds=book.limits.call_timeout_seconds if timeout is None else timeout,
-        wants_accepted=call.session is None or call.session == NEW_SESSION,
+        wants_accepted=call.session is None or call.session == NEW_SESSION or call.detach,
         queue=queue,
         kept=detached.opened(book, event) if call.detach else None,
     )

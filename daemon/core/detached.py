@@ -15,7 +15,7 @@ from warmd.daemon.core.events import AttachArrived, CallArrived
 from warmd.daemon.core.kept import Kept
 from warmd.daemon.core.session import Job, Session
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import NEW_SESSION, Body, Call, SessionId
+from warmd.protocol.messages import Body
 from warmd.protocol.work import MoreCredit
 
 CREDIT_AT_ONCE = policy.DETACHED_WINDOW // 2
@@ -23,10 +23,8 @@ CREDIT_AT_ONCE = policy.DETACHED_WINDOW // 2
 
 def opened(book: Book, event: CallArrived) -> Kept:
     """The record of a new detached call, and its caller as the first reader."""
-    call = event.call
-    named = None if _opens(call) else call.session
-    kept = book.keep.open(call.id, call.function, SessionId(named) if named else None, bool(named))
-    book.keep.attach(kept, event.client, call.id, 0, None, _opens(call))
+    kept = book.keep.open(event.call.id, event.call.function)
+    book.keep.attach(kept, event.client, kept.id, 0, None)
     return kept
 
 
@@ -38,7 +36,7 @@ def repeated(book: Book, event: CallArrived) -> bool:
         if book.keep.reader(event.client, call.id) is None:
             problem = _objection(book, kept, 0, None)
             if problem is None:
-                book.keep.attach(kept, event.client, call.id, 0, None, _opens(call))
+                book.keep.attach(kept, event.client, call.id, 0, None)
             else:
                 book.refuse(event.client, call.id, kept.session, problem)
         return True
@@ -67,7 +65,7 @@ def attach_arrived(book: Book, event: AttachArrived) -> None:
         assert problem is not None
         book.refuse(client, attach.id, kept.session if kept else None, problem)
     else:
-        book.keep.attach(kept, client, attach.id, attach.offset, attach.window, wants_accepted=True)
+        book.keep.attach(kept, client, attach.id, attach.offset, attach.window)
 
 
 def yielded(book: Book, session: Session, job: Job, kept: Kept, value: Body) -> None:
@@ -75,11 +73,6 @@ def yielded(book: Book, session: Session, job: Job, kept: Kept, value: Body) -> 
     book.keep.add(kept, value)
     if kept.next % CREDIT_AT_ONCE == 0:
         book.emit(fx.Tell(worker_of(session), MoreCredit(job.ordinal, CREDIT_AT_ONCE)))
-
-
-def _opens(call: Call) -> bool:
-    """The caller does not know yet in which session it will be."""
-    return call.session is None or call.session == NEW_SESSION
 
 
 def _objection(book: Book, kept: Kept, offset: int, window: int | None) -> Problem | None:

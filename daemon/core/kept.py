@@ -52,7 +52,6 @@ class Reader:
     """The number of the next part to be told, which may be yet to come."""
     credit: int | None
     """None: only the end is wanted."""
-    wants_accepted: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -61,8 +60,8 @@ class Kept:
 
     id: CallId
     function: str
-    session: SessionId | None
-    admitted: bool
+    session: SessionId | None = None
+    admitted: bool = False
     """Its session is known; None then means the shared pool."""
     parts: dict[int, bytes] = field(default_factory=dict)
     first: int = 0
@@ -109,16 +108,16 @@ class Keep:
         self._behind = behind
         self._send = send
 
-    def open(self, call: CallId, function: str, session: SessionId | None, admitted: bool) -> Kept:
+    def open(self, call: CallId, function: str) -> Kept:
         """A detached call has arrived."""
-        kept = self.calls[call] = Kept(call, function, session, admitted)
+        kept = self.calls[call] = Kept(call, function)
         return kept
 
     def admit(self, kept: Kept, session: SessionId | None) -> None:
         """It is known where the call will run: its readers are told."""
         kept.session, kept.admitted = session, True
         for reader in kept.readers:
-            self._tell_accepted(reader)
+            self._send(reader.client, Accepted(reader.id, session))
 
     def add(self, kept: Kept, value: Body) -> None:
         """One more part."""
@@ -157,15 +156,13 @@ class Keep:
 
     # Readers
 
-    def attach(
-        self, kept: Kept, client: ClientId, id: CallId, at: int, window: int | None, wants_accepted: bool
-    ) -> None:
+    def attach(self, kept: Kept, client: ClientId, id: CallId, at: int, window: int | None) -> None:
         """One more reader, from part number `at` on, which is kept or to come."""
-        reader = Reader(client, id, kept, at, window, wants_accepted)
+        reader = Reader(client, id, kept, at, window)
         self.readers.setdefault(client, {})[id] = reader
         kept.readers.append(reader)
         if kept.admitted:
-            self._tell_accepted(reader)
+            self._send(client, Accepted(id, kept.session))
         self._serve(reader)
 
     def reader(self, client: ClientId, id: CallId) -> Reader | None:
@@ -232,11 +229,6 @@ class Keep:
         return Problem("INVALID", text)
 
     # Serving
-
-    def _tell_accepted(self, reader: Reader) -> None:
-        if reader.wants_accepted:
-            reader.wants_accepted = False
-            self._send(reader.client, Accepted(reader.id, reader.kept.session))
 
     def _serve(self, reader: Reader) -> None:
         """Tell it all that it has room for, and the end when there is nothing before that."""

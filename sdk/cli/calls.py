@@ -15,6 +15,7 @@ from warmd.cli.talk import data, json_object, json_option, json_result, say, tim
 from warmd.cli.values import parse_input, parse_json, parse_pairs, to_json, to_plain
 
 if TYPE_CHECKING:
+    from warmd.calls import Stream
     from warmd.client import Client
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ NO_FUNCTIONS = ("null", "true", "false", "NaN", "Infinity")
 timeout_option = click.option("--timeout", metavar="DURATION", help="Give the call up after this time.")
 stream_option = click.option(
     "--stream", is_flag=True, help="Print each part as it comes, one JSON text a line."
+)
+detach_option = click.option(
+    "--detach", is_flag=True, help="Leave the call to the daemon and print its id, for `warmd attach`."
 )
 
 
@@ -52,8 +56,11 @@ stream_option = click.option(
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label for a new session; repeatable.")
 @timeout_option
 @stream_option
+@detach_option
 @json_option
-def run(app: str, words: tuple[str, ...], stream: bool, as_json: bool, **given: Any) -> None:
+def run(
+    app: str, words: tuple[str, ...], stream: bool, detach: bool, as_json: bool, **given: Any
+) -> None:
     """Run an app and print its result as JSON.
 
     APP is a name (see `warmd apps`), a folder, or module:Class. Options of a new session, such as
@@ -63,7 +70,7 @@ def run(app: str, words: tuple[str, ...], stream: bool, as_json: bool, **given: 
     with open_client() as client:
         if options["session"] not in (None, "new"):
             options["session"] = resolve(client, options["session"])
-        _perform(client, options, stream, as_json)
+        _perform(client, options, stream, detach, as_json)
 
 
 @click.command(epilog=INPUT_HELP)
@@ -71,8 +78,11 @@ def run(app: str, words: tuple[str, ...], stream: bool, as_json: bool, **given: 
 @click.argument("words", nargs=-1, metavar="[FUNCTION] [INPUT]")
 @timeout_option
 @stream_option
+@detach_option
 @json_option
-def call(session: str, words: tuple[str, ...], timeout: str | None, stream: bool, as_json: bool) -> None:
+def call(
+    session: str, words: tuple[str, ...], timeout: str | None, stream: bool, detach: bool, as_json: bool
+) -> None:
     """Call a session that exists and print the result as JSON.
 
     SESSION is an id, a unique beginning of one, or a session's name. FUNCTION is `run` unless the
@@ -81,7 +91,7 @@ def call(session: str, words: tuple[str, ...], timeout: str | None, stream: bool
     function, words = split_function(words)
     options = {"function": function, "input": parse_input(words), "timeout": timeout}
     with open_client(autostart=False) as client:
-        _perform(client, {**options, "session": resolve(client, session)}, stream, as_json)
+        _perform(client, {**options, "session": resolve(client, session)}, stream, detach, as_json)
 
 
 def split_function(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -111,8 +121,12 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _perform(client: Client, options: dict[str, Any], stream: bool, as_json: bool) -> None:
-    if stream:
+def _perform(client: Client, options: dict[str, Any], stream: bool, detach: bool, as_json: bool) -> None:
+    if stream and detach:
+        raise click.UsageError("--detach returns at once: `warmd attach` prints the parts, without --stream")
+    if detach:
+        _print_id(client, options, as_json)
+    elif stream:
         _print_stream(client, options, as_json)
     else:
         _print_result(client, options, as_json)
@@ -151,19 +165,36 @@ def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> Non
         say(timing_line(result.session_id, result.timing))
 
 
+def _print_id(client: Client, options: dict[str, Any], as_json: bool) -> None:
+    call = _from_here(client, client.submit, {**options, "detach": True})
+    if as_json:
+        json_object(call=call.call_id, session=call.session_id)
+    else:
+        data(call.call_id)
+        say(timing_line(call.session_id, None))
+
+
 def _print_stream(client: Client, options: dict[str, Any], as_json: bool) -> None:
     with _from_here(client, client.stream, options) as stream:
         try:
-            for number, part in enumerate(stream):
-                if as_json:
-                    json_object(part=number, value=to_plain(part))
-                else:
-                    data(to_json(part))
-                sys.stdout.flush()
+            print_parts(stream, as_json)
         except KeyboardInterrupt:
             say(CANCELLING)
             cancel_stream(stream)
+
+
+def print_parts(stream: Stream, as_json: bool, first: int = 0) -> None:
+    """Print each part as it comes, numbered from `first` on, and at the end a line about the call.
+
+    Raises the error that it ends with.
+    """
+    for number, part in enumerate(stream, first):
         if as_json:
-            json_object(session=stream.session_id, timing=dict(stream.timing or {}))
+            json_object(part=number, value=to_plain(part))
         else:
-            say(timing_line(stream.session_id, stream.timing))
+            data(to_json(part))
+        sys.stdout.flush()
+    if as_json:
+        json_object(session=stream.session_id, timing=dict(stream.timing or {}))
+    else:
+        say(timing_line(stream.session_id, stream.timing))

@@ -61,6 +61,16 @@ def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: st
     return [item for info in living for item in offer(info)]
 
 
+def complete_calls(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The ids of detached calls."""
+    found = _asked(ctx, lambda client: client.calls.list())
+    return [
+        CompletionItem(call["id"], help=f"{call['function']} {call['state']}")
+        for call in found
+        if call["id"].startswith(incomplete)
+    ]
+
+
 def complete_apps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """The names of apps that begin with what was typed."""
     found = _asked(ctx, lambda client: client.apps())

@@ -29,6 +29,9 @@ class Entry(NamedTuple):
 COMMANDS = {
     "run": Entry("calls:run", "Run an app: APP [INPUT], in a session or the shared pool."),
     "call": Entry("calls:call", "Call a session that exists: SESSION [FUNCTION] [INPUT]."),
+    "attach": Entry("detached:attach", "Print what a detached call yields, as it comes."),
+    "calls": Entry("detached:calls", "List the detached calls: under way, or ended and still kept."),
+    "cancel": Entry("detached:cancel", "Cancel calls by their ids."),
     "ps": Entry("sessions:ps", "List the sessions."),
     "inspect": Entry("sessions:inspect", "Show all that is known of one session."),
     "why": Entry("why:why", "Say in one line what is the matter with a session or a call."),

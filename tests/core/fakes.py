@@ -81,9 +81,8 @@ class Heard:
         assert not self.deaf, f"a client that is gone is told {message}"
         assert self.final is None, f"after its final answer {self.final} a call is told {message}"
         if isinstance(message, Accepted):
-            assert self.accepted is None and self.call.session in (None, "new"), (
-                "one Accepted, for new and pool"
-            )
+            wanted = self.call.session in (None, "new") or self.call.detach
+            assert self.accepted is None and wanted, "one Accepted, for new, pool and detached"
             assert (message.session is None) == (self.call.session is None)
             self.accepted = message
         elif isinstance(message, Part):
@@ -108,6 +107,7 @@ class Heard:
             assert self.entered or not self.call.function, "an answer from nowhere"
             assert answer.session == self.session and answer.timing is not None
             assert self.accepted or self.call.session not in (None, "new"), "Accepted comes first"
+            assert self.accepted or not self.call.detach, "Accepted comes first"
             return
         outcome = BY_CODE[answer.code].outcome
         if outcome in NEVER_ENTERED:
