@@ -31,16 +31,16 @@ SEED = 20
 
 CLIENT = """
 import sys, warmd
-address, session, name = sys.argv[1:4]
+address, session, name, count, size, pause = sys.argv[1:]
 with warmd.Client(address) as client:
-    given = {"name": name, "count": %d, "size": %d, "pause": %r}
+    given = {"name": name, "count": int(count), "size": int(size), "pause": float(pause)}
     call = client.submit(session=session, function="pour", input=given, detach=True)
     sys.stdout.buffer.write(call.call_id.encode())
     sys.stdout.flush()
     for part in client.calls.attach(call.call_id):
         sys.stdout.buffer.write(part)
         sys.stdout.flush()
-""" % (COUNT, SIZE, PAUSE_SECONDS)
+"""
 
 SUBMITTER = """
 import sys, time, warmd
@@ -80,7 +80,7 @@ def read_some(process: subprocess.Popen[bytes], least: int) -> bytes:
 
 def cut_off(address: str, session: str, name: str, after: int) -> tuple[str, bytes]:
     """A client that is killed when it has given so many bytes of the stream: the call, and those bytes."""
-    with script(CLIENT, address, session, name) as process:
+    with script(CLIENT, address, session, name, *map(str, (COUNT, SIZE, PAUSE_SECONDS))) as process:
         said = read_some(process, 32 + after)
         process.kill()
         said += read_some(process, 2 * len(WHOLE))
@@ -228,7 +228,7 @@ def test_after_its_time_it_is_gone_and_its_readers_are_told() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_when_the_daemon_ends_its_readers_are_told_and_the_next_one_knows_nothing(how: signal.Signals) -> None:
+def test_when_the_daemon_ends_readers_are_told_and_the_next_one_knows_nothing(how: signal.Signals) -> None:
     with ThreadPoolExecutor(1) as pool, warmd.testing.daemon(drain_timeout="0.2s") as own:
         session = own.session(POURS)
         call = session.submit("sleep", {"name": "x", "seconds": 1000}, detach=True)
