@@ -123,7 +123,7 @@ def test_to_stream_and_to_detach_is_a_contradiction(shell: Shell) -> None:
     assert shell.code == 2 and "warmd attach" in shell.err
 
 
-def test_ctrl_c_leaves_the_call_alone(shell: Shell, client: warmd.Client) -> None:
+def test_ctrl_c_leaves_the_call_alone(client: warmd.Client) -> None:
     with client.session(f"{ZOO.with_name('zoo_hangs.py')}:Hangs") as session:
         call = client.submit(session=session.id, function="stuck_stream", detach=True)
         command = [sys.executable, "-m", "warmd", "--host", client.address, "attach", call.call_id]
