@@ -61,6 +61,15 @@ class _LogStream:
     def done(self) -> None:
         self._forget()
         value = messages.NOTHING if self._whole is None else values.pack(b"".join(self._whole))
+        limit = self._services.settings.max_message_bytes
+        if len(value) > limit:
+            text = (
+                f"the log has {len(value)} bytes, an answer takes at most {limit} (max_message_bytes): "
+                "read it as a stream, or ask for its last lines"
+            )
+            problem = messages.Failure(self._id, None, "TOO_LARGE", text, "no", {"limit": limit})
+            self._services.send(self._client, problem)
+            return
         self._services.send(self._client, messages.Result(self._id, None, self._parts, None, value))
 
     def close(self) -> None:

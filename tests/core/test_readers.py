@@ -69,6 +69,9 @@ def test_a_stream_waits_as_long_as_it_takes_and_gets_its_credit_then() -> None:
     world.catches_up("ann")
     assert not paused(world)
     assert credits_told(world) == [2]
+    world.falls_behind("ann")
+    world.catches_up("ann")
+    assert credits_told(world) == [2], "once"
 
 
 def test_a_stream_that_begins_while_its_reader_is_behind_waits() -> None:

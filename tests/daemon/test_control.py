@@ -309,6 +309,34 @@ def test_logs_at_once(world):
     assert not world.control.owns(CLIENT, ID)
 
 
+def test_a_log_that_is_no_single_answer_is_refused_with_the_remedy(world, tmp_path):
+    world.settings = config.load({"run_dir": str(tmp_path), "max_message_bytes": 65536}, {}, [])
+    with open(world.logs.open_session(A), "ab") as file:
+        file.write(b"x" * 70_000)
+    failure = world.failure("logs", session=A)
+    assert failure.code == "TOO_LARGE"
+    assert "65536 (max_message_bytes)" in failure.message
+    world.logs.close_session(A)
+
+
+def test_followed_logs_wait_while_the_client_does_not_read(world):
+    path = world.logs.open_session(A)
+    world.ask("logs", 9, session=A, follow=True)
+    world.control.pause(CLIENT, True)
+    with open(path, "ab") as file:
+        file.write(b"one\n")
+    world.logs.close_session(A)
+    assert world.sent == []
+    world.control.pause(CLIENT, False)
+    part, result = (message for _, message in world.sent)
+    assert values.unpack(part.value) == b"one\n" and result.parts == 1
+
+
+def test_requests_of_a_client_that_does_not_read_are_refused(world):
+    world.refused = Problem("SLOW_CONSUMER", "read first")
+    assert world.failure("status").code == "SLOW_CONSUMER"
+
+
 def test_logs_of_a_session_that_is_gone_and_pruned(world):
     failure = world.failure("logs", session=B)
     assert "no longer kept" in failure.message
