@@ -81,6 +81,18 @@ def test_what_has_ended_goes_before_parts_of_what_runs() -> None:
     assert len(world.attach(running, window=9).parts) == 3
 
 
+def test_what_has_ended_goes_whole() -> None:
+    world = bounded(KEPT_CALL_BYTES + kept(2, 100))
+    session = world.session()
+    ended, running = world.call(session, "count", detach=True), world.call(session, "count", detach=True)
+    for _ in range(2):
+        world.yields(b"x" * 100)
+    world.returns(b"")
+    world.yields(b"x" * 100)
+    assert world.attach(ended, 2).code == "CALL_GONE", "half a result is none"
+    assert len(world.attach(running).parts) == 1
+
+
 def test_the_oldest_parts_of_what_runs_go_next() -> None:
     world = bounded(kept(3, 100))
     heard = world.call(world.session(), "count", detach=True)
