@@ -255,7 +255,7 @@ def test_every_setting_can_be_given_to_a_local_daemon(tmp_path: Path) -> None:
 def test_a_local_daemon_that_cannot_start_says_why() -> None:
     with pytest.raises(warmd.DaemonUnavailable) as caught:
         warmd.local(max_sessions="many")
-    assert "max_sessions" in str(caught.value) + "".join(caught.value.__notes__)
+    assert "WARMD_MAX_SESSIONS" in str(caught.value) + "".join(caught.value.__notes__)
 
 
 @pytest.fixture
