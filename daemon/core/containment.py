@@ -30,8 +30,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
             else:
                 _refuse_call(book, client, call.id, why)
         case ev.CancelArrived(client=client, call=id) | ev.CreditArrived(client=client, call=id):
-            book.keep.detach(client, id)
             _give_up_call(book, book.jobs.get(id), why)
+            book.keep.detach(client, id)
         case ev.StopArrived(call=id):
             _give_up_call(book, book.jobs.get(id), why)
         case ev.AttachArrived(client=client, attach=attach):

@@ -27,7 +27,7 @@ UNKNOWN = "ab" * 16
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[warmd.Client]:
-    with warmd.local() as found:
+    with warmd.testing.daemon() as found:
         found.status()
         yield found
 
@@ -95,7 +95,7 @@ def test_detached_calls_are_listed(shell: Shell) -> None:
 
 
 def test_without_any_the_list_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    with warmd.local() as own:
+    with warmd.testing.daemon() as own:
         shell = Shell(own.address, capsys)
         assert shell("calls") == [] and "no detached calls" in shell.err
 

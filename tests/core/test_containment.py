@@ -153,3 +153,11 @@ def test_one_who_attaches_is_answered_once(when):
     assert reading.code in ("INTERNAL", "CANCELLED")
     world.returns()
     assert call.code == "ok"
+
+
+def test_a_caller_hears_that_its_detached_call_was_given_up_when_the_cancel_fails():
+    world = World(holds=EVERYTHING)
+    call = world.call("new", detach=True)
+    world.sabotage = "early"
+    world.cancel(call)
+    assert (call.code, call.final.ran) == ("INTERNAL", "no")
