@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -20,9 +21,11 @@ import warmd
 from tests.daemon.rawclient import RawClient
 from tests.faults.test_slow_clients import GROWTH_BYTES, MB, POURS, Peak
 from tests.faults.watch import begun, error_of, undisturbed, until
-from warmd.local import LocalClient
 from warmd.protocol import messages as msg
 from warmd.protocol.messages import CallId
+
+if TYPE_CHECKING:
+    from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
 
 LIMITS = {
     "max_message_bytes": "2MB",

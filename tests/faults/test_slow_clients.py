@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -18,10 +19,12 @@ import pytest
 import warmd
 from tests.daemon.rawclient import RawClient
 from tests.faults.watch import undisturbed, until, zoo
-from warmd.local import LocalClient
 from warmd.protocol import messages as msg
 from warmd.protocol import values
 from warmd.protocol.messages import CallId
+
+if TYPE_CHECKING:
+    from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
 
 MB = 1_000_000
 POURS = f"{Path(__file__).parents[1] / 'zoo_pours.py'}:Pours"
