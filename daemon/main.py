@@ -25,6 +25,7 @@ from warmd.daemon.ownlog import OwnLog
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
 from warmd.daemon.settings import Settings
+from warmd.daemon.tree import kill_adopted
 from warmd.protocol import places
 
 log = logging.getLogger("warmd.main")
@@ -107,6 +108,8 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
             server.run()
         finally:
             server.close()
+            if killed := kill_adopted():
+                log.warning("killed %d processes that ended sessions had left behind", killed)
     finally:
         logs.close()
     log.info("stopped", extra={"pid": os.getpid()})

@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from warmd.daemon.launch import STOP_SECONDS, TOKEN_VARIABLE, Launcher
@@ -198,19 +198,22 @@ def look_at(pid: int) -> Process | None:
     return Process(pid, int(stat[1]), int(stat[3]), int(stat[19]), _read(f"/proc/{pid}/environ"))
 
 
-def members(processes: Iterable[Process], token: bytes, leader: int) -> list[Process]:
+def members(processes: Sequence[Process], token: bytes, leader: int) -> list[Process]:
     """Those of `processes` that belong to the tree, its leader included."""
-    found: dict[int, Process] = {}
-    rest = []
+    found = []
     for process in processes:
         match = _TOKEN.search(process.environ)
         if process.session == leader or (match is not None and match[1] == token):
-            found[process.pid] = process
-        else:
-            rest.append(process)
+            found.append(process)
+    return _with_children(processes, found)
+
+
+def _with_children(processes: Sequence[Process], members: Sequence[Process]) -> list[Process]:
+    """The members and all below them."""
+    found = {process.pid: process for process in members}
     more = bool(found)
     while more:
-        children = [process for process in rest if process.parent in found and process.pid not in found]
+        children = [process for process in processes if process.parent in found and process.pid not in found]
         found.update((process.pid, process) for process in children)
         more = bool(children)
     return list(found.values())
@@ -222,17 +225,51 @@ def kill_leftovers(run_dir: str) -> int:
     Only to be called by the holder of the run directory's lock.
     """
     wanted = os.fsencode(run_dir)
-    killed = 0
-    for process in list_processes():
+    return _kill_all(lambda: _leftovers(list_processes(), wanted))
+
+
+def kill_adopted() -> int:
+    """Ends the orphans that this process has adopted, and all below them; how many it was.
+
+    At the daemon's end, when every worker is gone: also what has lost its token has no place then.
+    """
+    return _kill_all(lambda: _below(list_processes(), os.getpid()))
+
+
+def _leftovers(processes: Sequence[Process], run_dir: bytes) -> list[Process]:
+    """Those that carry a token of that run directory, those of their sessions, and all below them.
+
+    A carrier is in a session that its own tree has made: the worker's, or one made since.
+    """
+    carriers = []
+    for process in processes:
         match = _RUN_DIR.search(process.environ)
-        if match is None or match[1] != wanted or not _TOKEN.search(process.environ):
-            continue
-        # An app of an earlier daemon may itself have started this one.
-        pidfd = _kill(process) if process.session != os.getsid(0) else None
-        if pidfd is not None:
-            os.close(pidfd)
-            killed += 1
-    return killed
+        if match is not None and match[1] == run_dir and _TOKEN.search(process.environ):
+            carriers.append(process)
+    sessions = {process.session for process in carriers}
+    found = _with_children(processes, [process for process in processes if process.session in sessions])
+    # An app of an earlier daemon may itself have started this one.
+    return [process for process in found if process.session != os.getsid(0)]
+
+
+def _below(processes: Sequence[Process], pid: int) -> list[Process]:
+    """All below a process, but those of its own session and what is below these."""
+    children = [process for process in processes if process.parent == pid]
+    return _with_children(processes, [process for process in children if process.session != os.getsid(0)])
+
+
+def _kill_all(find: Callable[[], Sequence[Process]]) -> int:
+    """Kills what `find` finds until it finds nothing, for at most 5 s; how many processes it was."""
+    killed: set[tuple[int, int]] = set()
+    until = time.monotonic() + SWEEP_SECONDS
+    while (found := find()) and time.monotonic() < until:
+        for process in found:
+            pidfd = _kill(process)
+            if pidfd is not None:
+                killed.add((process.pid, process.started))
+                select.select([pidfd], [], [], 0.01)
+                os.close(pidfd)
+    return len(killed)
 
 
 def _kill(process: Process) -> int | None:

@@ -79,6 +79,50 @@ class Forks:
         os.close(write)
         return pid
 
+    def everything(self) -> dict[str, int]:
+        """Every kind of process that outlives its maker; their pids by kind."""
+        return {
+            "daemonized": self.daemonize(),
+            "of its own session": self.popen(),
+            "with all descriptors": self.hold_fds(),
+            "deaf to SIGTERM": self._deaf_child(),
+            "child with another environment": _started("env", "-i", "sleep", "3600"),
+            "orphan with another environment": _orphan("env", "-i", "sleep", "3600"),
+            "grandchild": _grandchild(),
+        }
+
+    def lose_token(self) -> int:
+        """An orphan in a session of its own with nothing in its environment; its pid."""
+        return _orphan("env", "-i", "setsid", "sleep", "3600")
+
+    def swarm(self, n: int = 50) -> int:
+        """A child that forks as fast as it can and keeps `n` children alive; its pid."""
+        pid = os.fork()
+        if pid == 0:
+            alive = 0
+            while True:
+                if alive < n:
+                    alive += 1
+                    if os.fork() == 0:
+                        time.sleep(FOREVER)
+                        os._exit(0)
+                else:
+                    os.wait()
+                    alive -= 1
+        return pid
+
+    def stubborn(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        time.sleep(FOREVER)
+
+    def _deaf_child(self) -> int:
+        pid = os.fork()
+        if pid == 0:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            time.sleep(FOREVER)
+            os._exit(0)
+        return pid
+
     def popen(self) -> int:
         process = subprocess.Popen(["sleep", "3600"], start_new_session=True)
         process.returncode = 0  # keeps its finalizer quiet
@@ -108,3 +152,22 @@ class Forks:
         multiprocessing.set_start_method("fork")
         with multiprocessing.Pool(1) as pool:
             return pool.map(abs, [-1, -2, -3])
+
+
+def _started(*command: str) -> int:
+    process = subprocess.Popen(command)
+    process.returncode = 0  # keeps its finalizer quiet
+    return process.pid
+
+
+def _orphan(*command: str) -> int:
+    shown = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL).pid)"
+    done = subprocess.run([sys.executable, "-c", shown, *command], stdout=subprocess.PIPE, check=True)
+    return int(done.stdout)
+
+
+def _grandchild() -> int:
+    shell = subprocess.Popen(["sh", "-c", "sleep 3600 & echo $!; wait"], stdout=subprocess.PIPE)
+    shell.returncode = 0
+    assert shell.stdout is not None
+    return int(shell.stdout.readline())

@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import select
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -138,6 +140,27 @@ def _waited_for_processor(pids: Iterable[int]) -> float:
 
 
 # Processes
+
+
+@contextlib.contextmanager
+def successor(run_dir: Path) -> Iterator[warmd.Client]:
+    """The next daemon in the run directory of one that was killed, and a client of it."""
+    command = [sys.executable, "-m", "warmd", "serve", "--run-dir", str(run_dir)]
+    daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        with warmd.Client(str(run_dir / "warmd.sock")) as client:
+            until(lambda: _answers(client))
+            yield client
+    finally:
+        daemon.terminate()
+        daemon.wait(PATIENCE_SECONDS)
+
+
+def _answers(client: warmd.Client) -> bool:
+    with contextlib.suppress(warmd.DaemonUnavailable):
+        client.status()
+        return True
+    return False
 
 
 def token_of(pid: int) -> bytes:
