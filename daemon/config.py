@@ -11,6 +11,7 @@ What is unknown is an error that names its source, so that a typing error never 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,8 +78,8 @@ def spell(kind: str, value: Any) -> str:
     """A value as it could stand in the environment."""
     if kind.startswith("duration"):
         return units.spell_seconds(value)
-    if kind == "size":
-        return units.spell_bytes(value)
+    if kind.startswith("size"):
+        return units.NEVER if value == math.inf else units.spell_bytes(value)
     if kind == "paths":
         return os.pathsep.join(value)
     return str(value).lower() if kind == "switch" else str(value)
@@ -215,6 +216,15 @@ def _size(raw: object, what: str) -> int:
     return units.size_bytes(raw, what=what)
 
 
+def _size_or_never(raw: object, what: str) -> float:
+    if raw == math.inf or (isinstance(raw, str) and raw.strip().lower() == units.NEVER):
+        return math.inf
+    try:
+        return units.size_bytes(raw, what=what)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "{units.NEVER}"') from None
+
+
 def _count(raw: object, what: str, least: int = 1) -> int:
     text = raw.strip() if isinstance(raw, str) else raw
     if isinstance(text, str) and text.isascii() and text.isdigit():
@@ -269,6 +279,7 @@ _PARSERS = {
     "duration": _duration,
     "duration or never": _duration_or_never,
     "size": _size,
+    "size or never": _size_or_never,
     "count": _count,
     "count or 0": _count_or_zero,
     "switch": _switch,

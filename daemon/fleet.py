@@ -22,6 +22,7 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core.events import (
     Event,
     LinkLost,
+    OutOfMemory,
     SpawnFailed,
     StackCaptured,
     TreeGone,
@@ -34,6 +35,7 @@ from warmd.daemon.door import Door
 from warmd.daemon.launch import Launch, Launcher, new_token, with_advice, worker_environment
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
+from warmd.daemon.memory import MemoryWatch, kernel_kills
 from warmd.daemon.stacks import StackCapture
 from warmd.daemon.tree import Sweeper
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
@@ -76,6 +78,9 @@ class Worker:
     exited: bool = False
     sweep: str = "none"
     """none, running, done, told"""
+    out_of_memory: OutOfMemory | None = None
+    kernel_kills: int | None = None
+    """How often the kernel had killed for memory when it started."""
     capture: StackCapture | None = None
     look: StackCapture | None = None
     """The same for somebody who is only curious."""
@@ -91,12 +96,16 @@ class Fleet:
         max_message_bytes: int,
         logs: SessionLogs,
         submit: Callable[[Event], object],
+        memory: MemoryWatch,
+        data_bytes: int | None = None,
     ) -> None:
         self._loop = loop
         self._run_dir = run_dir
         self._max_message_bytes = max_message_bytes
         self._logs = logs
         self._submit = submit
+        self._memory = memory
+        self._data_bytes = data_bytes
         self._workers: dict[WorkerId, Worker] = {}
         self._lines_dropped_before = 0
         self.door = Door(loop, places.door_path(run_dir), max_message_bytes, self._said, self._lost)
@@ -202,9 +211,20 @@ class Fleet:
         if worker.pidfd < 0:
             log.error("worker %d is to be killed but has no process", worker.id)
             return
+        self._kill(worker)
+
+    def _kill(self, worker: Worker) -> None:
+        self._memory.remove(worker.pid)
         worker.sweep = "running"
         self._signal(worker, signal.SIGKILL)
         self._sweeper.sweep(worker.id, worker.token, worker.pid)
+
+    def _end_for_memory(self, worker: Worker, found: OutOfMemory) -> None:
+        """Nothing may grow on while the rule book is asked; it hears of the exit and its cause."""
+        if worker.sweep == "none" and not worker.exited:
+            log.warning("worker %d uses %d bytes: killed", worker.id, found.used_bytes)
+            worker.out_of_memory = found
+            self._kill(worker)
 
     def forget(self, effect: fx.Forget) -> None:
         worker = self._workers.pop(effect.worker, None)
@@ -230,6 +250,7 @@ class Fleet:
             effect.spec,
             worker.log_path,
             self._max_message_bytes,
+            self._data_bytes,
             effect.setup,
             effect.pickled,
         )
@@ -246,6 +267,8 @@ class Fleet:
         worker = self._workers[id]
         worker.pid, worker.pidfd = pid, pidfd
         self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
+        worker.kernel_kills = kernel_kills()
+        self._memory.add(pid, worker.token, lambda found: self._end_for_memory(worker, found))
         self._submit(WorkerSpawned(id, pid))
 
     # What workers say
@@ -272,9 +295,13 @@ class Fleet:
         self._loop.unwatch(worker.pidfd)
         self.door.read_to_end(worker.id)
         worker.exited = True
+        self._memory.remove(worker.pid)
+        before = worker.kernel_kills
+        if end.signal == "SIGKILL" and worker.sweep == "none" and before is not None:
+            worker.out_of_memory = OutOfMemory("kernel") if (kernel_kills() or 0) > before else None
         tail = with_advice(self._logs.tail(worker.session), worker.python)
         entered = Ordinal(worker.page.entered)
-        self._submit(WorkerExited(worker.id, end.exit_code, end.signal, tail, entered))
+        self._submit(WorkerExited(worker.id, end.exit_code, end.signal, tail, entered, worker.out_of_memory))
         self._tell_if_gone(worker)
 
     def _on_swept(self, id: WorkerId, stuck: tuple[int, ...]) -> None:

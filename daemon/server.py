@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import secrets
 import signal
@@ -32,6 +33,7 @@ from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front, refusal
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
+from warmd.daemon.memory import MemoryWatch
 from warmd.daemon.settings import Settings
 from warmd.daemon.tree import become_subreaper, kill_leftovers
 from warmd.daemon.why import Why
@@ -78,7 +80,7 @@ class Server:
         run_dir = settings.run_path
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
-        self.fleet = Fleet(self.loop, run_dir, settings.max_message_bytes, logs, self.submit)
+        self.fleet = self._open_fleet(run_dir)
         self.front = self._open_front(run_dir)
         broker.story.who = self._who
         self.why = Why(broker, self.fleet.look, self.started)
@@ -92,6 +94,19 @@ class Server:
             self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
             self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
             self.loop.on_signal(signal.SIGINT, self._on_stop_signal)
+
+    def _open_fleet(self, run_dir: Path) -> Fleet:
+        settings = self.settings
+        limit = None if settings.worker_memory == math.inf else int(settings.worker_memory)
+        return Fleet(
+            self.loop,
+            run_dir,
+            settings.max_message_bytes,
+            self.logs,
+            self.submit,
+            MemoryWatch(self.loop, limit),
+            limit if settings.worker_memory_rlimit else None,
+        )
 
     def _open_front(self, run_dir: Path) -> Front:
         settings = self.settings

@@ -89,6 +89,12 @@ class Settings:
         most=4 * GIB,
     )
     log_keep: int = _setting(100, "count", "logs of ended sessions that are kept", most=1_000_000)
+    worker_memory: float = _setting(
+        math.inf, "size or never", "memory of a worker with all its children", least=64 * 2**20
+    )
+    worker_memory_rlimit: bool = _setting(
+        True, "switch", "have a worker's large allocations fail first (RLIMIT_DATA); off for GPU apps"
+    )
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
     run_dir: str = _setting("", "path", "where the daemon's sockets and lock are; empty for the usual place")

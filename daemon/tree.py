@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from warmd.daemon.launch import STOP_SECONDS, TOKEN_VARIABLE, Launcher
@@ -217,6 +217,23 @@ def _with_children(processes: Sequence[Process], members: Sequence[Process]) -> 
         found.update((process.pid, process) for process in children)
         more = bool(children)
     return list(found.values())
+
+
+def orphans(known: Container[int]) -> list[int]:
+    """This process's children that are neither `known` nor its own helpers: adopted from workers."""
+    session = os.getsid(0)
+    found = []
+    for pid in _children():
+        stat = _stat(pid) if pid not in known else None
+        if stat is not None and int(stat[3]) != session:
+            found.append(pid)
+    return found
+
+
+def token_in(pid: int) -> bytes | None:
+    """The worker's token that the process carries in its environment."""
+    match = _TOKEN.search(_read(f"/proc/{pid}/environ"))
+    return match[1] if match else None
 
 
 def kill_leftovers(run_dir: str) -> int:

@@ -57,6 +57,8 @@ class Begin:
     spec: AppSpec
     log_path: str
     max_message_bytes: int
+    data_bytes: int | None = None
+    """RLIMIT_DATA of the worker and each of its children."""
     setup: Body = NOTHING
     pickled: Body = NOTHING
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from warmd.daemon.core import ahead, ladder, starting, stopping
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book, gone, unknown
-from warmd.daemon.core.events import DrainArrived, EndArrived, KeepaliveArrived, WorkerExited
+from warmd.daemon.core.events import DrainArrived, EndArrived, KeepaliveArrived, OutOfMemory, WorkerExited
 from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.messages import SessionId
 
@@ -104,7 +104,10 @@ def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
     else:
         details["exit_code"] = event.exit_code
         how = f"its worker exited with code {event.exit_code}"
-    if session.lost_link is not None and event.signal == "SIGKILL":
+    if event.out_of_memory is not None:
+        details |= _memory_details(event.out_of_memory)
+        how = _out_of_memory(event.out_of_memory, how)
+    elif session.lost_link is not None and event.signal == "SIGKILL":
         how = f"its worker {session.lost_link} and was killed"
     verdict = session.verdict
     why = verdict.reason if verdict is not None and verdict.state == "died" else how
@@ -119,6 +122,22 @@ def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
         session.verdict = Verdict("died", how)
     stopping.kill(book, session)
     stopping.bury_if_over(book, session)
+
+
+def _memory_details(found: OutOfMemory) -> dict[str, Any]:
+    if found.cause == "kernel":
+        return {"out_of_memory": True}
+    return {"out_of_memory": True, "used": found.used_bytes, "limit": found.limit_bytes}
+
+
+def _out_of_memory(found: OutOfMemory, how: str) -> str:
+    if found.cause == "kernel":
+        return (
+            f"{how}, most likely by the kernel because memory ran out: "
+            "it has killed for that reason since the worker started"
+        )
+    used, limit = found.used_bytes / 2**20, found.limit_bytes / 2**20
+    return f"{how}, out of memory: {used:.0f} MiB used, limit {limit:g} MiB (worker_memory)"
 
 
 def tree_gone(book: Book, session: Session, stuck: tuple[int, ...]) -> None:

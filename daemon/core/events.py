@@ -129,6 +129,18 @@ class LinkLost:
 
 
 @record
+class OutOfMemory:
+    """Why a worker was killed: its tree was over its limit, or the kernel most likely chose it.
+
+    The numbers are known for the limit only.
+    """
+
+    cause: Literal["limit", "kernel"]
+    used_bytes: int = 0
+    limit_bytes: int = 0
+
+
+@record
 class WorkerExited:
     """The process is gone and its link has been read to the end.
 
@@ -141,6 +153,7 @@ class WorkerExited:
     signal: str | None
     log_tail: str
     entered: Ordinal | None = None
+    out_of_memory: OutOfMemory | None = None
 
 
 @record

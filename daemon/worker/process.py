@@ -83,6 +83,18 @@ def _reset_start_method() -> None:
         multiprocessing.set_start_method(None, force=True)
 
 
+def limit_data(data_bytes: int) -> None:
+    """Have allocations beyond `data_bytes` fail, in this process and in each of its children.
+
+    Only the soft limit: an app that reserves far more than it uses can lift it for itself.
+    """
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    soft = data_bytes if hard == resource.RLIM_INFINITY else min(data_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 def _offer_to_oom_killer() -> None:
     try:
         with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.core.world import World
 from warmd.daemon.core import effects as fx
+from warmd.daemon.core.events import OutOfMemory
 from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
 from warmd.protocol.messages import Failure
@@ -40,6 +41,36 @@ def test_a_death_ends_the_running_call_and_those_behind_it(how, details, says) -
     assert world.call(session).code == "SESSION_DIED"
     assert len(world.ordered(fx.Spawn)) == 1, "nothing is started again by itself"
     world.assert_over()
+
+
+LIMIT_DETAILS = {"signal": "SIGKILL", "out_of_memory": True, "used": 300 * 2**20, "limit": 256 * 2**20}
+
+
+@pytest.mark.parametrize(
+    ("found", "details", "says"),
+    [
+        (
+            OutOfMemory("limit", 300 * 2**20, 256 * 2**20),
+            LIMIT_DETAILS,
+            "out of memory: 300 MiB used, limit 256 MiB (worker_memory)",
+        ),
+        (
+            OutOfMemory("kernel"),
+            {"signal": "SIGKILL", "out_of_memory": True},
+            "most likely by the kernel because memory ran out",
+        ),
+    ],
+)
+def test_a_death_out_of_memory_says_so_and_how_sure_it_is(found, details, says) -> None:
+    world = World()
+    session = world.session()
+    running, waiting = world.call(session), world.call(session)
+    world.exits(signal="SIGKILL", out_of_memory=found)
+    assert (running.code, failure(running).ran, failure(running).details) == ("WORKER_DIED", "maybe", details)
+    assert failure(running).message.startswith("its worker was killed by SIGKILL")
+    assert says in failure(running).message
+    assert (waiting.code, failure(waiting).ran) == ("SESSION_DIED", "no")
+    assert says in failure(world.call(session)).message
 
 
 def test_an_idle_death_is_noticed_at_once() -> None:

@@ -237,7 +237,12 @@ class World(Stage):
         self.tell(ev.LinkLost(fake.spawn.worker, message))
 
     def exits(
-        self, worker: int = 0, code: int | None = None, signal: str | None = None, log: str = ""
+        self,
+        worker: int = 0,
+        code: int | None = None,
+        signal: str | None = None,
+        log: str = "",
+        out_of_memory: ev.OutOfMemory | None = None,
     ) -> None:
         """A process ends; its link is read to the end before that is told."""
         fake = self.worker(worker)
@@ -246,7 +251,8 @@ class World(Stage):
             self.reads(worker)
         if code is None and signal is None:
             code = 0
-        self.tell(ev.WorkerExited(fake.spawn.worker, code, signal, log, work.Ordinal(fake.entered)))
+        entered = work.Ordinal(fake.entered)
+        self.tell(ev.WorkerExited(fake.spawn.worker, code, signal, log, entered, out_of_memory))
 
     def tree_ends(self, worker: int = 0, stuck: tuple[int, ...] = ()) -> None:
         fake = self.worker(worker)

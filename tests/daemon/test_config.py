@@ -41,6 +41,13 @@ def test_every_limit_reaches_the_rule_book():
     )  # fmt: skip
 
 
+def test_memory_is_a_size_or_never():
+    assert load({}, {}, NO_FILES).worker_memory == math.inf
+    assert load({"worker_memory": "2GiB"}, {}, NO_FILES).worker_memory == 2**31
+    environ = {"WARMD_WORKER_MEMORY": "2GiB"}
+    assert load({"worker_memory": "never"}, environ, NO_FILES).worker_memory == math.inf
+
+
 def test_the_stronger_source_wins_and_is_named(tmp_path):
     project = write(tmp_path / "warmd.toml", 'session_timeout = "5m"\nmax_queue = 3\nlog_keep = 4')
     user = write(tmp_path / "user.toml", "session_timeout = 1\nmax_queue = 1\nlog_keep = 1\nmax_sessions = 9")
@@ -92,6 +99,8 @@ def test_a_project_is_read_only_when_asked_for(tmp_path, monkeypatch):
         ({}, {}, 'call_timeout = "never"', "not possible here"),
         ({"max_message_bytes": "4GiB"}, {}, "", "over the limit of 4294967295B"),
         ({"log_max_bytes": "10B"}, {}, "", "under the minimum of 64KiB"),
+        ({"worker_memory": "8MiB"}, {}, "", "under the minimum of 64MiB"),
+        ({"worker_memory": "much"}, {}, "", 'or "never"'),
         ({"classes": "maybe"}, {}, "", "not a switch"),
         ({"log_level": "loud"}, {}, "", "give one of debug, info, warning, error"),
         ({"session_timeout": "2h"}, {}, "", "(2h, flag --session-timeout) is over max_session_"),
