@@ -71,6 +71,14 @@ class SetupForks:
         pass
 
 
+class SetupHangsInC:
+    def setup(self) -> None:
+        sum(range(10**15))
+
+    def run(self) -> None:
+        pass
+
+
 class InitRaises:
     def __init__(self) -> None:
         raise ValueError("no instance")
