@@ -19,7 +19,7 @@ import msgpack
 import warmd
 from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, KeepaliveArrived, StopArrived
+from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.logs import Follower
 from warmd.daemon.services import Services, Views
@@ -154,6 +154,8 @@ class Control:
             "running_seconds": None if view.running_since is None else max(0.0, now - view.running_since),
             "idle_timeout": None if view.idle_seconds == math.inf else view.idle_seconds,
             "expires_in": None if view.expires_at in (None, math.inf) else max(0.0, view.expires_at - now),
+            "held_for": _held_for(view, now),
+            "lives_for": _lives_for(view, now),
             "pid": view.pid,
             "memory": resident_bytes(view.pid) if view.pid else None,
             "gpu": None,
@@ -195,6 +197,17 @@ class Control:
     ) -> None:
         self._known(session)
         self._services.submit(KeepaliveArrived(client, request.id, session))
+
+    def _sessions_hold(
+        self,
+        client: ClientId,
+        request: Request,
+        _now: float,
+        session: SessionId,
+        seconds: float | None = None,
+    ) -> None:
+        self._known(session)
+        self._services.submit(HoldArrived(client, request.id, session, seconds))
 
     def _sessions_end(
         self,
@@ -310,6 +323,18 @@ class Control:
         # Answered first: the connection may be gone by the time the daemon has stopped.
         self._succeed(client, request.id, values.pack({"stopping": True, "drain_seconds": drain_seconds}))
         self._services.request_stop(drain_seconds)
+
+
+def _held_for(view: SessionView, now: float) -> float | None:
+    """Seconds that its hold goes on; None for none."""
+    left = view.held_until - now
+    return left if left > 0 and view.reason is None else None
+
+
+def _lives_for(view: SessionView, now: float) -> float | None:
+    """Seconds until it is too old; None for no limit."""
+    left = view.created + view.lifetime_seconds - now
+    return None if left == math.inf or view.reason is not None else max(0.0, left)
 
 
 def resident_bytes(pid: int) -> int | None:

@@ -59,7 +59,7 @@ def span(seconds: float) -> str:
 def _idle(facts: Facts) -> str:
     kept = facts["kept_by"]
     if kept:
-        future = f"kept alive by {kept}"
+        future = f"kept alive by {kept}, for {span(facts['expires_in'])} more"
     elif facts["expires_in"] is None:
         future = "never expires by itself (session_timeout never)"
     else:

@@ -37,6 +37,12 @@ class Settings:
     max_session_timeout: float = _setting(
         3600.0, "duration or never", 'the longest session_timeout to ask for; "never" lifts it', least=1
     )
+    max_lifetime: float = _setting(
+        math.inf, "duration or never", "age at which a session expires, however busy it is", least=1
+    )
+    max_hold: float = _setting(
+        3600.0, "duration or never", "the longest that a session can be held for without calls", least=1
+    )
     call_timeout: float = _setting(3600.0, "duration", "time that a call may take when it names none")
     start_timeout: float = _setting(600.0, "duration", "time for a worker's import and setup")
     drain_timeout: float = _setting(30.0, "duration", "time that running calls get when the daemon stops")
@@ -125,6 +131,8 @@ class Settings:
             max_unread_bytes=self.max_unread_bytes,
             max_stream_window=self.max_stream_window,
             session_timeout_seconds=self.session_timeout,
+            max_lifetime_seconds=self.max_lifetime,
+            max_hold_seconds=self.max_hold,
             max_session_timeout_seconds=self.max_session_timeout,
             call_timeout_seconds=self.call_timeout,
             start_timeout_seconds=self.start_timeout,

@@ -60,10 +60,15 @@ def _drain(value: object) -> float | None:
     return units.seconds(value, what="the value")
 
 
+def _hold(value: object) -> float | None:
+    return None if value is None else units.seconds(value, what="the value")
+
+
 VERBS: Mapping[str, Mapping[str, Check]] = {
     "sessions.list": {"all": _switch},
     "sessions.get": {"session": _text},
     "sessions.keepalive": {"session": _text},
+    "sessions.hold": {"session": _text, "seconds": _hold},
     "sessions.end": {"session": _text, "app": _text, "all": _switch, "running": _running},
     "calls.get": {"call": _call},
     "calls.list": {},
@@ -78,6 +83,7 @@ VERBS: Mapping[str, Mapping[str, Check]] = {
 REQUIRED = {
     "sessions.get": "session",
     "sessions.keepalive": "session",
+    "sessions.hold": "session",
     "calls.get": "call",
     "calls.cancel": "call",
     "why": "id",

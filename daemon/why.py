@@ -196,10 +196,14 @@ def _idle_clock(view: SessionView, now: float) -> Facts:
     expires = view.expires_at
     counts = expires is not None and expires != math.inf
     return {
-        "idle_for": max(0.0, now - (expires - view.idle_seconds)) if counts and expires else None,
+        "idle_for": max(0.0, now - view.idle_since) if counts else None,
         "expires_in": max(0.0, expires - now) if counts and expires else None,
-        "kept_by": None,
+        "kept_by": _kept_by(view, now),
     }
+
+
+def _kept_by(view: SessionView, now: float) -> str | None:
+    return "a hold" if view.held_until > now and view.expires_at == view.held_until else None
 
 
 def _start_facts(standing: Standing, now: float) -> Facts:

@@ -74,6 +74,8 @@ class NewSession(NamedTuple):
     """Get or create: a live session of that name is joined."""
     labels: dict[str, str] = {}  # noqa: RUF012  (never mutated; a NamedTuple has no factories)
     env: dict[str, str] = {}  # noqa: RUF012
+    lifetime_seconds: float | None = None
+    """It expires at that age; None: the daemon's `max_lifetime`, which is also the most."""
 
 
 class Timing(NamedTuple):

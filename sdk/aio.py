@@ -43,7 +43,7 @@ class AsyncClient:
 
     @property
     def sessions(self) -> AsyncSessions:
-        """The daemon's sessions: get, list, keepalive, end."""
+        """The daemon's sessions: get, list, keepalive, hold, release, end."""
         return AsyncSessions(self)
 
     @property
@@ -81,6 +81,7 @@ class AsyncClient:
         *,
         id: str | None = None,
         session_timeout: float | str | None = None,
+        max_lifetime: float | str | None = None,
         setup: Any = None,
         name: str | None = None,
         env: Mapping[str, str] | None = None,
@@ -93,6 +94,7 @@ class AsyncClient:
             app,
             id,
             session_timeout=session_timeout,
+            max_lifetime=max_lifetime,
             setup=setup,
             name=name,
             env=env,

@@ -71,6 +71,14 @@ class AsyncSession:
         """Start its idle time anew."""
         return await self._client.sessions.keepalive(self.id)
 
+    async def hold(self, ttl: float | str) -> Info:
+        """Keep it from expiring by idling for so long from now; the daemon's `max_hold` is the most."""
+        return await self._client.sessions.hold(self.id, ttl)
+
+    async def release(self) -> Info:
+        """End a hold: only its idle time counts again."""
+        return await self._client.sessions.release(self.id)
+
     async def end(self, running: Running = "cancel") -> Info:
         """End it; returns when its processes are gone.  No error if it has ended already."""
         return await self._client.sessions.end(self.id, running=running)
@@ -112,6 +120,14 @@ class AsyncSessions:
     async def keepalive(self, id: str) -> Info:
         """Start the idle time of one anew.  Raises NoSession."""
         return Info(await self._client._request("sessions.keepalive", {"session": plan.session_id(id)}))
+
+    async def hold(self, id: str, ttl: float | str) -> Info:
+        """Keep one from expiring by idling for so long from now.  Raises NoSession, Invalid."""
+        return Info(await self._client._request(*plan.hold(id, ttl)))
+
+    async def release(self, id: str) -> Info:
+        """End the hold of one.  Raises NoSession."""
+        return Info(await self._client._request(*plan.release(id)))
 
     @overload
     async def end(self, id: str, *, running: Running = "cancel") -> Info: ...

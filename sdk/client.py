@@ -49,7 +49,7 @@ class Client:
 
     @property
     def sessions(self) -> Sessions:
-        """The daemon's sessions: get, list, keepalive, end."""
+        """The daemon's sessions: get, list, keepalive, hold, release, end."""
         return Sessions(self)
 
     @property
@@ -67,6 +67,7 @@ class Client:
             input            any plain value
             session          "new", the id of a session, or nothing: any warm worker of the shared pool
             session_timeout  idle time after which a new session ends: seconds or "5m" (default 60 s)
+            max_lifetime     age at which a new session expires, however busy (default: the daemon's)
             timeout          of this call, with its waiting: seconds or "90s" (default 1 h)
             setup            the argument of the app's `setup` in a new process
             name, labels     of a new session; a living session of that name is joined
@@ -103,6 +104,7 @@ class Client:
         *,
         id: str | None = None,
         session_timeout: float | str | None = None,
+        max_lifetime: float | str | None = None,
         setup: Any = None,
         name: str | None = None,
         env: Mapping[str, str] | None = None,
@@ -118,6 +120,7 @@ class Client:
             app,
             id,
             session_timeout=session_timeout,
+            max_lifetime=max_lifetime,
             setup=setup,
             name=name,
             env=env,

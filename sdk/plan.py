@@ -36,6 +36,7 @@ OPTIONS = (
     "input",
     "session",
     "session_timeout",
+    "max_lifetime",
     "timeout",
     "setup",
     "name",
@@ -43,7 +44,7 @@ OPTIONS = (
     "labels",
     "detach",
 )
-OPENING = ("session_timeout", "name", "labels")
+OPENING = ("session_timeout", "max_lifetime", "name", "labels")
 """Say something about a session that is yet to be."""
 DEFAULT_FUNCTION = "run"
 WINDOW = 64
@@ -276,26 +277,43 @@ def _new_session(given: Mapping[str, Any]) -> NewSession | None:
     name = given.get("name")
     if name is not None and (not isinstance(name, str) or not name.strip()):
         raise Invalid(f"name: expected a text that is not empty, got {name!r}")
-    idle = _idle_seconds(given.get("session_timeout"))
+    idle = _age(given.get("session_timeout"), "session_timeout", "the least is 1, the default 60")
+    lifetime = _age(given.get("max_lifetime"), "max_lifetime", "the least is 1")
     labels, env = texts(given.get("labels"), "labels"), texts(given.get("env"), "env")
     for variable, value in env.items():
         if not variable or "=" in variable or "\0" in variable + value:
             raise Invalid(f"env: {variable!r} is no possible variable (no '=' and no NUL)")
-    if idle is None and name is None and not labels and not env:
+    if all(option is None for option in (idle, lifetime, name)) and not labels and not env:
         return None
-    return NewSession(idle, name, labels, env)
+    return NewSession(idle, name, labels, env, lifetime)
 
 
-def _idle_seconds(value: object) -> float | None:
+def _age(value: object, what: str, bounds: str) -> float | None:
     if value is None:
         return None
     try:
-        idle = seconds(value, what="session_timeout", allow_never=True)
+        age = seconds(value, what=what, allow_never=True)
     except ValueError as error:
         raise Invalid(str(error)) from None
-    if idle < 1:
-        raise Invalid(f"session_timeout: {value!r} is less than 1 second; the least is 1, the default 60")
-    return idle
+    if age < 1:
+        raise Invalid(f"{what}: {value!r} is less than 1 second; {bounds}")
+    return age
+
+
+def hold(id: str, ttl: object) -> tuple[str, dict[str, Any]]:
+    """Verb and arguments of a hold.  Raises Invalid."""
+    if ttl is None:
+        raise Invalid('ttl: missing; say how long, such as "10m" (release() ends a hold)')
+    try:
+        span = seconds(ttl, what="ttl")
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+    return "sessions.hold", {"session": session_id(id), "seconds": span}
+
+
+def release(id: str) -> tuple[str, dict[str, Any]]:
+    """Verb and arguments of the end of a hold.  Raises Invalid."""
+    return "sessions.hold", {"session": session_id(id), "seconds": None}
 
 
 def texts(value: object, what: str) -> dict[str, str]:

@@ -65,6 +65,14 @@ class Session:
         """Start its idle time anew."""
         return self._client.sessions.keepalive(self.id)
 
+    def hold(self, ttl: float | str) -> Info:
+        """Keep it from expiring by idling for so long from now; the daemon's `max_hold` is the most."""
+        return self._client.sessions.hold(self.id, ttl)
+
+    def release(self) -> Info:
+        """End a hold: only its idle time counts again."""
+        return self._client.sessions.release(self.id)
+
     def end(self, running: Running = "cancel") -> Info:
         """End it; returns when its processes are gone.  No error if it has ended already."""
         return self._client.sessions.end(self.id, running=running)
@@ -98,6 +106,14 @@ class Sessions:
     def keepalive(self, id: str) -> Info:
         """Start the idle time of one anew.  Raises NoSession."""
         return Info(self._client._request("sessions.keepalive", {"session": plan.session_id(id)}))
+
+    def hold(self, id: str, ttl: float | str) -> Info:
+        """Keep one from expiring by idling for so long from now.  Raises NoSession, Invalid."""
+        return Info(self._client._request(*plan.hold(id, ttl)))
+
+    def release(self, id: str) -> Info:
+        """End the hold of one.  Raises NoSession."""
+        return Info(self._client._request(*plan.release(id)))
 
     @overload
     def end(self, id: str, *, running: Running = "cancel") -> Info: ...

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from warmd.daemon.core import ahead, detached, policy, pools, readers, serving
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core.book import Book, gone, unknown
+from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CallArrived
 from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.session import Job, Phase, Session
@@ -65,12 +65,9 @@ def _place(book: Book, event: CallArrived) -> Problem | None:
 
 
 def _into_session(book: Book, event: CallArrived, wanted: SessionId) -> Problem | None:
-    session = book.sessions.get(wanted)
-    if session is None or session.pool is not None:
-        buried = book.dead.get(wanted)
-        return gone(wanted, buried.state, buried.reason or "") if buried else unknown(wanted)
-    if session.verdict is not None:
-        return gone(session.id, *session.verdict)
+    session = book.find(wanted)
+    if isinstance(session, Problem):
+        return session
     if event.call.app is not None and event.call.app != session.app:
         return Problem(
             "APP_MISMATCH",
@@ -97,6 +94,7 @@ def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
         app=call.app,
         created=book.now,
         idle_seconds=book.limits.session_timeout_seconds if asked is None else asked,
+        lifetime_seconds=min(options.lifetime_seconds or math.inf, book.limits.max_lifetime_seconds),
         opener=event.client,
         setup=call.setup,
         pickled=call.pickled,
@@ -212,15 +210,25 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
     if (new or call.session is None) and call.app is None:
         yield "a call without an existing session must name its app"
     if not new and call.session is not None and (call.new or len(call.setup) or len(call.pickled)):
-        yield "session_timeout, name, labels, env and setup belong to a new session, not to an existing one"
+        yield (
+            "session_timeout, max_lifetime, name, labels, env and setup belong to a new session, "
+            "not to an existing one"
+        )
     if call.new is not None:
         yield from _complaints_about_options(book, call.new, new)
 
 
 def _complaints_about_options(book: Book, options: NewSession, new: bool) -> Iterator[str]:
     idle, name = options.idle_seconds, options.name
-    if not new and (idle is not None or name is not None or options.labels):
-        yield 'session_timeout, name and labels need session="new": workers of the shared pool have none'
+    lifetime, longest = options.lifetime_seconds, book.limits.max_lifetime_seconds
+    if not new and (any(option is not None for option in (idle, lifetime, name)) or options.labels):
+        yield (
+            'session_timeout, max_lifetime, name and labels need session="new": '
+            "workers of the shared pool have none"
+        )
+    if lifetime is not None and not MIN_SESSION_TIMEOUT_SECONDS <= lifetime <= longest:
+        bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {longest:g} s (the daemon's max_lifetime)"
+        yield f"max_lifetime is {lifetime:g} s: it must be from {bounds}"
     ceiling = book.limits.max_session_timeout_seconds
     if idle is not None and not MIN_SESSION_TIMEOUT_SECONDS <= idle <= ceiling:
         bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {ceiling:g} s (max_session_timeout)"
@@ -246,6 +254,13 @@ def _objection_to_joining(call: Call, options: NewSession, named: Session) -> Pr
             "INVALID",
             f"session_timeout is {asked:g} s, but the session named {named.name!r} exists "
             f"with {named.idle_seconds:g} s: leave the option out, or choose another name",
+        )
+    lifetime = options.lifetime_seconds
+    if lifetime is not None and lifetime != named.lifetime_seconds:
+        return Problem(
+            "INVALID",
+            f"max_lifetime is {lifetime:g} s, but the session named {named.name!r} exists "
+            f"with {named.lifetime_seconds:g} s: leave the option out, or choose another name",
         )
     if options.labels and options.labels != named.labels:
         text = f"the session named {named.name!r} exists with other labels"

@@ -84,6 +84,8 @@ class Book:
             self.names[session.name] = session
         if session.pool is not None:
             session.pool.members[session.id] = session
+        if session.lifetime_seconds < inf:
+            self.deadlines.set(("lifetime", session.id), session.created + session.lifetime_seconds)
 
     def has_room(self) -> bool:
         return len(self.sessions) < self.limits.max_sessions
@@ -103,6 +105,7 @@ class Book:
                 self.untended[session.pool.key] = session.pool
             self.deadlines.drop(("start", session.id))
             self.deadlines.drop(("idle", session.id))
+            self.deadlines.drop(("lifetime", session.id))
         elif phase is Phase.GONE:
             self._bury(session)
 
@@ -110,7 +113,22 @@ class Book:
         """Nothing runs or waits: the idle clock starts from zero."""
         if session.phase is not Phase.IDLE:
             self.move(session, Phase.IDLE)
-        self.deadlines.set(("idle", session.id), self.now + session.idle_seconds)
+        session.idle_since = self.now
+        self.set_idle_timer(session)
+
+    def set_idle_timer(self, session: Session) -> None:
+        expires = max(session.idle_since + session.idle_seconds, session.held_until)
+        self.deadlines.set(("idle", session.id), expires)
+
+    def find(self, id: SessionId) -> Session | Problem:
+        """The live session that calls can name, or why there is none."""
+        session = self.sessions.get(id)
+        if session is None or session.pool is not None:
+            buried = self.dead.get(id)
+            return gone(id, buried.state, buried.reason or "") if buried else unknown(id)
+        if session.verdict is not None:
+            return gone(id, *session.verdict)
+        return session
 
     def register(self, job: Job) -> None:
         self.jobs[job.id] = job

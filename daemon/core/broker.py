@@ -14,7 +14,8 @@ Where the rules are:
     clients     credits, cancels, clients that leave, deadlines of calls
     detached    calls that outlive their clients; `kept` is what is kept of them
     ladder      how a running call is stopped
-    ending      sessions end: on request, idle, dead, with the daemon
+    lifetimes   sessions expire: idle, or too old
+    ending      sessions end: on request, dead, with the daemon
     stopping    the worker and its tree
     pools       workers shared by calls without a session
     containment what is done when one of these fails
@@ -31,6 +32,7 @@ from warmd.daemon.core import (
     detached,
     ending,
     ladder,
+    lifetimes,
     pools,
     readers,
     serving,
@@ -209,7 +211,8 @@ _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "behind": lambda book, client: readers.behind_too_long(book, client),
     "left": lambda book, call: clients.abandoned_too_long(book, book.jobs[call]),
     "start": lambda book, session: starting.overdue(book, book.sessions[session]),
-    "idle": lambda book, session: ending.idled_too_long(book, book.sessions[session]),
+    "idle": lambda book, session: lifetimes.idled_too_long(book, book.sessions[session]),
+    "lifetime": lambda book, session: lifetimes.lived_too_long(book, book.sessions[session]),
     "finish": lambda book, session: stopping.kill(book, book.sessions[session]),
     "drain": lambda book, _: ending.drain_over(book),
     "kept": lambda book, call: book.keep.overdue(call),
@@ -224,7 +227,8 @@ _RULES: Mapping[type, Rule] = {
     ev.ClientGone: clients.client_gone,
     ev.ClientBehind: readers.client_behind,
     ev.ClientCaughtUp: readers.client_caught_up,
-    ev.KeepaliveArrived: ending.keepalive_arrived,
+    ev.KeepaliveArrived: lifetimes.keepalive_arrived,
+    ev.HoldArrived: lifetimes.hold_arrived,
     ev.EndArrived: ending.end_arrived,
     ev.DrainArrived: ending.drain_arrived,
     ev.AppFound: _about_session(lambda book, s, event: starting.app_found(book, s, event.spec)),

@@ -17,7 +17,7 @@ from warmd.daemon.core.session import Job, Phase, Session, Verdict
 from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId
 
-TIMERS_OF_SESSIONS = ("start", "idle", "finish")
+TIMERS_OF_SESSIONS = ("start", "idle", "lifetime", "finish")
 
 
 def contain(book: Book, event: ev.Event, error: Exception) -> None:
@@ -37,7 +37,11 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
         case ev.AttachArrived(client=client, attach=attach):
             book.keep.detach(client, attach.id)
             _refuse(book, client, attach.id, why)
-        case ev.KeepaliveArrived(client=client, request=id) | ev.EndArrived(client=client, request=id):
+        case (
+            ev.KeepaliveArrived(client=client, request=id)
+            | ev.HoldArrived(client=client, request=id)
+            | ev.EndArrived(client=client, request=id)
+        ):
             _refuse(book, client, id, why)
         case ev.AppFound(session=id) | ev.AppMissing(session=id):
             _give_up(book, book.sessions.get(id), why)

@@ -1,4 +1,4 @@
-"""Sessions end: by request, by idling too long, by dying, or with the daemon."""
+"""Sessions end: by request, by dying, or with the daemon (`lifetimes`: by themselves)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,12 @@ from typing import Any, Literal
 
 from warmd.daemon.core import ahead, ladder, starting, stopping
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core.book import Book, gone, unknown
-from warmd.daemon.core.events import DrainArrived, EndArrived, KeepaliveArrived, OutOfMemory, WorkerExited
+from warmd.daemon.core.book import Book, unknown
+from warmd.daemon.core.events import DrainArrived, EndArrived, OutOfMemory, WorkerExited
 from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.messages import SessionId
 
 STOPPING_TEXT = "the daemon was stopped"
-
-
-def keepalive_arrived(book: Book, event: KeepaliveArrived) -> None:
-    session = book.sessions.get(event.session)
-    if session is None or session.pool is not None:
-        buried = book.dead.get(event.session)
-        problem = gone(buried.id, buried.state, buried.reason or "") if buried else unknown(event.session)
-        book.refuse(event.client, event.request, None, problem)
-    elif session.verdict is not None:
-        book.refuse(event.client, event.request, None, gone(session.id, *session.verdict))
-    else:
-        if session.phase is Phase.IDLE:
-            book.become_idle(session)
-        book.emit(fx.Answer(event.client, event.request, (session.id,), many=False))
 
 
 def end_arrived(book: Book, event: EndArrived) -> None:
@@ -57,27 +43,26 @@ def end_arrived(book: Book, event: EndArrived) -> None:
 
 
 def end(book: Book, session: Session, verdict: Verdict, running: Literal["cancel", "finish"]) -> None:
-    """Waiting calls are cancelled; the running one too, or awaited; then the worker finishes."""
-    text = f"session {session.id} is ending: {verdict.reason}"
+    """Waiting calls are cancelled; the running one too, or awaited; then the worker finishes.
+
+    Those that wait for a session that expires are told that instead.
+    """
+    expires = verdict.state == "expired"
+    code: Literal["SESSION_EXPIRED", "CANCELLED"] = "SESSION_EXPIRED" if expires else "CANCELLED"
+    text = f"session {session.id} {'has expired' if expires else 'is ending'}: {verdict.reason}"
     if session.phase is not Phase.STOPPING:
         starting_up = session.phase in (Phase.LOOKING_UP, Phase.STARTING)
         stopping.begin(book, session, verdict)
         if session.pool is None:
-            book.fail_queue(session.queue, "CANCELLED", text, reason=verdict.reason)
+            book.fail_queue(session.queue, code, text, reason=verdict.reason)
         for job in session.ahead:
-            ahead.withdraw(book, job, Withdrawal("CANCELLED", text, text))
+            ahead.withdraw(book, job, Withdrawal(code, text, text))
         if starting_up:
             stopping.kill(book, session)
         elif session.running is None:
             stopping.finish(book, session)
     if session.running is not None and running == "cancel":
         ladder.climb(book, session.running, "CANCELLED", text)
-
-
-def idled_too_long(book: Book, session: Session) -> None:
-    reason = f"nothing called it for {session.idle_seconds:g} s (session_timeout)"
-    stopping.begin(book, session, Verdict("expired", reason))
-    stopping.finish(book, session)
 
 
 def link_lost(book: Book, session: Session, message: str) -> None:

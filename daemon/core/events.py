@@ -60,6 +60,16 @@ class KeepaliveArrived:
 
 
 @record
+class HoldArrived:
+    """The session is not to expire by idling for so long from now; None ends that."""
+
+    client: ClientId
+    request: CallId
+    session: SessionId
+    seconds: float | None
+
+
+@record
 class EndArrived:
     """End one session by id, all of an app, or all (`session` and `app` both None)."""
 
@@ -211,6 +221,7 @@ Event: TypeAlias = (
     | AttachArrived
     | StopArrived
     | KeepaliveArrived
+    | HoldArrived
     | EndArrived
     | ClientGone
     | ClientBehind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.holdings import size_of
@@ -15,6 +16,7 @@ from warmd.protocol.messages import ClientId
 TIMERS_OF_CALLS = ("call", "ladder", "left")
 TIMERS_OF_CLIENTS = ("behind",)
 TIMERS_OF_SESSIONS = ("start", "idle", "finish")
+TIMER_OF_LIFE = "lifetime"
 
 
 def check(book: Book) -> None:
@@ -40,6 +42,8 @@ def _check_session(book: Book, session: Session) -> None:
     timers = {kind for kind in TIMERS_OF_SESSIONS if (kind, session.id) in book.deadlines}
     waiting = bool(session.queue) if session.pool is None else False
     assert len(session.queue) <= book.limits.max_queue, f"{label} has more waiting calls than max_queue"
+    mortal = session.verdict is None and session.lifetime_seconds < inf
+    assert ((TIMER_OF_LIFE, session.id) in book.deadlines) == mortal, f"{label} would live too long"
     if session.phase is Phase.LOOKING_UP:
         assert session.worker is None and not timers, f"{label} has a worker or a timer"
     elif session.phase is Phase.STARTING:
@@ -133,7 +137,7 @@ def _check_timers(book: Book) -> None:
     for kind, subject in book.deadlines:
         if kind in TIMERS_OF_CALLS:
             assert subject in book.jobs, f"a {kind} timer outlived its call"
-        elif kind in TIMERS_OF_SESSIONS:
+        elif kind in TIMERS_OF_SESSIONS or kind == TIMER_OF_LIFE:
             assert subject in book.sessions, f"a {kind} timer outlived its session"
         elif kind == "kept":
             assert subject in book.keep.ended, "a call is to be forgotten that has not ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 STACK_SECONDS = 0.15
 """How long a stack may take; 13 ms were measured with C code holding the interpreter."""
@@ -53,6 +54,9 @@ class Limits:
     """Workers of the shared pool for one app and `setup`."""
     session_timeout_seconds: float = 60.0
     """Idle time of a session that does not ask for another, and of pool workers."""
+    max_lifetime_seconds: float = inf
+    """Then a session expires, also one that is called all the time; inf: never."""
+    max_hold_seconds: float = 3600.0
     max_session_timeout_seconds: float = 3600.0
     """The longest that a session may ask for; inf allows "never"."""
     call_timeout_seconds: float = 3600.0

@@ -83,6 +83,7 @@ def _open_member(book: Book, pool: Pool) -> None:
         app=app,
         created=book.now,
         idle_seconds=book.limits.session_timeout_seconds,
+        lifetime_seconds=book.limits.max_lifetime_seconds,
         opener=pool.opener,
         setup=setup,
         pickled=pool.pickled,

@@ -96,9 +96,10 @@ def withdrawal_settled(book: Book, session: Session, ordinal: Ordinal, entered: 
 def _stop_entered(book: Book, job: Job, withdrawal: Withdrawal) -> None:
     """It came too late for a withdrawal: now it is a running call, to be stopped as such.
 
-    One that was only withdrawn because its client is gone may run to its end, or its deadline.
+    One that was only withdrawn because its client is gone, or its session too old, may run to its end,
+    or its deadline.
     """
-    if job.orphan and ("call", job.id) in book.deadlines:
+    if withdrawal.code == "SESSION_EXPIRED" or (job.orphan and ("call", job.id) in book.deadlines):
         job.withdrawal = None
     else:
         ladder.climb(book, job, withdrawal.code, withdrawal.ran, hurry=withdrawal.code == "TIMEOUT")

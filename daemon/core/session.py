@@ -84,7 +84,7 @@ class Ladder:
 class Withdrawal(NamedTuple):
     """Why a call that was sent before its turn is to be taken back."""
 
-    code: Literal["CANCELLED", "TIMEOUT"]
+    code: Literal["CANCELLED", "TIMEOUT", "SESSION_EXPIRED"]
     waited: str
     """The error's text if it never ran."""
     ran: str
@@ -172,6 +172,7 @@ class Session:
     app: AppRef
     created: float
     idle_seconds: float
+    lifetime_seconds: float
     opener: ClientId
     setup: Body = NOTHING
     pickled: Body = NOTHING
@@ -198,6 +199,10 @@ class Session:
     setup_seconds: float = 0.0
     functions: tuple[str, ...] = ()
     on_cancel: bool = False
+
+    idle_since: float = 0.0
+    held_until: float = 0.0
+    """It does not expire by idling before that."""
 
     calls: int = 0
     last_call: float | None = None

@@ -35,6 +35,10 @@ class SessionView:
     running_call: str | None
     running_since: float | None
     idle_seconds: float
+    lifetime_seconds: float
+    idle_since: float
+    held_until: float
+    """Not after `now` when there is no hold."""
     expires_at: float | None
     """None while it does not count: something runs or waits, or it never expires."""
     reason: str | None
@@ -96,6 +100,9 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         running_call=running.id.hex() if running else None,
         running_since=running.dispatched if running else None,
         idle_seconds=session.idle_seconds,
+        lifetime_seconds=session.lifetime_seconds,
+        idle_since=session.idle_since,
+        held_until=session.held_until,
         expires_at=expires_at,
         reason=verdict.reason if verdict else None,
         progress=running.progress if running else NOTHING,

@@ -50,6 +50,7 @@ detach_option = click.option(
     shell_complete=complete_sessions,
 )
 @click.option("--session-timeout", metavar="DURATION", help="Idle time after which a new session ends.")
+@click.option("--max-lifetime", metavar="DURATION", help="Age at which a new session expires, busy or not.")
 @click.option("--name", help="Open the session of this name, or use it if there is one.")
 @click.option("--setup", metavar="JSON", help="What the app's `setup` is given; JSON text or @file.")
 @click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable for a new session; repeatable.")
@@ -115,7 +116,7 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
         "labels": parse_pairs(given["label"], "--label") or None,
     }
     del found["label"]
-    opens = any(found[option] is not None for option in ("session_timeout", "name", "labels"))
+    opens = any(found[option] is not None for option in ("session_timeout", "max_lifetime", "name", "labels"))
     if found["session"] is None and opens:
         found["session"] = "new"
     return found

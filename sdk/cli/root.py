@@ -37,6 +37,7 @@ COMMANDS = {
     "why": Entry("why:why", "Say in one line what is the matter with a session or a call."),
     "logs": Entry("sessions:logs", "Print what a session's app wrote to stdout and stderr."),
     "keepalive": Entry("sessions:keepalive", "Start a session's idle time anew."),
+    "hold": Entry("sessions:hold", "Keep a session from expiring for a while."),
     "end": Entry("sessions:end", "End sessions, with all their processes."),
     "apps": Entry("catalog:apps", "List the apps that the daemon finds by name."),
     "demo": Entry("demo:demo", "The first minute: a session on a real model, cold against warm."),

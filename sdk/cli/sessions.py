@@ -98,7 +98,7 @@ def _shown(key: str, value: Any) -> str:
         return (
             f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(value))} ({span(time.time() - value)} ago)"
         )
-    if key in ("idle_timeout", "expires_in", "running_seconds"):
+    if key in ("idle_timeout", "expires_in", "held_for", "lives_for", "running_seconds"):
         return span(value)
     if key == "memory":
         return talk.size(value)
@@ -151,6 +151,25 @@ def keepalive(session: str, as_json: bool) -> None:
             f"session {short(info['id'])} "
             + ("does not expire now" if left is None else f"expires in {span(left)}")
         )
+
+
+@click.command()
+@session_argument
+@click.argument("duration", required=False)
+@click.option("--release", is_flag=True, help="End a hold instead.")
+@json_option
+def hold(session: str, duration: str | None, release: bool, as_json: bool) -> None:
+    """Keep a session from expiring by idling for DURATION (such as 10m) from now."""
+    if release == (duration is not None):
+        raise click.UsageError("give either a DURATION, such as 10m, or --release")
+    with open_client(autostart=False) as client:
+        id = resolve(client, session)
+        info = client.sessions.release(id) if duration is None else client.sessions.hold(id, duration)
+    if as_json:
+        json_object(**info)
+    else:
+        held = info["held_for"]
+        say(f"session {short(info['id'])} is " + ("not held" if held is None else f"held for {span(held)}"))
 
 
 @click.command()

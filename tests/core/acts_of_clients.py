@@ -78,11 +78,15 @@ class ActsOfClients(Scene):
     @rule(
         by=PICK,
         idle=st.sampled_from([None, 1.0, 7.0, 50.0, 0.5, 51.0]),
+        lifetime=st.sampled_from([None, None, None, 3.0, 20.0]),
         name=st.sampled_from([None, "one", "one", "two"]),
         app=APP,
     )
-    def call_with_options(self, by: int, idle: float | None, name: str | None, app: str) -> None:
-        self.world.call("new", by=self.client(by), app=AppRef(app), idle_seconds=idle, name=name)
+    def call_with_options(
+        self, by: int, idle: float | None, lifetime: float | None, name: str | None, app: str
+    ) -> None:
+        options = {"idle_seconds": idle, "lifetime_seconds": lifetime, "name": name}
+        self.world.call("new", by=self.client(by), app=AppRef(app), **options)
 
     @up
     @rule(
@@ -138,6 +142,13 @@ class ActsOfClients(Scene):
             self.world.keepalive(self.any_session(which))
         else:
             self.world.end(self.any_session(which), running=how)
+
+    @up
+    @rule(which=PICK, seconds=st.sampled_from([None, 2.0, 8.0, 15.0]))
+    def hold(self, which: int, seconds: float | None) -> None:
+        """For longer than it may, too."""
+        self.world.sabotage = None
+        self.world.hold(self.any_session(which), seconds)
 
     @up
     @precondition(lambda self: len(self.world.history) > 12)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from warmd.daemon.core import effects as fx
 from warmd.protocol.errors import BY_CODE
@@ -178,6 +179,9 @@ class FakeWorker:
     """The latest moment at which its idle clock must have begun."""
     touched: float = 0.0
     """The latest moment at which its idle clock may have begun."""
+    held_until: float = 0.0
+    hold_changed: float = 0.0
+    lives_until: float = inf
     spawned: bool = False
     failed: bool = False
     """No process came to be."""
@@ -224,6 +228,15 @@ class FakeWorker:
         """It is up, has nothing to do, and nobody ended it."""
         up = self.spawned and self.ready and self.alive and self.linked
         return up and not (self.given or self.unread or self.finish or self.kills)
+
+    @property
+    def idles_until(self) -> float:
+        """It must not expire by idling before."""
+        return max(self.idle_since + self.idle_seconds, self.held_until)
+
+    @property
+    def idles_at_most_until(self) -> float:
+        return max(self.touched + self.idle_seconds, self.held_until, self.hold_changed)
 
     def restart_idle_clock(self, now: float) -> None:
         self.idle_since = self.touched = now

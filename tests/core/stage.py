@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Literal
 from unittest.mock import patch
 
@@ -57,6 +58,7 @@ class Stage:
         self.lookups: dict[SessionId, AppRef] = {}
         self.opener: dict[SessionId, Heard] = {}
         """The call at whose arrival each session was opened."""
+        self.born: dict[SessionId, float] = {}
         self.workers: dict[WorkerId, FakeWorker] = {}
         self.effects: list[tuple[float, fx.Effect]] = []
         self.behind: dict[ClientId, float] = {}
@@ -142,6 +144,7 @@ class Stage:
             assert effect.session not in self.lookups
             self.lookups[effect.session] = effect.app
             self.opener[effect.session] = self.history[-1]
+            self.born[effect.session] = self.now
         elif isinstance(effect, fx.Spawn):
             self._start(effect)
         elif isinstance(effect, fx.Stopped):
@@ -214,7 +217,9 @@ class Stage:
         assert effect.worker not in self.workers, "a worker id is used twice"
         assert all(fake.spawn.session != effect.session for fake in self.workers.values()), "a second process"
         most = 1 + (self.limits.dispatch_ahead if effect.session.startswith("sess_") else 0)
-        self.workers[effect.worker] = FakeWorker(effect, self._idle_seconds(effect.session), self.calls, most)
+        fake = FakeWorker(effect, self._idle_seconds(effect.session), self.calls, most)
+        fake.lives_until = self.born[effect.session] + self._lifetime_seconds(effect.session)
+        self.workers[effect.worker] = fake
         held = sum(not fake.forgotten for fake in self.workers.values())
         assert held <= self.limits.max_sessions, "more processes than max_sessions"
 
@@ -225,6 +230,7 @@ class Stage:
             heard.worker = fake.spawn.worker  # sent by the rule that failed; the book has ended it since
             return
         assert self._waits(heard), "only a waiting call, of a client that is there, is run"
+        assert self.now <= fake.lives_until + LATE_SECONDS, "a call runs in a session that is too old"
         mine = self._queue_of(heard)
         assert self.waiting(mine)[0] is heard, "a call overtook another"
         if heard.call.session is not None:
@@ -245,10 +251,16 @@ class Stage:
         asked = options.idle_seconds if options else None
         return self.limits.session_timeout_seconds if asked is None else asked
 
+    def _lifetime_seconds(self, session: SessionId) -> float:
+        options = self.opener[session].call.new if session.startswith("sess_") else None
+        asked = options.lifetime_seconds if options else None
+        return min(self.limits.max_lifetime_seconds, asked or inf)
+
     def _check_expiry(self, fake: FakeWorker) -> None:
         assert not fake.given and not self.waiting(fake.spawn.session), "busy is never idle"
-        assert self.now >= fake.idle_since + fake.idle_seconds, "expired before its time"
-        assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expired too late"
+        if self.now < fake.lives_until:
+            assert self.now >= fake.idles_until, "expired before its time"
+            assert self.now <= fake.idles_at_most_until + LATE_SECONDS, "expired too late"
 
     def waiting(self, queue: object) -> list[Heard]:
         return [heard for heard in self.history if self._waits(heard) and self._queue_of(heard) == queue]
@@ -293,7 +305,8 @@ class Stage:
 
     def _check_worker(self, fake: FakeWorker) -> None:
         if fake.idle:
-            assert self.now <= fake.touched + fake.idle_seconds + LATE_SECONDS, "expires too late"
+            assert self.now <= fake.idles_at_most_until + LATE_SECONDS, "expires too late"
+            assert self.now <= fake.lives_until + LATE_SECONDS, "lives too long"
         assert fake.kills or not fake.exit_told, "what a worker left behind is not swept"
         told = fake.spawned and not fake.linked and not fake.unread
         assert fake.kills or fake.finish or not told, "a worker without a link is left alone"

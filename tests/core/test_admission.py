@@ -59,6 +59,8 @@ def test_a_timeout_that_is_none_is_refused(seconds: float) -> None:
     ("session", "options", "says"),
     [
         (None, {"idle_seconds": 5.0}, 'need session="new"'),
+        (None, {"lifetime_seconds": 5.0}, 'need session="new"'),
+        ("new", {"lifetime_seconds": 0.5}, "max_lifetime is 0.5 s"),
         (None, {"name": "mine"}, 'need session="new"'),
         (None, {"labels": {"a": "b"}}, 'need session="new"'),
         ("live", {"idle_seconds": 5.0}, "belong to a new session"),
@@ -340,4 +342,4 @@ def test_a_refused_call_reserves_no_name() -> None:
 
 def test_options_of_new_are_as_declared() -> None:
     """`refusal` above builds them by name: a new option must be tested here."""
-    assert NewSession._fields == ("idle_seconds", "name", "labels", "env")
+    assert NewSession._fields == ("idle_seconds", "name", "labels", "env", "lifetime_seconds")

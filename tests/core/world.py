@@ -149,6 +149,15 @@ class World(Stage):
                 fake.restart_idle_clock(self.now)
         return self.requests[request]
 
+    def hold(self, session: str, seconds: float | None) -> fx.Answer | Failure | None:
+        request = self._request()
+        self.tell(ev.HoldArrived(client("ann"), request, SessionId(session), seconds))
+        for fake in self.workers.values():
+            if fake.spawn.session == session and isinstance(self.requests[request], fx.Answer):
+                fake.held_until = 0.0 if seconds is None else self.now + seconds
+                fake.hold_changed = self.now
+        return self.requests[request]
+
     def end(self, session: str | None = None, app: str | None = None, running: Any = "cancel") -> CallId:
         """Returns the request's id: `requests` has its answer when there is one."""
         request = self._request()
