@@ -8,32 +8,26 @@ a stream of its own: it lives here, with its credits, until it ends or its reade
 from __future__ import annotations
 
 import logging
-import math
 import os
-import time
 from collections.abc import Callable
 from typing import Any, Literal
-
-import msgpack
 
 import warmd
 from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView
+from warmd.daemon.infos import array, packed_call, packed_info, resident_bytes
 from warmd.daemon.logs import Follower
 from warmd.daemon.services import Services, Views
 from warmd.daemon.verbs import Refusal, checked, invalid
 from warmd.protocol import messages, places, values
 from warmd.protocol.errors import Invalid, Problem
-from warmd.protocol.messages import PROTOCOL, Body, CallId, ClientId, Request, SessionId
+from warmd.protocol.messages import PROTOCOL, CallId, ClientId, Request, SessionId
 
 _log = logging.getLogger("warmd.control")
 
-MAX_PROGRESS_BYTES = 16 * 1024
-"""A longer progress is left out of listings."""
 NO_LIMIT = 2**62
-PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
 class _LogStream:
@@ -104,9 +98,9 @@ class Control:
 
     def answer(self, effect: Answer, now: float) -> None:
         """The rule book has settled a request: answers it with the sessions' info."""
-        packed = [self._packed_info(view, now) for id in effect.sessions if (view := self._broker.view(id))]
+        packed = [packed_info(view, now) for id in effect.sessions if (view := self._broker.view(id))]
         if effect.many or not packed:
-            packed = [_array(packed)]
+            packed = [array(packed)]
         self._succeed(effect.client, effect.request, packed[0])
 
     def owns(self, client: ClientId, id: CallId) -> bool:
@@ -136,32 +130,6 @@ class Control:
             if stream.follower:
                 stream.follower.pause(paused)
 
-    def info(self, view: SessionView, now: float) -> dict[str, Any]:
-        """What listings say of a session, without its progress.  Times are for people: wall clock."""
-        wall = time.time() - now
-        return {
-            "id": view.id,
-            "kind": view.kind,
-            "app": view.app,
-            "name": view.name,
-            "labels": dict(view.labels),
-            "state": view.state,
-            "created": wall + view.created,
-            "last_call": None if view.last_call is None else wall + view.last_call,
-            "calls": view.calls,
-            "queued": view.queued,
-            "running_call": view.running_call,
-            "running_seconds": None if view.running_since is None else max(0.0, now - view.running_since),
-            "idle_timeout": None if view.idle_seconds == math.inf else view.idle_seconds,
-            "expires_in": None if view.expires_at in (None, math.inf) else max(0.0, view.expires_at - now),
-            "held_for": _held_for(view, now),
-            "lives_for": _lives_for(view, now),
-            "pid": view.pid,
-            "memory": resident_bytes(view.pid) if view.pid else None,
-            "gpu": None,
-            "reason": view.reason,
-        }
-
     @property
     def _broker(self) -> Views:
         return self._services.broker
@@ -177,9 +145,6 @@ class Control:
         )
         self._services.send(client, failure)
 
-    def _packed_info(self, view: SessionView, now: float) -> bytes:
-        return _with_progress(self.info(view, now), view.progress)
-
     def _known(self, session: SessionId) -> SessionView:
         view = self._broker.view(session)
         if view is None:
@@ -187,10 +152,10 @@ class Control:
         return view
 
     def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
-        return _array([self._packed_info(view, now) for view in self._broker.views(all)])
+        return array([packed_info(view, now) for view in self._broker.views(all)])
 
     def _sessions_get(self, _client: ClientId, _request: Request, now: float, session: SessionId) -> bytes:
-        return self._packed_info(self._known(session), now)
+        return packed_info(self._known(session), now)
 
     def _sessions_keepalive(
         self, client: ClientId, request: Request, _now: float, session: SessionId
@@ -226,10 +191,10 @@ class Control:
         self._services.submit(EndArrived(client, request.id, session, app, running))
 
     def _calls_get(self, _client: ClientId, _request: Request, now: float, call: str) -> bytes:
-        return _packed_call(self._known_call(call), now)
+        return packed_call(self._known_call(call), now)
 
     def _calls_list(self, _client: ClientId, _request: Request, now: float) -> bytes:
-        return _array([_packed_call(view, now) for view in self._broker.detached_views()])
+        return array([packed_call(view, now) for view in self._broker.detached_views()])
 
     def _calls_cancel(self, _client: ClientId, _request: Request, _now: float, call: str) -> bytes:
         under_way = self._known_call(call).state != "done"
@@ -325,77 +290,5 @@ class Control:
         self._services.request_stop(drain_seconds)
 
 
-def _held_for(view: SessionView, now: float) -> float | None:
-    """Seconds that its hold goes on; None for none."""
-    left = view.held_until - now
-    return left if left > 0 and view.reason is None else None
-
-
-def _lives_for(view: SessionView, now: float) -> float | None:
-    """Seconds until it is too old; None for no limit."""
-    left = view.created + view.lifetime_seconds - now
-    return None if left == math.inf or view.reason is not None else max(0.0, left)
-
-
-def resident_bytes(pid: int) -> int | None:
-    """The process's resident memory; None when it is gone."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * PAGE_BYTES
-    except (OSError, IndexError, ValueError):
-        return None
-
-
 def _not_found(session: SessionId) -> Refusal:
     return Refusal(unknown(session), session)
-
-
-def _packed_call(view: CallView, now: float) -> bytes:
-    """What is said of a call.  Times are for people: wall clock."""
-    seconds = max(0.0, now - view.since)
-    facts = {
-        "id": view.id,
-        "state": view.state,
-        "session": view.session,
-        "function": view.function,
-        "detached": view.detached,
-        "position": view.position,
-        "seconds": seconds,
-        "parts": view.parts,
-        "first_part": view.first_part,
-        "code": view.code,
-        "ran": view.ran,
-        "ended": time.time() - seconds if view.state == "done" else None,
-    }
-    return _with_progress(facts, view.progress)
-
-
-def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:
-    """A packed map with the progress spliced in as the bytes that the worker sent: unpacking could
-    import numpy here, or blow up in memory."""
-    pieces = [_packer().pack_map_header(len(facts) + 1)]
-    for name, value in facts.items():
-        pieces += [values.pack(name), values.pack(value)]
-    shown = bytes(progress) if _sound(progress) else values.pack(None)
-    return b"".join([*pieces, values.pack("progress"), shown])
-
-
-def _sound(progress: Body) -> bool:
-    """Whether these bytes are exactly one msgpack value, so that they cannot spoil their neighbours."""
-    if not 0 < len(progress) <= MAX_PROGRESS_BYTES:
-        return False
-    unpacker = msgpack.Unpacker(max_buffer_size=MAX_PROGRESS_BYTES)
-    try:
-        unpacker.feed(progress)
-        unpacker.skip()
-    except Exception:  # msgpack raises eight unrelated kinds
-        return False
-    return bool(unpacker.tell() == len(progress))
-
-
-def _array(pieces: list[bytes]) -> bytes:
-    return b"".join([_packer().pack_array_header(len(pieces)), *pieces])
-
-
-def _packer() -> Any:
-    return msgpack.Packer()

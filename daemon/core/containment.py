@@ -103,6 +103,7 @@ def _forget_client(book: Book, client: ClientId, why: str) -> None:
     """Nobody is there to be answered: what waits is dropped, what runs ends by itself."""
     book.keep.leave(client)
     book.behind.pop(client, None)
+    book.deadlines.drop(("behind", client))
     for job in [job for job in book.jobs_of.get(client, {}).values() if job.kept is None]:
         job.orphan = True
         if not job.ordinal:

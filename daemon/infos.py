@@ -1,0 +1,121 @@
+"""What listings say of sessions and calls, packed: the facts of the rule book's views as people read them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any
+
+import msgpack
+
+from warmd.daemon.core.views import CallView, SessionView
+from warmd.protocol import values
+from warmd.protocol.messages import Body
+
+MAX_PROGRESS_BYTES = 16 * 1024
+"""A longer progress is left out of listings."""
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+
+
+def packed_info(view: SessionView, now: float) -> bytes:
+    return _with_progress(_info(view, now), view.progress)
+
+
+def _info(view: SessionView, now: float) -> dict[str, Any]:
+    """What listings say of a session, without its progress.  Times are for people: wall clock."""
+    wall = time.time() - now
+    return {
+        "id": view.id,
+        "kind": view.kind,
+        "app": view.app,
+        "name": view.name,
+        "labels": dict(view.labels),
+        "state": view.state,
+        "created": wall + view.created,
+        "last_call": None if view.last_call is None else wall + view.last_call,
+        "calls": view.calls,
+        "queued": view.queued,
+        "running_call": view.running_call,
+        "running_seconds": None if view.running_since is None else max(0.0, now - view.running_since),
+        "idle_timeout": None if view.idle_seconds == math.inf else view.idle_seconds,
+        "expires_in": None if view.expires_at in (None, math.inf) else max(0.0, view.expires_at - now),
+        "held_for": _held_for(view, now),
+        "lives_for": _lives_for(view, now),
+        "pid": view.pid,
+        "memory": resident_bytes(view.pid) if view.pid else None,
+        "gpu": None,
+        "reason": view.reason,
+    }
+
+
+def _held_for(view: SessionView, now: float) -> float | None:
+    """Seconds that its hold goes on; None for none."""
+    left = view.held_until - now
+    return left if left > 0 and view.reason is None else None
+
+
+def _lives_for(view: SessionView, now: float) -> float | None:
+    """Seconds until it is too old; None for no limit."""
+    left = view.created + view.lifetime_seconds - now
+    return None if left == math.inf or view.reason is not None else max(0.0, left)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The process's resident memory; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def packed_call(view: CallView, now: float) -> bytes:
+    """What is said of a call.  Times are for people: wall clock."""
+    seconds = max(0.0, now - view.since)
+    facts = {
+        "id": view.id,
+        "state": view.state,
+        "session": view.session,
+        "function": view.function,
+        "detached": view.detached,
+        "position": view.position,
+        "seconds": seconds,
+        "parts": view.parts,
+        "first_part": view.first_part,
+        "code": view.code,
+        "ran": view.ran,
+        "ended": time.time() - seconds if view.state == "done" else None,
+    }
+    return _with_progress(facts, view.progress)
+
+
+def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:
+    """A packed map with the progress spliced in as the bytes that the worker sent: unpacking could
+    import numpy here, or blow up in memory."""
+    pieces = [_packer().pack_map_header(len(facts) + 1)]
+    for name, value in facts.items():
+        pieces += [values.pack(name), values.pack(value)]
+    shown = bytes(progress) if _sound(progress) else values.pack(None)
+    return b"".join([*pieces, values.pack("progress"), shown])
+
+
+def _sound(progress: Body) -> bool:
+    """Whether these bytes are exactly one msgpack value, so that they cannot spoil their neighbours."""
+    if not 0 < len(progress) <= MAX_PROGRESS_BYTES:
+        return False
+    unpacker = msgpack.Unpacker(max_buffer_size=MAX_PROGRESS_BYTES)
+    try:
+        unpacker.feed(progress)
+        unpacker.skip()
+    except Exception:  # msgpack raises eight unrelated kinds
+        return False
+    return bool(unpacker.tell() == len(progress))
+
+
+def array(pieces: list[bytes]) -> bytes:
+    return b"".join([_packer().pack_array_header(len(pieces)), *pieces])
+
+
+def _packer() -> Any:
+    return msgpack.Packer()
