@@ -25,7 +25,8 @@ class RawClient:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, receive_queue)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        # Not -1: that throws away what has come and was not read (docs/protocol.md).
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 2**31 - 1)
         self._socket.connect(f"ipc://{places.socket_path(run_dir)}")
         self.send(msg.Hello(PROTOCOL, "test", os.getpid(), "test"))
         self.welcome = self.next()
