@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from warmd.app import Interrupted as Interrupted
     from warmd.app import context as context
     from warmd.client import Client as Client
-    from warmd.local import local as local
     from warmd.manager import SessionManager as SessionManager
+    from warmd.owndaemon import local as local
     from warmd.protocol.errors import AppError as AppError
     from warmd.protocol.errors import AppMismatch as AppMismatch
     from warmd.protocol.errors import AppNotFound as AppNotFound
@@ -91,7 +91,7 @@ _HOMES = {
     "SessionManager": "warmd.manager",
     "Timing": "warmd.result",
     "context": "warmd.app",
-    "local": "warmd.local",
+    "local": "warmd.owndaemon",
     **dict.fromkeys(_ERRORS, "warmd.protocol.errors"),
 }
 

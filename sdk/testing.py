@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from warmd.local import LocalClient, local
+from warmd.owndaemon import LocalClient, local
 
 
 @contextmanager

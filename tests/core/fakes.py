@@ -99,7 +99,7 @@ class Heard:
     def _conclude(self, answer: Result | Failure) -> None:
         self.final = answer
         if self.left and self.call.detach:
-            assert self.code == "CANCELLED", "only its reader has left"
+            assert self.code in ("CANCELLED", "INTERNAL"), "only its reader has left"
             return
         if self.cancelled:
             assert self.code not in ("ok", "APP_ERROR"), "a cancelled call ends as such, even if it returns"

@@ -9,7 +9,7 @@ import pytest
 
 import warmd
 from tests.faults.watch import PATIENCE_SECONDS, until
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 MAX_SESSIONS = 64
 REAPED_SECONDS = 2.0

@@ -26,7 +26,7 @@ from tests.faults.watch import (
     within,
     zoo,
 )
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 HOW = {"kill": "SIGKILL", "segfault": "SIGSEGV", "abort": "SIGABRT", "exit_0": 0, "exit_7": 7}
 QUEUED = 20

@@ -18,7 +18,7 @@ import warmd
 from tests.faults.watch import AT_ONCE_SECONDS, error_of, together, until, within
 from tests.zoo_detached import piece
 from warmd import plan
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 ZOO = Path(__file__).parents[1] / "zoo_detached.py"
 POURS = f"{ZOO}:Pours"

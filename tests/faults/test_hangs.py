@@ -27,7 +27,7 @@ from tests.faults.watch import (
     within,
     zoo,
 )
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 DEADLINE_SECONDS = 0.5
 WITH_A_PATH = ("clean_up", "leave_thread")

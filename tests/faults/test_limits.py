@@ -25,7 +25,7 @@ from warmd.protocol import messages as msg
 from warmd.protocol.messages import CallId
 
 if TYPE_CHECKING:
-    from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
+    from warmd.owndaemon import LocalClient
 
 LIMITS = {
     "max_message_bytes": "2MB",

@@ -16,7 +16,7 @@ import warmd
 from tests.faults.watch import await_gone, error_of, until, within
 
 if TYPE_CHECKING:
-    from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
+    from warmd.owndaemon import LocalClient
 
 HOGS = f"{Path(__file__).parents[1] / 'zoo_memory.py'}:Hog"
 LIMIT_MIB = 192

@@ -24,7 +24,7 @@ from warmd.protocol import values
 from warmd.protocol.messages import CallId
 
 if TYPE_CHECKING:
-    from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
+    from warmd.owndaemon import LocalClient
 
 MB = 1_000_000
 POURS = f"{Path(__file__).parents[1] / 'zoo_pours.py'}:Pours"

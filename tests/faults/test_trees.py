@@ -23,7 +23,7 @@ from tests.faults.watch import (
     within,
     zoo,
 )
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 
 def alive(pids: Iterable[int]) -> list[int]:
