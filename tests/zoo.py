@@ -338,6 +338,9 @@ class Junk:
     def subprocess(self) -> int:
         return subprocess.run(["echo", "from a child"], stdout=sys.stdout, check=True).returncode
 
+    def quiet(self) -> str:
+        return "quiet"
+
     def ok(self) -> str:
         print("still here")
         return "ok"
@@ -353,10 +356,12 @@ if __package__:
     from tests.zoo_deaths import *  # noqa: F403
     from tests.zoo_forks import *  # noqa: F403
     from tests.zoo_hangs import *  # noqa: F403
+    from tests.zoo_outputs import *  # noqa: F403
     from tests.zoo_starts import *  # noqa: F403
 else:
     from zoo_async import *  # noqa: F403
     from zoo_deaths import *  # noqa: F403
     from zoo_forks import *  # noqa: F403
     from zoo_hangs import *  # noqa: F403
+    from zoo_outputs import *  # noqa: F403
     from zoo_starts import *  # noqa: F403
