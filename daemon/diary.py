@@ -36,14 +36,21 @@ class ToldBroker(Broker):
 
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
         effects = super().handle(event, now)
-        self.story.saw(event, effects, now)
+        try:
+            self.story.saw(event, effects, now)
+            self._tell(event, effects)
+        except Exception:
+            # What has been decided holds, whatever becomes of the telling.
+            log.exception("%s could not be told of", type(event).__name__)
+        return effects
+
+    def _tell(self, event: ev.Event, effects: Sequence[fx.Effect]) -> None:
         kind: type = type(event)
         if kind is ev.WorkerSaid:
             kind = type(event.message)  # type: ignore[union-attr]
         tell = _TELLERS.get(kind)
         if tell is not None:
             tell(self, event, effects)
-        return effects
 
     def of_worker(self, worker: WorkerId) -> SessionView | None:
         return next((view for view in self.views() if view.worker == worker), None)

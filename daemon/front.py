@@ -102,6 +102,9 @@ class Front:
     Raises OSError if the socket cannot be bound.
     """
 
+    told_of_refusal: Callable[[Call, Failure], object] = staticmethod(lambda _call, _failure: None)
+    """A call was refused here, before the rule book saw it; set by who remembers."""
+
     def __init__(
         self,
         loop: Loop,
@@ -290,7 +293,9 @@ class Front:
         limit = self._welcome.max_message_bytes
         if isinstance(message, Call):
             text = f"the call's input is over the limit of {limit} bytes (max_message_bytes): send less"
-            self.send(client, refusal(message.id, Problem("TOO_LARGE", text, details={"limit": limit})))
+            failure = refusal(message.id, Problem("TOO_LARGE", text, details={"limit": limit}))
+            self.send(client, failure)
+            self.told_of_refusal(message, failure)
 
     # Who is there
 

@@ -75,7 +75,7 @@ def _busy(facts: Facts) -> str:
 
 
 def _running(facts: Facts) -> str:
-    text = f"{facts['function']!r} runs since {span(facts['running_for'])}"
+    text = f"{facts['function']!r} has run for {span(facts['running_for'])}"
     if facts["at"]:
         text += f" at {facts['at']}"
     if facts["usual"] is not None:
@@ -88,8 +88,8 @@ def _starting(facts: Facts) -> str:
     at = f" at {facts['at']}" if facts["at"] else ""
     waiting = facts["queued"]
     waits = f"; {_calls(waiting)} for it" if waiting else ""
-    since = f"since {span(facts['starting_for'])}"
-    return f"{_session(facts)} is starting: {facts['phase']}, {since}{limit}{at}{waits}"
+    how_long = f"for {span(facts['starting_for'])}"
+    return f"{_session(facts)} is starting: {facts['phase']}, {how_long}{limit}{at}{waits}"
 
 
 def _stopping(facts: Facts) -> str:
@@ -99,15 +99,15 @@ def _stopping(facts: Facts) -> str:
 
 def _ended(facts: Facts) -> str:
     by = f", by {facts['ended_by']}" if facts["ended_by"] else ""
-    return f"{_session(facts)} has ended{_ago(facts)}: {facts['reason']}{by}"
+    return f"{_session(facts)} ended{_ago(facts)}: {facts['reason']}{by}"
 
 
 def _expired(facts: Facts) -> str:
-    return f"{_session(facts)} has expired{_ago(facts)}: {facts['reason']}"
+    return f"{_session(facts)} expired{_ago(facts)}: {facts['reason']}"
 
 
 def _died(facts: Facts) -> str:
-    text = f"{_session(facts)} has died{_ago(facts)}: {facts['reason']}"
+    text = f"{_session(facts)} died{_ago(facts)}: {facts['reason']}"
     if facts["function"]:
         text += f", while {facts['function']!r} ran"
     if facts["last_line"] and facts["last_line"] not in facts["reason"]:
@@ -130,18 +130,18 @@ def _queued(facts: Facts) -> str:
     if facts["session"] is None:
         ahead = f"{_calls(before)} before it" if before else "no call before it"
         whom = f"a worker of the shared pool of {facts['app']!r}"
-        return f"{_call(facts)} waits for {whom}{_since(facts)}; {ahead}"
-    text = f"{_call(facts)} waits{_since(facts)} in session {_digits(facts['session'])}"
+        return f"{_call(facts)} has waited{_how_long(facts)} for {whom}; {ahead}"
+    text = f"{_call(facts)} has waited{_how_long(facts)} in session {_digits(facts['session'])}"
     if facts["running_function"]:
-        text += f": {facts['running_function']!r} runs since {span(facts['running_for'])}"
+        text += f": {facts['running_function']!r} has run for {span(facts['running_for'])}"
         text += f", and {_calls(before)} before it" if before else ", then it is its turn"
     return text
 
 
 def _call_starting(facts: Facts) -> str:
     return (
-        f"{_call(facts)} waits{_since(facts)} for the start of session {_digits(facts['session'])}: "
-        f"{facts['phase']}, since {span(facts['starting_for'])} of start_timeout {span(facts['start_limit'])}"
+        f"{_call(facts)} has waited{_how_long(facts)} for the start of session {_digits(facts['session'])}: "
+        f"{facts['phase']}, for {span(facts['starting_for'])} of start_timeout {span(facts['start_limit'])}"
         + (f" at {facts['at']}" if facts["at"] else "")
     )
 
@@ -211,8 +211,8 @@ def _calls(count: int) -> str:
     return "1 call waits" if count == 1 else f"{count} calls wait"
 
 
-def _since(facts: Facts) -> str:
-    return f" since {span(facts['waited'])}"
+def _how_long(facts: Facts) -> str:
+    return f" for {span(facts['waited'])}"
 
 
 def _ago(facts: Facts) -> str:

@@ -83,6 +83,7 @@ class Server:
         self.fleet = self._open_fleet(run_dir)
         self.front = self._open_front(run_dir)
         broker.story.who = self._who
+        self.front.told_of_refusal = lambda call, said: broker.story.refused(call, said, self.now())
         self.why = Why(broker, self.fleet.look, self.started)
         self.control = Control(self)
         self._perform_by = self._performers()

@@ -17,8 +17,9 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS
 from warmd.daemon.core.views import SessionView
+from warmd.daemon.logfile import CRASH
 from warmd.protocol.errors import shorten
-from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId, Timing
+from warmd.protocol.messages import Call, CallId, ClientId, Failure, Result, SessionId, Timing
 from warmd.protocol.work import WorkerId
 
 REMEMBERED_CALLS = 1000
@@ -94,6 +95,10 @@ class Story:
             elif type(effect) is fx.Forget:
                 self._bury(effect, now)
 
+    def refused(self, call: Call, said: Failure, now: float) -> None:
+        """A call has been refused before the broker saw it."""
+        self._bad.append(_failure(said, now, now, call.function))
+
     def call(self, id: CallId) -> PastCall | None:
         return next((past for past in self._past(self._bad, self._good) if past.id == id), None)
 
@@ -136,9 +141,7 @@ class Story:
     def _failed(self, said: Failure, now: float) -> None:
         opened = self._open.pop(said.id, None)
         if opened is not None:
-            arrived, function, _ = opened
-            text = shorten(said.message, MAX_MESSAGE_BYTES)
-            self._bad.append((said.id, now, arrived, function, said.session, None, said.code, text, said.ran))
+            self._bad.append(_failure(said, now, opened[0], opened[1]))
 
     def _left(self, event: ev.ClientGone, _effects: Sequence[fx.Effect], now: float) -> None:
         for id in [id for id, opened in self._open.items() if opened[2] == event.client]:
@@ -162,6 +165,11 @@ class Story:
             self._graves.popitem(last=False)
 
 
+def _failure(said: Failure, now: float, arrived: float, function: str) -> tuple[Any, ...]:
+    text = shorten(said.message, MAX_MESSAGE_BYTES)
+    return (said.id, now, arrived, function, said.session, None, said.code, text, said.ran)
+
+
 def _concerns(ending: Ending, view: SessionView) -> bool:
     if ending.session is not None:
         return ending.session == view.id
@@ -169,8 +177,10 @@ def _concerns(ending: Ending, view: SessionView) -> bool:
 
 
 def _last_line(log_tail: str) -> str:
+    """What tells most: the line with which a crash begins, else the last one."""
     lines = [line for line in log_tail.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    crash = next((line for line in lines if line.startswith(CRASH)), None)
+    return crash or (lines[-1] if lines else "")
 
 
 _NOTES: Mapping[type, Callable[[Story, Any, Sequence[fx.Effect], float], None]] = {

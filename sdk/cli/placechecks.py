@@ -99,7 +99,7 @@ def settings(host: Host) -> Said:
     try:
         files = [*config.standard_files(host.environ)]
     except config.ConfigError as error:
-        yield "bad", f"{error}: correct or unset it"
+        yield "bad", f"{error} (correct or unset it)"
         files = []
     read = [path for path in [*config.project_files(host.cwd), *files] if _says_anything(path)]
     wrong = [*_errors_of_files(read), *_errors_of_variables(host)]
@@ -118,7 +118,7 @@ def _errors_of_files(files: list[Path]) -> Iterator[str]:
         try:
             config.load({}, {}, [path])
         except config.ConfigError as error:
-            yield f"{error}: correct the file"
+            yield f"{error} (correct the file)"
 
 
 def _errors_of_variables(host: Host) -> Iterator[str]:
@@ -126,7 +126,7 @@ def _errors_of_variables(host: Host) -> Iterator[str]:
         try:
             config.load({}, {name: host.environ[name]}, [])
         except config.ConfigError as error:
-            yield f"{error}: correct or unset it"
+            yield f"{error} (correct or unset it)"
 
 
 def apps(host: Host) -> Said:
@@ -196,7 +196,7 @@ def stale(host: Host) -> Said:
             "warn",
             f"{places.pid_path(host.run_dir)} names process {pid}, which is gone: the next start clears it",
         )
-    if not held and not listening and not path.exists() and pid is None:
+    if listening or not (held or path.exists() or pid is not None):
         yield "ok", "no stale files"
 
 

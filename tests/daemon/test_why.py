@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import doctest
 import re
-from typing import Any
 
 import pytest
 
-from tests.core.world import EVERYTHING, World
+from tests.core.world import EVERYTHING
+from tests.daemon.told import Told
 from warmd.daemon import sentences
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import Limits
-from warmd.daemon.diary import ToldBroker
-from warmd.daemon.why import Why
 from warmd.protocol.errors import Invalid, Problem
 from warmd.protocol.messages import CallId
-
-AT = "app.py:12 in run"
-UPTIME = 300.0
-
-
-class Told(World):
-    """A world whose broker remembers, and somebody who asks it why."""
-
-    def __init__(self, limits: Limits | None = None, **options: Any) -> None:
-        super().__init__(limits, **options)
-        self.broker = ToldBroker(self.limits, self.now)
-        self.broker.story.who = lambda client: f"{client.decode()} (pid 42)"
-        self.looked: list[int] = []
-        self.why = Why(self.broker, self._look, self.now - UPTIME)
-
-    def _look(self, worker: int, done: Any) -> None:
-        self.looked.append(worker)
-        done(f"/usr/lib/python3.13/selectors.py:3 in select\n{AT}")
-
-    def facts(self, id: Any) -> dict[str, Any]:
-        found: list[dict[str, Any]] = []
-        self.why.explain(id if isinstance(id, str) else id.call.id.hex(), self.now, found.append)
-        assert "\n" not in found[0]["text"]
-        return found[0]
-
-    def line(self, id: Any) -> str:
-        """The sentence, with the ids that differ from world to world left out."""
-        return re.sub(r"\b[0-9a-f]{8}\b", "ID", self.facts(id)["text"])
 
 
 def test_idle() -> None:
@@ -69,7 +39,7 @@ def test_busy_and_who_waits() -> None:
     world.call(id)
     world.wait(4)
     assert world.line(id) == (
-        "session ID of app 'counter' is busy: 'run' runs since 4 s at app.py:12 in run (in "
+        "session ID of app 'counter' is busy: 'run' has run for 4 s at app.py:12 in run (in "
         "/usr/lib/python3.13/selectors.py:3 in select), usually 0.2 s; 1 call waits behind it"
     )
 
@@ -80,7 +50,7 @@ def test_a_call_that_began_just_now_is_not_disturbed_for_a_stack() -> None:
     heard = world.call(id)
     world.wait(0.2)
     assert world.line(heard) == (
-        "call ID: 'run' runs since 0.2 s in session ID; its deadline comes in 59 min"
+        "call ID: 'run' has run for 0.2 s in session ID; its deadline comes in 59 min"
     )
     assert not world.looked
 
@@ -94,7 +64,7 @@ def test_a_slow_call() -> None:
     heard = world.call(id, timeout_seconds=60.0)
     world.wait(31)
     assert world.line(heard) == (
-        "call ID: 'run' runs since 31 s at app.py:12 in run (in /usr/lib/python3.13/selectors.py:3 in "
+        "call ID: 'run' has run for 31 s at app.py:12 in run (in /usr/lib/python3.13/selectors.py:3 in "
         "select), usually 0.2 s in session ID; its deadline comes in 29 s"
     )
 
@@ -105,7 +75,7 @@ def test_starting_phase_by_phase() -> None:
     id = world.broker.views()[0].id
     world.wait(0.2)
     assert world.line(id) == (
-        "session ID of app 'counter' is starting: its app is looked up, since 0.2 s of start_timeout "
+        "session ID of app 'counter' is starting: its app is looked up, for 0.2 s of start_timeout "
         "10 min; 1 call waits for it"
     )
     world.found()
@@ -113,12 +83,12 @@ def test_starting_phase_by_phase() -> None:
     world.spawned()
     world.wait(20)
     assert world.line(id) == (
-        "session ID of app 'counter' is starting: its app is imported and set up, since 20 s of "
+        "session ID of app 'counter' is starting: its app is imported and set up, for 20 s of "
         "start_timeout 10 min at app.py:12 in run (in /usr/lib/python3.13/selectors.py:3 in select); "
         "1 call waits for it"
     )
     assert world.line(heard).startswith(
-        "call ID to 'run' waits since 20 s for the start of session ID: its app is imported and set up"
+        "call ID to 'run' has waited for 20 s for the start of session ID: its app is imported and set up"
     )
 
 
@@ -129,10 +99,11 @@ def test_a_queued_call() -> None:
     second, third = world.call(id), world.call(id)
     world.wait(3)
     assert world.line(second) == (
-        "call ID to 'run' waits since 3 s in session ID: 'count' runs since 3 s, then it is its turn"
+        "call ID to 'run' has waited for 3 s in session ID: 'count' has run for 3 s, then it is its turn"
     )
     assert world.line(third) == (
-        "call ID to 'run' waits since 3 s in session ID: 'count' runs since 3 s, and 1 call waits before it"
+        "call ID to 'run' has waited for 3 s in session ID: 'count' has run for 3 s, and 1 call waits "
+        "before it"
     )
 
 
@@ -142,7 +113,7 @@ def test_a_call_that_waits_for_the_pool() -> None:
     heard = world.call(None)
     world.wait(2)
     assert world.line(heard) == (
-        "call ID to 'run' waits for a worker of the shared pool of 'counter' since 2 s; no call before it"
+        "call ID to 'run' has waited for 2 s for a worker of the shared pool of 'counter'; no call before it"
     )
 
 
@@ -151,7 +122,7 @@ def test_expired() -> None:
     id = world.session()
     world.wait(65)
     assert world.line(id) == (
-        "session ID of app 'counter' has expired 5 s ago: nothing called it for 60 s (session_timeout)"
+        "session ID of app 'counter' expired 5 s ago: nothing called it for 60 s (session_timeout)"
     )
 
 
@@ -161,7 +132,7 @@ def test_ended_and_by_whom() -> None:
     world.end(id)
     world.wait(1)
     assert world.line(id) == (
-        "session ID of app 'counter' has ended 1 s ago: it was ended on request, by ann (pid 42)"
+        "session ID of app 'counter' ended 1 s ago: it was ended on request, by ann (pid 42)"
     )
 
 
@@ -180,7 +151,7 @@ def test_ended_with_the_daemon() -> None:
     world = Told()
     id = world.session()
     world.drain(0)
-    assert "has ended" in world.line(id) and "the daemon was stopped" in world.line(id)
+    assert " ended " in world.line(id) and "the daemon was stopped" in world.line(id)
     assert world.facts(id)["ended_by"] is None
 
 
@@ -191,7 +162,7 @@ def test_died_of_a_signal_under_a_call() -> None:
     world.exits(signal="SIGSEGV", log="loading\nsegment fault at 0x0\n")
     world.wait(2)
     assert world.line(id) == (
-        "session ID of app 'counter' has died 2 s ago: its worker was killed by SIGSEGV, while 'count' ran; "
+        "session ID of app 'counter' died 2 s ago: its worker was killed by SIGSEGV, while 'count' ran; "
         "its last output was: segment fault at 0x0"
     )
     assert world.line(heard).startswith(
@@ -206,7 +177,7 @@ def test_a_death_is_told_before_all_its_processes_are_gone() -> None:
     id = world.session()
     world.exits(signal="SIGKILL")
     assert world.state(id) == "stopping"
-    assert "has died 0.00 s ago: its worker was killed by SIGKILL" in world.line(id)
+    assert " died 0.00 s ago: its worker was killed by SIGKILL" in world.line(id)
 
 
 def test_died_by_an_exit() -> None:
@@ -229,7 +200,7 @@ def test_a_start_that_failed() -> None:
     world.exits(code=1)
     world.tree_ends()
     assert world.line(id) == (
-        "session ID of app 'counter' has died 0.00 s ago: app 'counter' did not start: setup failed: "
+        "session ID of app 'counter' died 0.00 s ago: app 'counter' did not start: setup failed: "
         "ValueError: no such model"
     )
     assert "(START_FAILED, ran = no)" in world.line(heard)
@@ -314,7 +285,7 @@ def test_a_client_that_left() -> None:
     world = Told()
     heard = world.call("new", by="bob")
     world.leave("bob")
-    assert "runs since" in world.line(heard), "it still runs"
+    assert "has run for" in world.line(heard), "it still runs"
     world.returns()
     world.wait(3)
     assert world.line(heard) == (
@@ -369,6 +340,24 @@ def test_a_long_text_makes_one_line() -> None:
     heard = world.call("new")
     world.raises(message="line\n" * 500)
     assert len(world.facts(heard)["text"]) < 2000
+
+
+def test_of_a_crash_the_line_is_told_with_which_it_begins() -> None:
+    world = Told()
+    id = world.session()
+    world.exits(signal="SIGSEGV", log="Fatal Python error: Aborted\n\nExtension modules: x\n")
+    assert world.facts(id)["last_line"] == "Fatal Python error: Aborted"
+
+
+def test_a_fault_of_the_story_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_given: object) -> None:
+        raise RuntimeError
+
+    world = Told()
+    monkeypatch.setattr(world.broker.story, "saw", fail)
+    heard = world.call(world.session())
+    world.returns()
+    assert heard.code == "ok"
 
 
 def test_memory_is_bounded() -> None:

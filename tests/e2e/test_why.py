@@ -1,4 +1,4 @@
-"""`warmd why` against a real daemon: what runs, hangs, was ended and has died."""
+"""`warmd why` against a real daemon: what runs, hangs, was ended and died."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import warmd
+from tests.daemon.rawclient import RawClient
 from warmd.cli import main
 from warmd.protocol.errors import WorkerDied
+from warmd.protocol.messages import AppRef, Call, CallId
 
 APP = """
 import os, signal, time
@@ -96,3 +98,16 @@ def test_the_command(client: warmd.Client, app: str, capsys: pytest.CaptureFixtu
 def test_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", f"{tmp_path}/warmd.sock", "why", "x"]) == 69
     assert "no daemon runs at" in capsys.readouterr().out
+
+
+def test_a_call_that_was_too_large_for_the_door() -> None:
+    with (
+        warmd.local(max_message_bytes="64KiB") as client,
+        RawClient(Path(str(client.status()["run_dir"]))) as raw,
+    ):
+        half = b"x" * 40_000
+        big = Call(CallId(b"B" * 16), "new", AppRef("counter"), "run", input=half, setup=half)
+        raw.send(big)
+        assert raw.answer(big.id).code == "TOO_LARGE"
+        assert "was refused" in client.why(big.id.hex())["text"]
+        assert "TOO_LARGE" in client.why(big.id.hex())["text"]
