@@ -183,8 +183,6 @@ class Fleet:
             return
         if worker.capture is not None:
             worker.capture.cancel()
-        if worker.look is not None:
-            worker.look.finish()
 
         def done(text: str) -> None:
             self._submit(StackCaptured(effect.worker, effect.ordinal, text))

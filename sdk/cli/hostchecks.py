@@ -119,32 +119,21 @@ def proc(host: Host) -> Said:
 
 
 def cgroup(host: Host) -> Said:
-    """Whether the kernel itself could keep a worker's memory within a limit."""
-    if not (host.root / "sys/fs/cgroup/cgroup.controllers").exists():
+    """Which memory limit holds for all together, and whether the kernel says whom it has killed for it."""
+    lines = host.read("proc/self/cgroup").splitlines()
+    own = next((line[3:] for line in lines if line.startswith("0::")), "/").lstrip("/")
+    folder = f"sys/fs/cgroup/{own}"
+    if "oom_kill " not in host.read(f"{folder}/memory.events") + host.read("proc/vmstat"):
         yield (
             "warn",
-            "there is no cgroup v2 here, so the kernel cannot limit the memory of a worker and its children "
-            "as one: mount it (systemd.unified_cgroup_hierarchy=1), or watch `warmd ps`",
+            "the kernel does not say how often it killed for lack of memory, so such a death is told as a "
+            "plain SIGKILL: run the daemon where /proc/vmstat or a cgroup v2 with the memory controller can be "
+            "read",
         )
         return
-    own = next(
-        (line[3:] for line in host.read("proc/self/cgroup").splitlines() if line.startswith("0::")), "/"
-    )
-    folder = host.root / "sys/fs/cgroup" / own.lstrip("/")
-    if "memory" not in host.read(f"{folder.relative_to(host.root)}/cgroup.controllers").split():
-        yield (
-            "warn",
-            f"the memory controller is not delegated to {own}, so the kernel cannot limit workers: run the "
-            "daemon as a systemd service with Delegate=yes",
-        )
-    elif not os.access(folder, os.W_OK):
-        yield (
-            "warn",
-            f"the cgroup {own} is not yours to divide, so the kernel cannot limit workers: run the daemon as "
-            "a systemd user service with Delegate=yes",
-        )
-    else:
-        yield "ok", f"cgroup v2 with the memory controller, {own} is writable"
+    most = host.read(f"{folder}/memory.max").strip()
+    limit = f"limits all processes here to {size(int(most))}" if most.isdigit() else "sets no limit"
+    yield "ok", f"the cgroup {limit}; worker_memory is kept by the daemon and needs no delegation"
 
 
 def container(host: Host) -> Said:

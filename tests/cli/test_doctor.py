@@ -36,8 +36,7 @@ def root(tmp_path: Path) -> Path:
         "proc/1/comm": "systemd\n",
         "proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\nSwapFree: 0 kB\n",
         "proc/locks": "",
-        "sys/fs/cgroup/cgroup.controllers": "cpu memory",
-        "sys/fs/cgroup/user.slice/cgroup.controllers": "cpu memory",
+        "sys/fs/cgroup/user.slice/memory.events": "oom 0\noom_kill 0\n",
     }.items():
         path = tmp_path / "root" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,19 +138,16 @@ def test_hidden_processes(host: Host) -> None:
     assert told(hostchecks.proc, host)[0][0] == "ok"
 
 
-def test_no_cgroup_v2(host: Host) -> None:
-    (host.root / "sys/fs/cgroup/cgroup.controllers").unlink()
-    assert "no cgroup v2" in the_fault(hostchecks.cgroup, host, "warn")
+def test_a_kernel_that_does_not_say_whom_it_killed(host: Host) -> None:
+    (host.root / "sys/fs/cgroup/user.slice/memory.events").unlink()
+    assert "lack of memory" in the_fault(hostchecks.cgroup, host, "warn")
+    write(host.root, "proc/vmstat", "oom_kill 0\n")
+    assert "sets no limit" in told(hostchecks.cgroup, host)[0][1]
 
 
-def test_a_cgroup_without_the_memory_controller(host: Host) -> None:
-    write(host.root, "sys/fs/cgroup/user.slice/cgroup.controllers", "cpu")
-    assert "not delegated to /user.slice" in the_fault(hostchecks.cgroup, host, "warn")
-
-
-def test_a_cgroup_of_somebody_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_given: False)
-    assert "not yours to divide" in the_fault(hostchecks.cgroup, host, "warn")
+def test_the_limit_of_the_cgroup_is_told(host: Host) -> None:
+    write(host.root, "sys/fs/cgroup/user.slice/memory.max", f"{GIB}\n")
+    assert "to 1.0G" in told(hostchecks.cgroup, host)[0][1]
 
 
 def test_a_container_whose_first_process_reaps_nobody(host: Host) -> None:

@@ -55,13 +55,14 @@ def test_it_is_cut_to_its_newest_half(stderr_is, tmp_path: Path) -> None:
 
 def test_a_file_that_somebody_chose_for_stderr_is_left_alone(stderr_is, tmp_path: Path) -> None:
     chosen, ours = tmp_path / "chosen", tmp_path / "daemon.log"
-    ours.write_text("older\n")
+    older = "older\n" * MOST
+    ours.write_text(older)
     stderr_is(chosen)
     log = OwnLog(ours, MOST)
     say(log, 1000)
     log.close()
     assert chosen.stat().st_size > MOST
-    assert ours.read_text() == "older\n"
+    assert ours.read_text() == older
 
 
 def test_a_full_disk_costs_lines_and_counts_them(stderr_is, tmp_path: Path) -> None:

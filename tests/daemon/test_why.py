@@ -128,7 +128,10 @@ def test_expired() -> None:
 
 def test_ended_and_by_whom() -> None:
     world = Told()
-    id = world.session()
+    id, other = world.session(), world.session()
+    world.broker.story.who = lambda _client: "somebody else"
+    world.end(other)
+    world.broker.story.who = lambda client: f"{client.decode()} (pid 42)"
     world.end(id)
     world.wait(1)
     assert world.line(id) == (
@@ -369,6 +372,17 @@ def test_memory_is_bounded() -> None:
         world.call("sess_unknown")
     assert len(list(world.broker.story.call_ids())) == 2000
     assert not world.broker.story._open
+
+
+def test_open_calls_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmd.daemon.story.MAX_OPEN_CALLS", 3)
+    world = Told()
+    id = world.session()
+    calls = [world.call(id) for _ in range(5)]
+    assert len(world.broker.story._open) == 3
+    for _ in calls:
+        world.returns()
+    assert [world.facts(call)["state"] for call in calls] == ["unknown"] * 2 + ["done"] * 3
 
 
 def test_the_examples_hold() -> None:
