@@ -127,8 +127,8 @@ def cgroup(host: Host) -> Said:
         yield (
             "warn",
             "the kernel does not say how often it killed for lack of memory, so such a death is told as a "
-            "plain SIGKILL: run the daemon where /proc/vmstat or a cgroup v2 with the memory controller can be "
-            "read",
+            "plain SIGKILL: run the daemon where /proc/vmstat or a cgroup v2 with the memory controller "
+            "can be read",
         )
         return
     most = host.read(f"{folder}/memory.max").strip()
