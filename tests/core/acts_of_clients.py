@@ -133,6 +133,7 @@ class ActsOfClients(Scene):
     @up
     @rule(pick=PICK, behind=st.booleans())
     def read_or_not(self, pick: int, behind: bool) -> None:
+        self.world.sabotage = None
         (self.world.falls_behind if behind else self.world.catches_up)(self.client(pick))
 
     @up

@@ -14,6 +14,8 @@ from warmd.protocol.messages import PROTOCOL, AppRef, CallId
 from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON
 
 PATIENCE_SECONDS = 20.0
+SEND_MILLISECONDS = 500
+"""A connection that is no more takes nothing: then `send` raises zmq.Again."""
 
 
 class RawClient:
@@ -25,6 +27,7 @@ class RawClient:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, receive_queue)
+        self._socket.setsockopt(zmq.SNDTIMEO, SEND_MILLISECONDS)
         # Not -1: that throws away what has come and was not read (docs/protocol.md).
         self._socket.setsockopt(zmq.RECONNECT_IVL, 2**31 - 1)
         self._socket.connect(f"ipc://{places.socket_path(run_dir)}")

@@ -23,7 +23,7 @@ from tests.faults.watch import (
     within,
     zoo,
 )
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 FAILING = {
     "SetupRaises": "ValueError: setup does not want to",
