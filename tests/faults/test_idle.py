@@ -9,7 +9,7 @@ from pathlib import Path
 
 import warmd
 from tests.faults.watch import await_gone, error_of, together, until, zoo
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 IDLE_SECONDS = 1
 LATE_SECONDS = 1.0

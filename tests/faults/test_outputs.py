@@ -8,7 +8,7 @@ import pytest
 
 import warmd
 from tests.faults.watch import error_of, together, undisturbed, until, zoo
-from warmd.local import LocalClient
+from warmd.owndaemon import LocalClient
 
 MAX_BYTES = 2**20
 FLOOD_MEGABYTES = 100
