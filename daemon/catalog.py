@@ -11,6 +11,7 @@ import difflib
 import importlib.metadata
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -251,11 +252,17 @@ def _class_in(path: str, wanted: str | None) -> str:
     )
 
 
+_parsing = threading.Lock()
+"""Two threads in `ast.parse` at once can upset each other in CPython 3.11: it counts the depth of the
+tree for both together, and raises SystemError."""
+
+
 def _parsed(path: str) -> ast.Module:
     try:
         with open(path, "rb") as file:
             source = file.read(MAX_SOURCE_BYTES)
-        return ast.parse(source, path)
+        with _parsing:
+            return ast.parse(source, path)
     except OSError as error:
         raise AppLookupError("APP_NOT_FOUND", f"{path} cannot be read: {error.strerror}") from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -2,6 +2,8 @@ import os
 import re
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +198,27 @@ def test_registered_names_come_before_folders(folders):
     (folders / "counter").mkdir()
     (folders / "counter" / "app.py").write_text("class App: ...")
     assert Catalog([str(folders)]).lookup(AppRef("counter")).target == "warmd.apps.counter:Counter"
+
+
+class Churn:
+    """Garbage in a circle: its collection gives other threads their turn in the midst of C code."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sum(range(200))
+
+
+def test_many_lookups_at_once_do_not_upset_each_other():
+    """In CPython 3.11 two threads in `ast.parse` at once can raise SystemError."""
+    catalog = Catalog([])
+    zoo = Path(__file__).parents[1] / "zoo.py"
+
+    def look(_: int) -> None:
+        for _ in range(100):
+            Churn()
+            assert catalog.lookup(AppRef(f"{zoo}:Good")).target == "zoo:Good"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(look, range(4)))
