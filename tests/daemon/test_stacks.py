@@ -10,13 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from tests.daemon.turning import turn_until
+from warmd.daemon.fleet import Fleet
 from warmd.daemon.loop import Loop
 from warmd.daemon.stacks import StackCapture, readable
 from warmd.daemon.worker.page import STACK_SIGNAL, create_stack_file
+from warmd.protocol import work
+from warmd.protocol.work import Ordinal, WorkerId
 
 DUMP = """Current thread 0x00007f0000000000 (most recent call first):
   File "/w/daemon/worker/process.py", line 7 in on_signal
@@ -115,3 +119,17 @@ def test_a_cancelled_capture_stays_silent(stack_fd: int) -> None:
         os.close(pidfd)
     loop.close()
     assert texts == []
+
+
+def test_what_an_app_says_meanwhile_does_not_cut_the_look_short():
+    """Only the end of the call does: then there is nothing more to see."""
+    looks, said = [], []
+    fleet = Fleet.__new__(Fleet)
+    capture = SimpleNamespace(finish=lambda: looks.append("finished"))
+    worker = SimpleNamespace(capture=capture, look=None)
+    fleet._workers, fleet._submit = {WorkerId(1): worker}, said.append
+    fleet._said(WorkerId(1), work.Progressed(Ordinal(1), b"\xc0"))
+    fleet._said(WorkerId(1), work.Yielded(Ordinal(1), 0, b"\xc0"))
+    assert not looks
+    fleet._said(WorkerId(1), work.Interrupted(Ordinal(1), 0.0))
+    assert looks == ["finished"] and len(said) == 3

@@ -114,12 +114,6 @@ def test_the_error_names_the_line_of_the_hang(client: LocalClient, tmp_path: Pat
     together(one, ["c_loop", "loop", "swallow"])
 
 
-def test_an_app_that_talks_all_the_time_shows_its_stack_too(client: LocalClient, tmp_path: Path) -> None:
-    """What it says must not be taken for the end of the call."""
-    sessions = [client.session(zoo("Hangs")) for _ in range(6)]
-    together(lambda session: overdue(session, "progress_loop", tmp_path).details["stack"], sessions)
-
-
 def test_a_stopped_worker_is_no_obstacle(client: LocalClient) -> None:
     """Stopped from outside in the midst of a call, with calls behind it."""
     session = client.session(zoo("Hangs"))
