@@ -223,7 +223,7 @@ def test_every_way_out_of_the_process_is_a_death(client: LocalClient, function: 
     assert (error.code, error.details["exit_code"]) == ("WORKER_DIED", code)
 
 
-ROUNDS = 60
+ROUNDS = 36
 AT_A_TIME = 6
 CALLS = 3
 
