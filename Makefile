@@ -3,16 +3,28 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-core lint typing bench clean
+.PHONY: demo test test-core covered coverage lint typing bench soak clean
 
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
 
-test: lint typing
+test: lint typing covered
 	$(BIN)/python -m pytest $(ARGS)
 
 test-core: .venv/dev
 	$(BIN)/python -m pytest tests/core tests/protocol -q $(ARGS)
+
+# Each line and branch of the rule book is reached by its own tests.
+covered: .venv/dev
+	$(BIN)/python -m coverage run --data-file=.coverage.core --source=daemon/core -m pytest tests/core -q -p no:cacheprovider
+	$(BIN)/python -m coverage report --data-file=.coverage.core --fail-under=100
+
+# Of everything, in all processes; takes a few times as long as the tests.
+coverage: .venv/dev
+	$(BIN)/python -m coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/python -m coverage run --parallel-mode -m pytest $(ARGS) || true
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -24,6 +36,9 @@ typing: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.hops $(ARGS)
+
+soak: .venv/dev
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -96,7 +96,7 @@ class _Peer:
 class Front:
     """Receives from clients and sends to them.
 
-    `handlers` has a function of (client, message) for each class of message but `Hello` and `Pong`;
+    `handlers` has a function of (client, message) for each class of message but `Pong`;
     `gone(client)` is called once for each client that left; `behind(client, unread)` and
     `caught_up(client)` as `max_unread_bytes` has it.  `counters` counts what was dropped, by reason.
     Raises OSError if the socket cannot be bound.
@@ -315,6 +315,7 @@ class Front:
             text = f"this daemon serves user id {os.getuid()} only, the client runs as {uid}"
         else:
             self._admit(identity, _Peer(pid, frame.get(_SRCFD), message.client, self._readers.new()))
+            self._handlers[Hello](ClientId(identity), message)
             return
         self.counters["refused"] += 1
         self.send(ClientId(identity), Refused(PROTOCOL, self._welcome.version, text))

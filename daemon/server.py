@@ -40,7 +40,7 @@ from warmd.daemon.why import Why
 from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon
+from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon, SessionId
 
 log = logging.getLogger("warmd.server")
 T = TypeVar("T")
@@ -262,12 +262,17 @@ class Server:
 
     def _handlers(self) -> Mapping[type, Callable[[ClientId, Any], object]]:
         return {
+            msg.Hello: self._hello,
             msg.Call: self._call,
             msg.Request: lambda client, request: self.control.handle(client, request, self.now()),
             msg.Credit: self._credit,
             msg.Cancel: self._cancel,
             msg.Attach: lambda client, attach: self.submit(ev.AttachArrived(client, attach)),
         }
+
+    def _hello(self, client: ClientId, hello: msg.Hello) -> None:
+        if hello.session is not None:
+            self.submit(ev.ClientInside(client, SessionId(hello.session)))
 
     def _call(self, client: ClientId, call: msg.Call) -> None:
         # A call that names its session opens none, and needs no id for it.

@@ -97,6 +97,8 @@ class Hello:
     pid: int
     client: str
     """The program's name, for listings."""
+    session: str | None = None
+    """The session inside whose app the client runs, where it does (`WARMD_SESSION_ID`)."""
 
 
 @record

@@ -59,7 +59,13 @@ class Transport:
 
     def __init__(self, path: str) -> None:
         self.exchange = Exchange(
-            Hello(PROTOCOL, __version__, os.getpid(), os.path.basename(sys.argv[0] or "python"))
+            Hello(
+                PROTOCOL,
+                __version__,
+                os.getpid(),
+                os.path.basename(sys.argv[0] or "python"),
+                os.environ.get("WARMD_SESSION_ID"),
+            )
         )
         self.pid = os.getpid()
         context = zmq.Context(io_threads=1)

@@ -14,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-from warmd.daemon.core import ahead, detached, policy, pools, readers, serving
+from warmd.daemon.core import ahead, chains, detached, policy, pools, readers, serving
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CallArrived
@@ -128,6 +128,8 @@ def _into_pool(book: Book, event: CallArrived) -> Problem | None:
 
 
 def _enqueue(book: Book, event: CallArrived, session: Session) -> Problem | None:
+    if book.inside and (problem := chains.objection(book, event.client, event.call, session)) is not None:
+        return problem
     if len(session.queue) + len(session.ahead) >= book.limits.max_queue:
         return _queue_full(book, f"session {session.id}")
     # To an idle session it goes at once: then it never waits here.

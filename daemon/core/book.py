@@ -58,6 +58,8 @@ class Book:
         """Pools that lost a worker in this event and may need another."""
         self.jobs: dict[CallId, Job] = {}
         self.jobs_of: dict[ClientId, dict[CallId, Job]] = {}
+        self.inside: dict[ClientId, SessionId] = {}
+        """Clients that run inside an app, and in which session."""
         self.dead: OrderedDict[SessionId, SessionView] = OrderedDict()
         self.ends: dict[CallId, EndRequest] = {}
         self.held = Holdings()

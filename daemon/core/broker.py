@@ -10,7 +10,8 @@ Where the rules are:
     starting    from a looked-up app to a ready worker
     serving     one call after another
     ahead       calls sent before their turn
-    readers     clients that do not read what they are sent
+    readers     chains      sessions that would wait for each other in a circle
+    clients that do not read what they are sent
     clients     credits, cancels, clients that leave, deadlines of calls
     detached    calls that outlive their clients; `kept` is what is kept of them
     ladder      how a running call is stopped
@@ -224,6 +225,7 @@ _RULES: Mapping[type, Rule] = {
     ev.CancelArrived: clients.cancel_arrived,
     ev.AttachArrived: detached.attach_arrived,
     ev.StopArrived: clients.stop_arrived,
+    ev.ClientInside: clients.client_inside,
     ev.ClientGone: clients.client_gone,
     ev.ClientBehind: readers.client_behind,
     ev.ClientCaughtUp: readers.client_caught_up,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from warmd.daemon.core import ahead, ladder, policy, readers, starting
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import CancelArrived, ClientGone, CreditArrived, StopArrived
+from warmd.daemon.core.events import CancelArrived, ClientGone, ClientInside, CreditArrived, StopArrived
 from warmd.daemon.core.session import Job, Withdrawal
 from warmd.daemon.core.views import calls_before, runs
 from warmd.protocol.work import MoreCredit, WorkerId
@@ -56,11 +56,17 @@ def _stop(book: Book, job: Job) -> None:
         _withdraw(book, job, Withdrawal("CANCELLED", "the call was cancelled before it ran", CANCELLED))
 
 
+def client_inside(book: Book, event: ClientInside) -> None:
+    if event.session in book.sessions:
+        book.inside[event.client] = event.session
+
+
 def client_gone(book: Book, event: ClientGone) -> None:
     """Its waiting calls are dropped, its running ones finish; its streams are closed.
 
     Its detached calls go on as if nothing had happened.
     """
+    book.inside.pop(event.client, None)
     book.keep.leave(event.client)
     readers.client_gone(book, event.client)
     for job in list(book.jobs_of.get(event.client, {}).values()):

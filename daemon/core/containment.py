@@ -52,6 +52,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
             _contain_timer(book, why)
         case ev.DrainArrived():
             _give_up_all(book, why)
+        case ev.ClientInside(client=client):
+            book.inside.pop(client, None)
         case ev.ClientGone(client=client):
             _forget_client(book, client, why)
         case _:
@@ -102,6 +104,7 @@ def _give_up_call(book: Book, job: Job | None, why: str) -> None:
 def _forget_client(book: Book, client: ClientId, why: str) -> None:
     """Nobody is there to be answered: what waits is dropped, what runs ends by itself."""
     book.keep.leave(client)
+    book.inside.pop(client, None)
     book.behind.pop(client, None)
     book.deadlines.drop(("behind", client))
     for job in [job for job in book.jobs_of.get(client, {}).values() if job.kept is None]:

@@ -81,6 +81,14 @@ class EndArrived:
 
 
 @record
+class ClientInside:
+    """A client says, before anything else, that it runs inside the app of this session."""
+
+    client: ClientId
+    session: SessionId
+
+
+@record
 class ClientGone:
     client: ClientId
 
@@ -223,6 +231,7 @@ Event: TypeAlias = (
     | KeepaliveArrived
     | HoldArrived
     | EndArrived
+    | ClientInside
     | ClientGone
     | ClientBehind
     | ClientCaughtUp
