@@ -164,7 +164,7 @@ class Book:
         if job.kept is not None:
             job.wants_accepted = False
             self.keep.admit(job.kept, in_session.id if in_session else None)
-        elif not job.orphan:
+        else:
             job.wants_accepted = False
             self.send(job.client, Accepted(job.id, in_session.id if in_session else None))
 

@@ -7,6 +7,7 @@ that only waited is answered alone.  Even so no call is left without an outcome.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import cast
 
 from warmd.daemon.core import clients, stopping
@@ -85,8 +86,7 @@ def _contain_news_of_worker(book: Book, event: ev.AboutWorker, why: str) -> None
         case ev.TreeGone():
             session.tree_gone = True
     _give_up(book, session, why)
-    if session.phase is Phase.STOPPING:
-        stopping.bury_if_over(book, session)
+    stopping.bury_if_over(book, session)
 
 
 def _give_up_call(book: Book, job: Job | None, why: str) -> None:
@@ -95,7 +95,8 @@ def _give_up_call(book: Book, job: Job | None, why: str) -> None:
     if job.ordinal and job.session is not None:
         _give_up(book, job.session, why)
     else:
-        if job in job.queue:
+        # The rule may have failed before it put the call there.
+        with suppress(ValueError):
             job.queue.remove(job)
         book.fail(job, "INTERNAL", why)
         clients.waits_no_more(book, job)

@@ -25,8 +25,8 @@ def open_pool(book: Book, key: PoolKey, pickled: Body, opener: ClientId) -> Pool
 
 
 def _close_pool(book: Book, pool: Pool) -> None:
-    if book.pools.pop(pool.key, None) is not None:
-        book.held.drop(pool.opener, size_of(pool.key[1], pool.pickled))
+    del book.pools[pool.key]
+    book.held.drop(pool.opener, size_of(pool.key[1], pool.pickled))
 
 
 def submit(book: Book, pool: Pool, job: Job) -> None:
@@ -52,7 +52,7 @@ def tend(book: Book, pool: Pool) -> None:
         alive, coming = alive + 1, coming + 1
     if pool.queue and not pool.members:
         book.fail_queue(pool.queue, "NO_ROOM", no_room(book), limit=book.limits.max_sessions)
-    if not pool.members and not pool.queue:
+    if not pool.members and not pool.queue and pool.key in book.pools:
         _close_pool(book, pool)
 
 

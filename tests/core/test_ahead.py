@@ -368,3 +368,14 @@ def test_a_withdrawal_that_is_not_settled_when_the_worker_dies_is_settled_by_tha
     world.settles()
     world.tree_ends()
     world.assert_over()
+
+
+def test_a_worker_that_skips_a_withdrawn_call_has_not_run_it() -> None:
+    world, _, waiting = lagging()
+    world.cancel(waiting)
+    world.returns()
+    world.worker().turn()
+    world.reads()
+    world.reads()
+    assert (waiting.code, failure(waiting).ran) == ("CANCELLED", "no")
+    world.settles()

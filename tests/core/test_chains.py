@@ -91,6 +91,20 @@ def test_a_session_joined_by_its_name_is_the_same_session():
     assert refused(world.call("new", by="inner", name="mine"))
 
 
+def test_a_session_that_waits_for_many_is_followed_everywhere():
+    world = World()
+    a, b, c, d = (world.session() for _ in range(4))
+    for name, session in zip("abcd", (a, b, c, d), strict=True):
+        live_inside(world, session, f"in {name}")
+        world.call(session)
+    world.call(d, by="in a")
+    world.call(b, by="in a")
+    world.call(d, by="in b")
+    world.call(d, by="in b", detach=True)
+    assert not refused(world.call(c, by="in b"))
+    assert refused(world.call(a, by="in c"))
+
+
 def test_what_has_ended_is_waited_for_no_more():
     world = World()
     a, b = world.session(), world.session()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.core.world import EVERYTHING, World
+from tests.core.world import EVERYTHING, World, client
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
+from warmd.protocol.messages import CallId
 
 WHEN = pytest.mark.parametrize("when", ["early", "late"])
 
@@ -161,3 +165,104 @@ def test_a_caller_hears_that_its_detached_call_was_given_up_when_the_cancel_fail
     world.sabotage = "early"
     world.cancel(call)
     assert (call.code, call.final.ran) == ("INTERNAL", "no")
+
+
+@WHEN
+def test_streams_of_one_whose_reading_is_misjudged_are_given_up(when):
+    world = World()
+    session = world.session()
+    stream = world.call(session, window=1)
+    plain = world.call(world.session())
+    world.sabotage = when
+    world.falls_behind("ann")
+    assert (stream.code, stream.final.ran) == ("INTERNAL", "maybe")
+    assert plain.open
+
+
+@WHEN
+def test_a_client_inside_an_app_is_taken_for_one_outside(when):
+    world = World()
+    session = world.session()
+    world.sabotage = when
+    world.tell(ev.ClientInside(client("inner"), session))
+    world.call(session)
+    assert world.call(session, by="inner").open
+
+
+@pytest.mark.parametrize("timer", ["start", "idle", "finish", "drain"])
+def test_a_timer_of_a_session_that_fails_costs_the_session(timer):
+    world = World(holds=EVERYTHING if timer in ("start", "finish") else [])
+    if timer == "start":
+        world.call("new", timeout_seconds=3000.0)
+        world.found()
+        world.spawned()
+    else:
+        world.holds = frozenset()
+        session = world.session()
+        world.holds = frozenset(EVERYTHING) if timer == "finish" else frozenset()
+        if timer == "finish":
+            world.end(session)
+        elif timer == "drain":
+            world.call(session)
+            world.drain(5.0)
+    world.sabotage = "early"
+    world.wait_for_deadline()
+    world.oblige()
+    assert not world.broker.views()
+
+
+@WHEN
+def test_what_is_stopped_by_another_client_and_fails_is_answered(when):
+    world = World()
+    call = world.call(world.session(), detach=True)
+    world.sabotage = when
+    world.stop_call(call)
+    assert call.code == "INTERNAL"
+
+
+def test_a_detached_call_whose_arrival_fails_is_not_kept_open():
+    world = World()
+    session = world.session()
+    world.sabotage = "late"
+    assert world.call(session, detach=True).code == "INTERNAL"
+    world.sabotage = "early"
+    assert world.call(session, detach=True).final is not None
+
+
+@WHEN
+def test_a_client_that_leaves_while_the_rule_fails_leaves_nothing_waiting(when):
+    world = World()
+    session = world.session()
+    world.call(session)
+    waiting = world.call(session, by="bob")
+    world.sabotage = when
+    world.leave("bob")
+    assert waiting.deaf
+    world.returns()
+    assert world.call(session, "").code == "ok", "what waited was dropped"
+    assert world.worker().invoked == 1
+
+
+@WHEN
+def test_word_of_a_stack_or_a_withdrawal_that_fails_costs_the_session(when):
+    world = World(holds=[fx.CaptureStack])
+    session = world.session()
+    call = world.call(session, timeout_seconds=5.0)
+    world.wait(5.0)
+    world.sabotage = when
+    world.stack()
+    assert call.final is not None or world.state(session) != "died"
+    assert call.code in ("", "INTERNAL")
+    world.oblige()
+    world.wait(100.0)
+    assert call.code in ("INTERNAL", "TIMEOUT")
+
+
+def test_a_detached_call_that_was_kept_but_never_registered_ends():
+    world = World()
+    heard = world.call(world.session(), function="", detach=True)
+    book = world.broker._book
+    kept = book.keep.open(CallId(b"k" * 16), "run")
+    call = replace(heard.call, id=kept.id)
+    world.broker.contain(ev.CallArrived(heard.client, call, ""), RuntimeError("early"))
+    assert kept.final is not None and kept.final.ran == "no"

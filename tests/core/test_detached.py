@@ -353,3 +353,11 @@ def test_the_id_of_a_call_that_never_was() -> None:
     never = Call(CallId(b"x" * 16), None, None, "run")
     (effect,) = world.broker.handle(ev.AttachArrived(client("bob"), Attach(never.id, never.id, 0, 1)), 5.0)
     assert isinstance(effect, fx.Send) and effect.message.code == "CALL_GONE"
+
+
+def test_a_reader_with_too_large_a_window_is_told_the_limit() -> None:
+    world = World(Limits(max_stream_window=100))
+    call = world.call(world.session(), detach=True)
+    refused = world.attach(call, window=101)
+    assert refused.code == "INVALID"
+    assert "101" in refused.final.message and "max_stream_window" in refused.final.message

@@ -313,3 +313,15 @@ def test_ids_of_requests_and_calls_do_not_meet() -> None:
     assert len(effects) == 1
     world.returns()
     assert heard.code == "ok"
+
+
+def test_a_drain_whose_time_is_over_stops_what_runs_and_awaits_what_finishes():
+    world = World(holds=[work.Finish])
+    finishing, busy = world.session(), world.session()
+    running = world.call(busy)
+    world.drain(2.0)
+    world.wait(2.0)
+    assert [interrupt.worker for interrupt in world.ordered(fx.Interrupt)] == [2]
+    world.obeys()
+    assert running.code == "CANCELLED"
+    assert world.state(finishing) == "stopping"

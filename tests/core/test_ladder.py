@@ -9,6 +9,7 @@ import pytest
 from tests.core.fakes import Heard
 from tests.core.world import STACK, World
 from warmd.daemon.core import effects as fx
+from warmd.daemon.core.ladder import place_of
 from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
 from warmd.protocol.messages import Failure
@@ -300,3 +301,11 @@ def test_word_that_is_read_after_the_kill_is_dropped() -> None:
     world.exits(signal="SIGKILL")
     world.tree_ends()
     world.assert_over()
+
+
+def test_the_place_is_the_apps_own_line_and_what_it_waits_in():
+    assert place_of("/usr/lib/python3/selectors.py:5 in select\n/home/app.py:7 in run") == (
+        "/home/app.py:7 in run (in /usr/lib/python3/selectors.py:5 in select)"
+    )
+    assert place_of("/home/app.py:7 in run") == "/home/app.py:7 in run"
+    assert place_of("") == ""

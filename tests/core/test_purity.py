@@ -15,6 +15,7 @@ ALLOWED = {
     "__future__",
     "collections",
     "collections.abc",
+    "contextlib",
     "dataclasses",
     "difflib",
     "enum",

@@ -8,6 +8,7 @@ import pytest
 
 from tests.core.world import EVERYTHING, World
 from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
@@ -221,3 +222,13 @@ def test_a_start_that_succeeds_leaves_no_timer_of_the_start() -> None:
     world.spawned()
     world.ready()
     assert world.wait_for_deadline() == 3000.0
+
+
+def test_what_a_look_up_found_is_used_once():
+    world = World(holds=EVERYTHING)
+    world.call("new")
+    session = next(iter(world.lookups))
+    world.found()
+    spec = world.worker().spawn.spec
+    assert world.tell(ev.AppFound(session, spec)) == []
+    assert world.tell(ev.AppMissing(session, Problem("APP_NOT_FOUND", "there is none"))) == []
