@@ -7,6 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import warmd.app
+
+context = warmd.app.context
+
 
 def piece(number: int, size: int) -> bytes:
     """What part `number` of a stream is, here and in who checks it."""
@@ -27,6 +31,7 @@ class Pours:
     def wait(self, name: str, path: str) -> str:
         """Until something is written to the pipe at `path`."""
         self.entered.append(name)
+        context.progress("in")
         Path(path).read_bytes()
         return name
 

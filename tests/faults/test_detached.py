@@ -147,7 +147,7 @@ def test_a_death_is_kept_like_a_result(client: LocalClient, tmp_path: Path) -> N
     os.mkfifo(pipe)
     with client.session(POURS) as session:
         call = session.submit("wait", {"name": "x", "path": str(pipe)}, detach=True)
-        until(lambda: client.calls.get(call.call_id).state == "running")
+        until(lambda: client.calls.get(call.call_id).progress == "in")
         os.kill(client.sessions.get(session.id).pid, signal.SIGKILL)
         for read in (call.result, lambda: list(client.calls.attach(call.call_id))):
             error = error_of(read)
