@@ -43,6 +43,7 @@ def _info(view: SessionView, now: float) -> dict[str, Any]:
         "held_for": _held_for(view, now),
         "lives_for": _lives_for(view, now),
         "pid": view.pid,
+        "stuck": list(view.stuck),
         "memory": resident_bytes(view.pid) if view.pid else None,
         "gpu": None,
         "reason": view.reason,

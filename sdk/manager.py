@@ -21,7 +21,8 @@ E = TypeVar("E")
 class SessionManager(Generic[R, E]):
     """Runs calls in one session of `app`; with an `AsyncClient`, `run` and `end` are awaited.
 
-    The first `run` opens the session, with an idle time-out of `timeout` (seconds or "10m").  Where
+    The first `run` opens the session, with an idle time-out of `timeout` (seconds or "10m"); it
+    expires at the age of `max_lifetime` too (default: the daemon's).  Where
     `init` is given, it is the input of the first call in each new session.  When the session is
     gone (expired, ended, died, or its daemon was restarted) and the call did not run, `run` opens
     another and repeats the call there, once.  A call that may have run is never repeated.
@@ -35,6 +36,7 @@ class SessionManager(Generic[R, E]):
         timeout: float | str = ...,
         init: Any = ...,
         setup: Any = ...,
+        max_lifetime: float | str | None = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -44,6 +46,7 @@ class SessionManager(Generic[R, E]):
         timeout: float | str = ...,
         init: Any = ...,
         setup: Any = ...,
+        max_lifetime: float | str | None = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -52,9 +55,15 @@ class SessionManager(Generic[R, E]):
         timeout: float | str = 300,
         init: Any = None,
         setup: Any = None,
+        max_lifetime: float | str | None = None,
     ) -> None:
         self._client: Any = client
-        self._opening = {"app": app, "session_timeout": timeout, "setup": setup}
+        self._opening = {
+            "app": app,
+            "session_timeout": timeout,
+            "setup": setup,
+            "max_lifetime": max_lifetime,
+        }
         self._init = init
         self._lock: Any = client._new_lock()
         self._session: str | None = None

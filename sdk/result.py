@@ -59,7 +59,8 @@ class Info(dict[str, Any]):
     """What is known about a session; keys are attributes too.
 
     id app name labels state created last_call calls queued idle_timeout expires_in held_for lives_for pid
-    memory gpu reason.  `created` and `last_call` are Unix times, durations are seconds, memory is bytes.
+    stuck memory gpu reason.  `created` and `last_call` are Unix times, durations are seconds, memory is
+    bytes, `stuck` are pids that cannot be killed.
     """
 
     __slots__ = ()

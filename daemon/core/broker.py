@@ -10,8 +10,8 @@ Where the rules are:
     starting    from a looked-up app to a ready worker
     serving     one call after another
     ahead       calls sent before their turn
-    readers     chains      sessions that would wait for each other in a circle
-    clients that do not read what they are sent
+    chains      sessions that would wait for each other in a circle
+    readers     clients that do not read what they are sent
     clients     credits, cancels, clients that leave, deadlines of calls
     detached    calls that outlive their clients; `kept` is what is kept of them
     ladder      how a running call is stopped

@@ -5,7 +5,8 @@ the sessions of those calls.  A new call from session C to session T closes a ci
 waits for C through any number of others: it is refused at once.
 
 Calls that nobody need wait for (detached ones) close no circle.  A call to the shared pool waits for
-no session in particular, so a circle through the pool is only ended by a deadline.
+the worker that runs it; before that for none in particular, so a circle through a call that waits for
+the pool is only ended by a deadline.
 """
 
 from __future__ import annotations

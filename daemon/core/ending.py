@@ -126,11 +126,13 @@ def _out_of_memory(found: OutOfMemory, how: str) -> str:
 
 
 def tree_gone(book: Book, session: Session, stuck: tuple[int, ...]) -> None:
-    session.tree_gone = True
-    if session.running is not None or (session.ahead and stuck):
-        reason = f"its worker cannot be killed (stuck in the kernel: pids {stuck})"
+    session.tree_gone, session.stuck = True, stuck
+    if stuck:
+        reason = f"its worker cannot be killed (stuck in the kernel: pids {', '.join(map(str, stuck))})"
+        before = session.verdict
         stopping.die(book, session, reason)
         stopping.fail_ahead(book, session, reason, None)
+        session.verdict = Verdict("died", f"{before.reason}, but {reason}" if before else reason)
     stopping.bury_if_over(book, session)
     book.settle_ends(session)
 

@@ -213,6 +213,8 @@ class Session:
     finish_told: bool = False
     exited: bool = False
     tree_gone: bool = False
+    stuck: tuple[int, ...] = ()
+    """Pids of its tree that cannot be killed; while the worker is one of them it keeps its place."""
     ends: list[EndRequest] = field(default_factory=list)
 
     @property

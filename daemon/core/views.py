@@ -25,9 +25,11 @@ class SessionView:
     name: str | None
     labels: Mapping[str, str]
     state: str
-    """A phase's value, or for a session that is gone: ended, expired, died."""
+    """A phase's value, or for a session that is gone, or cannot be killed: ended, expired, died."""
     worker: WorkerId | None
     pid: int | None
+    stuck: tuple[int, ...]
+    """Pids that cannot be killed: they keep its place."""
     created: float
     last_call: float | None
     calls: int
@@ -90,9 +92,10 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         app=session.app.name,
         name=session.name,
         labels=session.labels,
-        state=verdict.state if gone and verdict else session.phase.value,
+        state=verdict.state if verdict and (gone or session.stuck) else session.phase.value,
         worker=session.worker,
         pid=None if gone else session.pid,
+        stuck=() if gone else session.stuck,
         created=session.created,
         last_call=session.last_call,
         calls=session.calls,

@@ -48,6 +48,8 @@ class Heard:
     """Its function was entered, whether or not the daemon knows."""
     deaf: bool = False
     """Its client is gone."""
+    lost: bool = False
+    """Its daemon has died since."""
     left: bool = False
     """Its client left the stream."""
     cancelled: bool = False
@@ -76,6 +78,7 @@ class Heard:
     def enter(self) -> None:
         never = isinstance(self.final, Failure) and self.final.ran == "no"
         assert not never, f"a call is run that was answered with ran=no: {self.final}"
+        assert not self.lost, "a call is run although its daemon has died"
         self.entered = True
 
     def hear(self, message: FromDaemon, now: float) -> None:

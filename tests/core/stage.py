@@ -63,6 +63,8 @@ class Stage:
         self.effects: list[tuple[float, fx.Effect]] = []
         self.behind: dict[ClientId, float] = {}
         """Clients that do not read what they are sent, and since when."""
+        self.inside: dict[ClientId, str] = {}
+        """Clients that are programs inside an app, and in which session."""
         self.stopped = False
         self.drained_by: float | None = None
         """When the last of what runs must have been cancelled."""

@@ -119,6 +119,16 @@ def test_what_has_ended_is_waited_for_no_more():
     assert not world.broker._book.inside.get(client("in b"))
 
 
+def test_a_pool_worker_may_not_call_the_session_whose_call_it_runs():
+    world = World()
+    session = world.session()
+    live_inside(world, session, "inner")
+    world.call(session)
+    world.call(None, by="inner")
+    live_inside(world, world.worker().spawn.session, "in the pool")
+    assert refused(world.call(session, by="in the pool"))
+
+
 def test_a_call_to_the_pool_waits_for_no_session():
     world = World()
     session = world.session()

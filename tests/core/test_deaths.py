@@ -146,8 +146,12 @@ def test_a_worker_that_cannot_be_killed_is_given_up_but_keeps_its_place() -> Non
     assert running.code == "WORKER_DIED"
     assert "4711" in failure(running).message
     assert isinstance(world.requests[request], fx.Answer), "an end does not wait for ever"
-    assert world.state(session) == "stopping"
-    assert world.call().code == "NO_ROOM"
+    view = world.broker.view(session)
+    assert view is not None
+    assert (view.state, view.stuck) == ("died", (4711,)), "it is listed as what it is"
+    assert "it was ended on request, but" in str(view.reason)
+    assert world.call(session).code == "SESSION_DIED"
+    assert world.call().code == "NO_ROOM", "its place stays taken"
     later = world.end(session)
     assert isinstance(world.requests[later], fx.Answer)
     world.exits(signal="SIGKILL")

@@ -142,6 +142,19 @@ def test_all_can_be_ended_the_pool_too() -> None:
     world.assert_over()
 
 
+@pytest.mark.parametrize("app", ["counter", None])
+def test_calls_that_wait_for_the_pool_outlive_its_workers(app: str | None) -> None:
+    """They named no session, so none of what was ended was theirs: another worker takes them."""
+    world = World(Limits(max_pool_workers=1))
+    running, waiting = world.call(None), world.call(None)
+    request = world.end(app=app)
+    world.obeys(worker=1)
+    assert isinstance(world.requests[request], fx.Answer)
+    assert (running.code, waiting.code, waiting.worker) == ("CANCELLED", "", 2)
+    world.returns()
+    assert waiting.code == "ok"
+
+
 def test_ending_all_of_nothing_is_answered_at_once() -> None:
     world = World()
     answer = world.requests[world.end()]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.core.acts_of_clients import ActsOfClients
+from tests.core.acts_of_fate import ActsOfFate
 from tests.core.acts_of_readers import ActsOfReaders
 from tests.core.acts_of_workers import ActsOfWorkers
 from warmd.daemon.core import effects as fx
@@ -25,7 +26,7 @@ LATE_STEP_SECONDS = 0.1
 """How late `TimePassed` may come; every rule but those about time may happen in between."""
 
 
-class Daemon(ActsOfClients, ActsOfReaders, ActsOfWorkers):
+class Daemon(ActsOfClients, ActsOfFate, ActsOfReaders, ActsOfWorkers):
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 2.0]))
     def pass_time(self, seconds: float) -> None:
         self.let_pass(seconds)

@@ -13,6 +13,7 @@ from tests.core.fakes import FakeWorker, Heard, Reading
 from tests.core.stage import FUNCTIONS, STACK, Stage
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.core.broker import Broker
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import AppRef, Attach, Call, CallId, ClientId, Failure, NewSession, SessionId
@@ -128,9 +129,34 @@ class World(Stage):
         for reading in self.readings.values():
             reading.deaf = reading.deaf or (reading.client == client(name) and reading.open)
         self.behind.pop(client(name), None)
+        self.inside.pop(client(name), None)
         for heard in self.calls.values():
             heard.deaf = heard.deaf or (heard.client == client(name) and heard.open)
         self.tell(ev.ClientGone(client(name)))
+
+    def live_inside(self, name: str, session: str) -> None:
+        """From now on the client of that name is a program inside the app of that session."""
+        self.inside[client(name)] = session
+        self.tell(ev.ClientInside(client(name), SessionId(session)))
+
+    def daemon_dies(self) -> list[SessionId]:
+        """SIGKILL: its workers die with it, its clients lose it, and another starts that knows nothing.
+
+        Returns the sessions that there were.
+        """
+        sessions = [view.id for view in self.broker.views() if view.kind == "session"]
+        for heard in self.history:
+            heard.deaf, heard.over, heard.lost = heard.deaf or heard.open, True, True
+        for reading in self.readings.values():
+            reading.deaf = reading.deaf or reading.open
+        self.requests = {id: answer for id, answer in self.requests.items() if answer is not None}
+        for left in (self.workers, self.lookups, self.opener, self.born, self.behind, self.inside):
+            left.clear()
+        self.effects.clear()
+        self._answers.clear()
+        self.stopped, self.drained_by, self.sabotage = False, None, None
+        self.broker = Broker(self.limits, self.now)
+        return sessions
 
     def falls_behind(self, name: str, unread: int = 5000) -> None:
         """The client does not read what it is sent."""

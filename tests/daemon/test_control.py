@@ -26,7 +26,7 @@ CALL = "ca" * 16
 
 LIVE = SessionView(
     id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1,
-    pid=os.getpid(),
+    pid=os.getpid(), stuck=(),
     created=NOW - 50, last_call=NOW - 10, calls=3, queued=0, running_call=None, running_since=None,
     idle_seconds=60.0, lifetime_seconds=math.inf, idle_since=NOW - 10, held_until=0.0,
     expires_at=NOW + 50, reason=None, progress=NOTHING,
@@ -128,7 +128,7 @@ def test_the_info_of_a_session(world):
         "id": A, "kind": "session", "app": "counter", "name": "mine", "labels": {"k": "v"}, "state": "idle",
         "calls": 3, "queued": 0, "running_call": None, "running_seconds": None, "idle_timeout": 60.0,
         "expires_in": 50.0, "held_for": None, "lives_for": None,
-        "pid": os.getpid(), "gpu": None, "reason": None, "progress": None,
+        "pid": os.getpid(), "stuck": [], "gpu": None, "reason": None, "progress": None,
     }  # fmt: skip
 
 

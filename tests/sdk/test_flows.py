@@ -136,6 +136,15 @@ def test_the_manager_opens_another_session_when_its_own_is_gone(client: warmd.Cl
     assert manager.session_id is None
 
 
+def test_the_manager_opens_sessions_of_a_bounded_age(client: warmd.Client) -> None:
+    manager = warmd.SessionManager(client, "counter", max_lifetime="5m")
+    info = client.sessions.get(str(manager.run().session_id))
+    assert 0 < info.lives_for <= 300
+    manager.end()
+    with pytest.raises(warmd.Invalid, match="max_lifetime"):
+        warmd.SessionManager(client, "counter", max_lifetime=0)
+
+
 def test_the_manager_runs_init_first_in_each_new_session(client: warmd.Client) -> None:
     manager = warmd.SessionManager(client, GOOD, init={"action": "init"})
     assert manager.run().output["n"] == 2
