@@ -169,6 +169,14 @@ class Reading:
                 assert whole if self.credit is not None else message.parts == 0, "a stream ends short"
 
 
+@dataclass(slots=True)
+class Hold:
+    """Of a session, which may have no worker yet."""
+
+    until: float = 0.0
+    changed: float = 0.0
+
+
 @dataclass(eq=False)
 class FakeWorker:
     """One process, from the order to start it until it is forgotten."""
@@ -182,8 +190,7 @@ class FakeWorker:
     """The latest moment at which its idle clock must have begun."""
     touched: float = 0.0
     """The latest moment at which its idle clock may have begun."""
-    held_until: float = 0.0
-    hold_changed: float = 0.0
+    hold: Hold = field(default_factory=Hold)
     lives_until: float = inf
     spawned: bool = False
     failed: bool = False
@@ -235,11 +242,11 @@ class FakeWorker:
     @property
     def idles_until(self) -> float:
         """It must not expire by idling before."""
-        return max(self.idle_since + self.idle_seconds, self.held_until)
+        return max(self.idle_since + self.idle_seconds, self.hold.until)
 
     @property
     def idles_at_most_until(self) -> float:
-        return max(self.touched + self.idle_seconds, self.held_until, self.hold_changed)
+        return max(self.touched + self.idle_seconds, self.hold.until, self.hold.changed)
 
     def restart_idle_clock(self, now: float) -> None:
         self.idle_since = self.touched = now
@@ -287,7 +294,9 @@ class FakeWorker:
     def ordered(self, effect: fx.RequestCancel | fx.Interrupt | fx.CaptureStack | fx.Withdraw) -> None:
         """An order about a call that it was given."""
         assert self.ready and not self.exit_told
-        assert effect.ordinal in self.given, "an order about a call that the worker has not, or no longer"
+        # What a worker says when its kill is under way is not heard any more.
+        known = effect.ordinal in self.given or (self.kills and effect.ordinal <= self.entered)
+        assert known, "an order about a call that the worker has not, or no longer"
         if isinstance(effect, fx.Withdraw):
             assert effect.ordinal not in self.withdrawn
             self.withdrawn.add(effect.ordinal)

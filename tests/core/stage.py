@@ -6,13 +6,13 @@ one final answer in time, order is kept, limits hold, busy is never idle, idle e
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from math import inf
 from typing import Any, Literal
 from unittest.mock import patch
 
-from tests.core.fakes import FakeWorker, Heard, Reading
+from tests.core.fakes import FakeWorker, Heard, Hold, Reading
 from warmd.daemon.core import broker as rules
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -59,6 +59,7 @@ class Stage:
         self.opener: dict[SessionId, Heard] = {}
         """The call at whose arrival each session was opened."""
         self.born: dict[SessionId, float] = {}
+        self.hold_of: defaultdict[SessionId, Hold] = defaultdict(Hold)
         self.workers: dict[WorkerId, FakeWorker] = {}
         self.effects: list[tuple[float, fx.Effect]] = []
         self.behind: dict[ClientId, float] = {}
@@ -220,6 +221,7 @@ class Stage:
         assert all(fake.spawn.session != effect.session for fake in self.workers.values()), "a second process"
         most = 1 + (self.limits.dispatch_ahead if effect.session.startswith("sess_") else 0)
         fake = FakeWorker(effect, self._idle_seconds(effect.session), self.calls, most)
+        fake.hold = self.hold_of[effect.session]
         fake.lives_until = self.born[effect.session] + self._lifetime_seconds(effect.session)
         self.workers[effect.worker] = fake
         held = sum(not fake.forgotten for fake in self.workers.values())

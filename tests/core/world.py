@@ -150,8 +150,9 @@ class World(Stage):
         for reading in self.readings.values():
             reading.deaf = reading.deaf or reading.open
         self.requests = {id: answer for id, answer in self.requests.items() if answer is not None}
-        for left in (self.workers, self.lookups, self.opener, self.born, self.behind, self.inside):
-            left.clear()
+        left = (self.workers, self.lookups, self.opener, self.born, self.hold_of, self.behind, self.inside)
+        for forgotten in left:
+            forgotten.clear()
         self.effects.clear()
         self._answers.clear()
         self.stopped, self.drained_by, self.sabotage = False, None, None
@@ -178,10 +179,9 @@ class World(Stage):
     def hold(self, session: str, seconds: float | None) -> fx.Answer | Failure | None:
         request = self._request()
         self.tell(ev.HoldArrived(client("ann"), request, SessionId(session), seconds))
-        for fake in self.workers.values():
-            if fake.spawn.session == session and isinstance(self.requests[request], fx.Answer):
-                fake.held_until = 0.0 if seconds is None else self.now + seconds
-                fake.hold_changed = self.now
+        if isinstance(self.requests[request], fx.Answer):
+            hold = self.hold_of[SessionId(session)]
+            hold.until, hold.changed = 0.0 if seconds is None else self.now + seconds, self.now
         return self.requests[request]
 
     def end(self, session: str | None = None, app: str | None = None, running: Any = "cancel") -> CallId:
