@@ -67,6 +67,10 @@ def _contain_timer(book: Book, why: str) -> None:
         _give_up_all(book, why)
     elif kind in TIMERS_OF_SESSIONS:
         _give_up(book, book.sessions.get(cast("SessionId", subject)), why)
+    elif kind == "kept" and subject in book.keep.ended:
+        book.keep.overdue(cast("CallId", subject))
+    elif kind == "behind" and subject in book.behind:
+        _give_up_reader(book, cast("ClientId", subject), why)
     else:
         _give_up_call(book, book.jobs.get(cast("CallId", subject)), why)
 
@@ -126,6 +130,13 @@ def _give_up(book: Book, session: Session | None, why: str) -> None:
     if session.phase is not Phase.STOPPING:
         stopping.begin(book, session, Verdict("died", why))
     stopping.kill(book, session)
+
+
+def _give_up_reader(book: Book, client: ClientId, why: str) -> None:
+    """The sessions that run its calls may be paused, and nothing would let them go on."""
+    book.behind[client].given_up = True
+    for job in list(book.jobs_of.get(client, {}).values()):
+        _give_up_call(book, book.jobs.get(job.id), why)
 
 
 def _give_up_all(book: Book, why: str) -> None:

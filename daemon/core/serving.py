@@ -84,6 +84,8 @@ def withdrawal_settled(book: Book, session: Session, ordinal: Ordinal, entered: 
         job.entered = True
         if running:
             _stop_entered(book, job, job.withdrawal)
+        elif session.running is None:
+            stopping.fail_entered(book, session)
         return
     if running:
         session.running = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.session import Job, Phase, Session, Verdict
+from warmd.daemon.core.session import Job, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.work import Finish, Ordinal
 
 
@@ -60,6 +60,7 @@ def die(
     job, session.running = session.running, None
     if job is not None:
         book.fail(job, code, with_output(message or reason, details), "maybe", **details)
+    fail_entered(book, session)
     fail_waiting(book, session, reason, **details)
     kill(book, session)
 
@@ -75,6 +76,23 @@ def fail_waiting(book: Book, session: Session, reason: str, **details: Any) -> N
     if session.pool is None:
         text = f"session {session.id} has died before this call could run: {reason}"
         book.fail_queue(session.queue, "SESSION_DIED", text, reason=reason, **details)
+
+
+def fail_entered(book: Book, session: Session) -> None:
+    """Calls that were withdrawn too late, of a worker that is being killed for the one before them.
+
+    Its end would answer them too, but a process that cannot be killed has none.
+    """
+    for job in list(session.ahead):
+        if job.entered and job.withdrawal is not None:
+            session.ahead.remove(job)
+            _fail_cut_off(book, job, job.withdrawal)
+
+
+def _fail_cut_off(book: Book, job: Job, withdrawal: Withdrawal) -> None:
+    # A session that is not there any more would say that the call has not run.
+    code = "WORKER_DIED" if withdrawal.code == "SESSION_EXPIRED" else withdrawal.code
+    book.fail(job, code, withdrawal.ran, "maybe")
 
 
 def put_back_unentered(session: Session, job: Job, entered: Ordinal) -> None:
@@ -93,9 +111,10 @@ def fail_ahead(book: Book, session: Session, reason: str, entered: Ordinal | Non
     while session.ahead:
         job = session.ahead.popleft()
         cut_off = entered is None or job.ordinal <= entered
-        if job.withdrawal is not None:
-            message = job.withdrawal.ran if cut_off else job.withdrawal.waited
-            book.fail(job, job.withdrawal.code, message, "maybe" if cut_off else "no")
+        if job.withdrawal is not None and cut_off:
+            _fail_cut_off(book, job, job.withdrawal)
+        elif job.withdrawal is not None:
+            book.fail(job, job.withdrawal.code, job.withdrawal.waited)
         elif cut_off:
             book.fail(job, "WORKER_DIED", with_output(reason, details), "maybe", **details)
         else:

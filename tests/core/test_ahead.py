@@ -29,9 +29,9 @@ def sent(world: World) -> list[str]:
     ]
 
 
-def lagging(holds: Any = ()) -> tuple[World, Heard, Heard]:
+def lagging(holds: Any = (), limits: Limits = LIMITS) -> tuple[World, Heard, Heard]:
     """A call that runs and one that was sent ahead, of other clients; no word of the worker is read."""
-    world = World(LIMITS, holds=(fx.Withdraw, fx.Kill, *holds))
+    world = World(limits, holds=(fx.Withdraw, fx.Kill, *holds))
     session = world.session()
     world.lags = True
     running = world.call(session, by="ann", timeout_seconds=50.0)
@@ -348,6 +348,46 @@ def test_a_call_that_was_begun_in_the_moment_before_a_kill_may_have_run() -> Non
     assert (waiting.code, failure(waiting).ran) == ("WORKER_DIED", "maybe")
     world.tree_ends()
     world.assert_over()
+
+
+def test_a_call_that_was_begun_before_a_kill_is_answered_though_the_process_cannot_be_killed() -> None:
+    world, running, waiting = lagging()
+    world.cancel(running)
+    world.wait(0.95)
+    faster_than_the_daemon(world)
+    world.wait(0.05)
+    assert (running.code, world.worker().kills, waiting.code) == ("CANCELLED", 1, "")
+    world.cancel(waiting)
+    world.settles()
+    assert (waiting.code, failure(waiting).ran) == ("CANCELLED", "maybe")
+    world.exits(signal="SIGKILL")
+    world.tree_ends()
+    world.assert_over()
+
+
+def test_so_is_one_whose_withdrawal_is_settled_before_the_kill() -> None:
+    world, running, waiting = lagging()
+    world.cancel(running)
+    world.wait(0.9)
+    faster_than_the_daemon(world)
+    world.cancel(waiting)
+    world.settles()
+    assert waiting.code == "", "its own stop begins when the call before it has ended"
+    world.wait(0.1)
+    assert world.worker().kills == 1
+    assert (waiting.code, failure(waiting).ran) == ("CANCELLED", "maybe")
+
+
+def test_a_call_that_was_begun_as_its_session_expired_may_have_run() -> None:
+    world, running, waiting = lagging(limits=Limits(dispatch_ahead=2, max_lifetime_seconds=5.0))
+    faster_than_the_daemon(world)
+    world.wait(4.5)
+    world.cancel(running)
+    world.wait(0.5)
+    world.settles()
+    world.wait(0.5)
+    assert world.worker().kills == 1
+    assert (waiting.code, failure(waiting).ran) == ("WORKER_DIED", "maybe")
 
 
 def test_a_kill_that_comes_first_leaves_what_was_sent_untouched() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.core.world import EVERYTHING, World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import CallId
@@ -266,3 +267,25 @@ def test_a_detached_call_that_was_kept_but_never_registered_ends():
     call = replace(heard.call, id=kept.id)
     world.broker.contain(ev.CallArrived(heard.client, call, ""), RuntimeError("early"))
     assert kept.final is not None and kept.final.ran == "no"
+
+
+@WHEN
+def test_a_kept_call_goes_when_its_time_is_over_though_the_rule_fails(when):
+    world = World(Limits(detached_keep_seconds=20.0))
+    call = world.call(world.session(), detach=True)
+    world.returns()
+    world.sabotage = when
+    assert world.wait_for_deadline() == 20.0
+    assert world.broker.call_view(call.call.id.hex()) is None
+
+
+def test_a_client_that_is_behind_for_too_long_holds_no_session_though_the_rule_fails():
+    world = World()
+    session = world.session()
+    call = world.call(session)
+    world.falls_behind("ann")
+    world.sabotage = "early"
+    world.wait_for_deadline()
+    assert (call.code, world.state(session)) == ("INTERNAL", "died")
+    world.catches_up("ann")
+    assert world.session()
