@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from warmd.daemon.settings import Settings
-from warmd.protocol import units
+from warmd.protocol import places, units
 
 PREFIX = "WARMD_"
 
 NOT_SETTINGS = frozenset(
     PREFIX + name
     for name in (
-        "HOST", "TOKEN", "CONFIG", "LOG", "CHECK", "AUTOSTART", "DEBUG",
+        "HOST", "KEY", "TOKEN", "CONFIG", "LOG", "CHECK", "AUTOSTART", "DEBUG",
         "WORKER_TOKEN", "SESSION_ID", "APP", "CALL_ID", "DAEMON_PID",
     )
 )  # fmt: skip
@@ -262,6 +262,15 @@ def _path(raw: object, what: str) -> str:
     return os.path.abspath(os.path.expanduser(raw)) if str(raw) else ""
 
 
+def _address(raw: object, what: str) -> str:
+    if raw == "":
+        return ""
+    try:
+        return str(places.tcp_of(raw if isinstance(raw, str) else repr(raw)))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
 def _paths(raw: object, what: str) -> tuple[str, ...]:
     parts = raw.split(os.pathsep) if isinstance(raw, str) else raw
     if not isinstance(parts, (list, tuple)):
@@ -283,6 +292,7 @@ _PARSERS = {
     "count": _count,
     "count or 0": _count_or_zero,
     "switch": _switch,
+    "address": _address,
     "path": _path,
     "paths": _paths,
     "level": _level,

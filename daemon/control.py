@@ -254,6 +254,16 @@ class Control:
 
         self._services.in_thread(self._services.catalog.apps, done)
 
+    def _keys_reload(self, client: ClientId, request: Request, _now: float) -> None:
+        def done(ended: int | BaseException) -> None:
+            if isinstance(ended, BaseException):
+                text = f"the keys could not be read: {ended!r}"
+                self._fail(client, request, Problem("INTERNAL", text, "maybe"))
+            else:
+                self._succeed(client, request.id, values.pack({"connections_ended": ended}))
+
+        self._services.reload_keys(done)
+
     def _status(self, _client: ClientId, _request: Request, now: float) -> bytes:
         services, totals = self._services, self._broker.totals()
         run_dir = services.settings.run_path
@@ -263,6 +273,7 @@ class Control:
             "boot": services.boot,
             "pid": os.getpid(),
             "address": places.address_of(places.socket_path(run_dir)),
+            "listen": services.remote.address if services.remote else None,
             "run_dir": str(run_dir),
             "logs_dir": str(services.logs.folder),
             "uptime_seconds": now - services.started,

@@ -27,7 +27,6 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,9 @@ from zmq.utils.garbage import gc
 from warmd.daemon.clientprocs import ClientProcesses, hang_up
 from warmd.daemon.gate import Gate
 from warmd.daemon.loop import Loop
-from warmd.daemon.unread import MESSAGE_BYTES, Readers, Reading
+from warmd.daemon.peers import Peer, introduced, refusal
+from warmd.daemon.remote import Remote, forbidden
+from warmd.daemon.unread import MESSAGE_BYTES, Readers
 from warmd.protocol.errors import Problem
 from warmd.protocol.iothread import IoThread
 from warmd.protocol.messages import (
@@ -46,7 +47,6 @@ from warmd.protocol.messages import (
     PROTOCOL,
     Body,
     Call,
-    CallId,
     ClientId,
     Failure,
     FromClient,
@@ -54,6 +54,7 @@ from warmd.protocol.messages import (
     Hello,
     Pong,
     Refused,
+    Request,
     Welcome,
 )
 from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, MAX_HEADER_BYTES, WireError
@@ -77,20 +78,9 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_SRCFD = 2
 _MONITOR_EVENT = struct.Struct("=hi")
 _pack = FROM_DAEMON.pack
 _unpack = FROM_CLIENT.unpack
-
-
-@dataclass(slots=True)
-class _Peer:
-    """One connected client."""
-
-    pid: int
-    fd: int
-    name: str
-    reading: Reading
 
 
 class Front:
@@ -117,15 +107,16 @@ class Front:
         *,
         max_unread_bytes: int = 32 * 2**20,
         max_connections: int = 0,
+        remote: Remote | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._loop, self._welcome, self._handlers, self._gone = loop, welcome, handlers, gone
-        self._peers: dict[bytes, _Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
         self._by_fd: dict[int, bytes] = {}
         self._processes = ClientProcesses(loop, self._left)
         self._unsure = True
         self._sent, self._sent_a_turn = 0, 0.0
-        self._path = path
+        self._path, self._remote = path, remote
         self._gate = Gate(path, max_connections)
         self._readers = Readers(loop, max_unread_bytes, self.send, behind, caught_up, self._cut_off_later)
         self._io_thread = IoThread()
@@ -134,9 +125,9 @@ class Front:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
             self._bind()
-        except zmq.ZMQError as error:
+        except BaseException:
             self._context.destroy(0)
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise
         # The wrappers of zmq.Socket cost as much as the call itself.
         self._recv: Any = self._socket.recv
         self._get: Any = zmq.backend.Socket.get.__get__(self._socket)
@@ -168,8 +159,12 @@ class Front:
         old_umask = os.umask(0o077)
         try:
             self._socket.bind(f"ipc://{self._path}")
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         finally:
             os.umask(old_umask)
+        if self._remote is not None:
+            self._remote.bind(self._socket)
 
     def send(self, client: ClientId, message: FromDaemon) -> None:
         """Send; silently nothing for a client that has left.  Raises WireError if it cannot be packed."""
@@ -196,7 +191,7 @@ class Front:
             if reading.sent >= reading.look_at:
                 self._readers.look(client, reading)
 
-    def _send_body(self, body: Body, peer: _Peer | None) -> None:
+    def _send_body(self, body: Body, peer: Peer | None) -> None:
         if peer is None:
             self._send(body, _NOBLOCK)
             return
@@ -224,6 +219,8 @@ class Front:
         self._processes.close()
         self._socket.disable_monitor()
         self._monitor.close(0)
+        if self._remote is not None:
+            self._remote.close()
         self._socket.close(int(linger_seconds * 1000))
         self._context.term()
         self._readers.close()
@@ -274,14 +271,17 @@ class Front:
         except WireError as error:
             self._malformed(client, error)
             return
-        if client not in self._peers:
+        peer = self._peers.get(client)
+        if peer is None:
             self._greet(client, header, message)
         elif isinstance(message, Pong):
-            self._readers.acknowledged(client, self._peers[client].reading, message.number)
+            self._readers.acknowledged(client, peer.reading, message.number)
         elif isinstance(message, Hello) or len(message.id) != CALL_ID_BYTES:
             self._malformed(client, WireError("a second hello, or an id that is not 16 bytes"))
         elif len(frames) > 1 and sum(map(len, frames[1:])) > self._welcome.max_message_bytes:
-            self._too_large(client, message)
+            self._refuse(client, message, self._too_large())
+        elif peer.key and (problem := forbidden(message)) is not None:
+            self._refuse(client, message, problem)
         else:
             self._handlers[type(message)](client, message)
 
@@ -289,13 +289,17 @@ class Front:
         self.counters["malformed"] += 1
         log.debug("dropped a malformed message from %s: %s", identity.hex(), error)
 
-    def _too_large(self, client: ClientId, message: FromClient) -> None:
+    def _too_large(self) -> Problem:
         limit = self._welcome.max_message_bytes
-        if isinstance(message, Call):
-            text = f"the call's input is over the limit of {limit} bytes (max_message_bytes): send less"
-            failure = refusal(message.id, Problem("TOO_LARGE", text, details={"limit": limit}))
+        text = f"the call's input is over the limit of {limit} bytes (max_message_bytes): send less"
+        return Problem("TOO_LARGE", text, details={"limit": limit})
+
+    def _refuse(self, client: ClientId, message: FromClient, problem: Problem) -> None:
+        if isinstance(message, Call | Request):
+            failure = refusal(message.id, problem)
             self.send(client, failure)
-            self.told_of_refusal(message, failure)
+            if isinstance(message, Call):
+                self.told_of_refusal(message, failure)
 
     # Who is there
 
@@ -304,23 +308,16 @@ class Front:
             self.counters["before hello"] += 1
             return
         self._read_monitor()
-        uid, pid = _peer_address(frame)
-        if message.protocol != PROTOCOL:
-            text = (
-                f"this daemon is warmd {self._welcome.version} and speaks protocol {PROTOCOL}; the client "
-                f"is warmd {message.version} and speaks protocol {message.protocol}: install the same "
-                "version on both sides"
-            )
-        elif uid != os.getuid():
-            text = f"this daemon serves user id {os.getuid()} only, the client runs as {uid}"
-        else:
-            self._admit(identity, _Peer(pid, frame.get(_SRCFD), message.client, self._readers.new()))
-            self._handlers[Hello](ClientId(identity), message)
+        peer = introduced(frame, message, self._welcome, self._remote, self._readers.new())
+        if isinstance(peer, str):
+            self.counters["refused"] += 1
+            self.send(ClientId(identity), Refused(PROTOCOL, self._welcome.version, peer))
             return
-        self.counters["refused"] += 1
-        self.send(ClientId(identity), Refused(PROTOCOL, self._welcome.version, text))
+        self._admit(identity, peer)
+        if not peer.key:
+            self._handlers[Hello](ClientId(identity), message)
 
-    def _admit(self, identity: bytes, peer: _Peer) -> None:
+    def _admit(self, identity: bytes, peer: Peer) -> None:
         self._peers[identity] = peer
         self._by_fd[peer.fd] = identity
         self._processes.add(peer.pid, identity)
@@ -345,19 +342,34 @@ class Front:
             return
         self.counters["cut off"] += 1
         log.warning("%s (pid %d) does not read what it asks for: it is cut off", peer.name, peer.pid)
-        with contextlib.suppress(OSError):
-            hang_up(peer.fd, peer.pid)
+        self._hang_up(peer.fd, peer.pid)
         self._left(client)
+
+    def _hang_up(self, fd: int, pid: int) -> None:
+        with contextlib.suppress(OSError):
+            hang_up(fd, pid)
+
+    def admit_keys(self, names: Mapping[bytes, str]) -> int:
+        """From now on these keys may come in over TCP; how many connections of others were ended."""
+        if self._remote is None:
+            return 0
+        self._remote.admit(names)
+        strangers = [id for id, peer in self._peers.items() if peer.key and not self._remote.knows(peer.key)]
+        for identity in strangers:
+            self._hang_up(self._peers[identity].fd, 0)
+            self._left(identity)
+        return len(strangers)
 
     def _on_monitor(self, _mask: int) -> None:
         self._read_monitor()
 
     def _read_monitor(self) -> None:
         while self._get_monitor(_EVENTS) & _POLLIN:
-            event, *_endpoint = self._monitor.recv_multipart(_NOBLOCK)
+            event, endpoint = self._monitor.recv_multipart(_NOBLOCK)
             number, fd = _MONITOR_EVENT.unpack(event)
             if number == zmq.EVENT_ACCEPTED:
-                self._gate.came(fd)
+                if not self._gate.came(fd) and endpoint.startswith(b"tcp:"):
+                    self._hang_up(fd, 0)
             else:
                 self._gate.went(fd)
                 self._left(self._by_fd.get(fd, b""))
@@ -371,17 +383,3 @@ class Front:
             del self._by_fd[peer.fd]
         self._processes.discard(peer.pid, identity)
         self._gone(ClientId(identity))
-
-
-def refusal(call: CallId, problem: Problem) -> Failure:
-    """The failure that answers a call or request without a session."""
-    return Failure(call, None, problem.code, problem.message, problem.ran, dict(problem.details))
-
-
-def _peer_address(frame: zmq.Frame) -> tuple[int, int]:
-    """The user and process id behind an ipc connection; -1 and 0 where unknown."""
-    try:
-        _host, uid, _gid, pid = str(frame.get("Peer-Address")).split(":")
-        return int(uid), int(pid)
-    except (ValueError, zmq.ZMQError):
-        return -1, 0

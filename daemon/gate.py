@@ -37,13 +37,16 @@ class Gate:
         """How many there were when the gate closed; 0: it is open."""
         self._connections: set[int] = set()
 
-    def came(self, fd: int) -> None:
+    def came(self, fd: int) -> bool:
+        """Count it; whether it is welcome.  Over TCP it comes all the same, to be hung up on."""
         connections = self._connections
+        welcome = not self._closed_at
         connections.add(fd)
         if not self._closed_at and (len(connections) >= self.most or fd >= self._last_descriptor):
             log.warning("%d connections: no more until some of them close", len(connections))
             self._closed_at = len(connections)
             os.rename(self._path, self._hidden_path)
+        return welcome
 
     def went(self, fd: int) -> None:
         self._connections.discard(fd)

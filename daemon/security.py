@@ -19,7 +19,7 @@ from pathlib import Path
 
 from warmd.protocol import places
 
-LOGS, DAEMON_LOG = "logs", "daemon.log"
+LOGS, DAEMON_LOG, KEYS = "logs", "daemon.log", "keys"
 """What a run directory that was chosen explicitly holds besides (`places.state_dir`)."""
 
 
@@ -78,7 +78,8 @@ class RunDirectory:
             self._clear()
         names = [places.pid_path(self.path)]
         if remove:
-            shutil.rmtree(self.path / LOGS, ignore_errors=True)
+            for folder in (LOGS, KEYS):
+                shutil.rmtree(self.path / folder, ignore_errors=True)
             names += [self.path / DAEMON_LOG, places.lock_path(self.path)]
         for name in names:
             with contextlib.suppress(OSError):

@@ -30,16 +30,19 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.fleet import Fleet
-from warmd.daemon.front import Front, refusal
+from warmd.daemon.front import Front
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.memory import MemoryWatch
+from warmd.daemon.peers import refusal
+from warmd.daemon.remote import Remote
 from warmd.daemon.settings import Settings
 from warmd.daemon.tree import become_subreaper, kill_leftovers
 from warmd.daemon.why import Why
 from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
+from warmd.protocol.keys import KeyFolder
 from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon, SessionId
 
 log = logging.getLogger("warmd.server")
@@ -78,6 +81,8 @@ class Server:
         self._timer: Timer | None = None
         self._signals = 0
         run_dir = settings.run_path
+        self.remote: Remote | None = None
+        self._keys = KeyFolder(places.keys_dir(run_dir))
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
         self.fleet = self._open_fleet(run_dir)
@@ -119,6 +124,8 @@ class Server:
             settings.max_message_bytes,
             settings.call_timeout,
         )
+        if settings.listen:
+            self.remote = Remote(self.loop, settings.listen, self._keys)
         return Front(
             self.loop,
             places.socket_path(run_dir),
@@ -129,6 +136,7 @@ class Server:
             self._caught_up,
             max_unread_bytes=settings.max_unread_bytes,
             max_connections=settings.max_connections,
+            remote=self.remote,
         )
 
     def run(self) -> None:
@@ -172,6 +180,12 @@ class Server:
         """Take no more work, let what runs finish for `drain_seconds`, then leave `run()`."""
         self.submit(ev.DrainArrived(drain_seconds))
 
+    def reload_keys(self, done: Callable[[int | BaseException], None]) -> None:
+        def read(names: dict[bytes, str] | BaseException) -> None:
+            done(names if isinstance(names, BaseException) else self.front.admit_keys(names))
+
+        self.in_thread(self._keys.clients, read)
+
     def counters(self) -> Mapping[str, int]:
         return {
             "clients": len(self.front.connected()),
@@ -182,8 +196,8 @@ class Server:
         }
 
     def _who(self, client: ClientId) -> str:
-        pid, name = self.front.connected().get(client, (0, ""))
-        return f"{name} (pid {pid})" if pid else "a client that has left"
+        pid, name = self.front.connected().get(client, (0, "a client that has left"))
+        return f"{name} (pid {pid})" if pid else name
 
     def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Call `work` on a helper thread of its own, then `done` with its result on the loop's.

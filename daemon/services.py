@@ -34,6 +34,13 @@ class Explains(Protocol):
     def explain(self, text: str, now: float, done: Callable[[dict[str, Any]], None]) -> None: ...
 
 
+class Listens(Protocol):
+    """`daemon.remote.Remote`."""
+
+    @property
+    def address(self) -> str: ...
+
+
 class Services(Protocol):
     """What the server does for these verbs."""
 
@@ -45,12 +52,18 @@ class Services(Protocol):
     """Monotonic seconds."""
 
     @property
+    def remote(self) -> Listens | None: ...
+
+    @property
     def broker(self) -> Views: ...
 
     def now(self) -> float: ...
     def send(self, client: ClientId, message: FromDaemon) -> None: ...
     def submit(self, event: Event) -> None:
         """Hand an event to the broker and perform what it orders."""
+
+    def reload_keys(self, done: Callable[[int | BaseException], None]) -> None:
+        """Take notice of changed keys, then call `done` with how many connections that has ended."""
 
     def request_stop(self, drain_seconds: float) -> None: ...
     def counters(self) -> Mapping[str, int]:

@@ -103,6 +103,11 @@ class Settings:
     )
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
+    listen: str = _setting(
+        "",
+        "address",
+        "a TCP address too, tcp://HOST:PORT, for clients with a key (`warmd keys`); empty for none",
+    )
     run_dir: str = _setting("", "path", "where the daemon's sockets and lock are; empty for the usual place")
     log_level: str = _setting("info", "level", "of the daemon's own log")
 

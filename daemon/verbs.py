@@ -76,6 +76,7 @@ VERBS: Mapping[str, Mapping[str, Check]] = {
     "why": {"id": _text},
     "logs": {"session": _text, "tail": _lines, "follow": _switch},
     "apps.list": {},
+    "keys.reload": {},
     "status": {},
     "stop": {"drain_seconds": _drain},
 }

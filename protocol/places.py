@@ -12,13 +12,18 @@ that was chosen explicitly: a daemon with a directory of its own keeps all it ha
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_SOCKET_PATH_BYTES = 107
 """`sun_path` holds 108 bytes with its final zero; a longer path fails deep inside libzmq."""
 SCHEME = "unix://"
+TCP_SCHEME = "tcp://"
+_HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})")
+MAX_PORT = 65535
 
 
 def default_run_dir(environ: Mapping[str, str] | None = None) -> Path:
@@ -79,6 +84,11 @@ def daemon_log_path(run_dir: Path, environ: Mapping[str, str] | None = None) -> 
     return state_dir(run_dir, environ) / "daemon.log"
 
 
+def keys_dir(run_dir: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """Who may connect over TCP (`protocol.keys`)."""
+    return state_dir(run_dir, environ) / "keys"
+
+
 def check_socket_path(path: Path) -> Path:
     """`path`, when the kernel takes it as the name of a socket.  Raises ValueError."""
     length = len(os.fsencode(path))
@@ -100,18 +110,31 @@ def path_of(address: str) -> Path:
 
     Raises ValueError for anything else, saying what would do.
     """
-    if address.startswith("tcp://"):
-        raise ValueError(
-            f"address {address!r}: TCP is not supported in this version of warmd; "
-            "use unix:///path/to/warmd.sock on the daemon's machine"
-        )
     path = address.removeprefix(SCHEME)
     if not os.path.isabs(path):
         raise ValueError(
-            f"address {address!r} is neither unix:///path/to/warmd.sock nor an absolute path; "
+            f"address {address!r} is none of unix:///path/to/warmd.sock, an absolute path, tcp://HOST:PORT; "
             "`warmd status` shows the address of the running daemon"
         )
     return check_socket_path(Path(path))
+
+
+class TcpAddress(NamedTuple):
+    host: str
+    """A name or a number, without brackets."""
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{TCP_SCHEME}{host}:{self.port}"
+
+
+def tcp_of(address: str) -> TcpAddress:
+    """`tcp://HOST:PORT`, an IPv6 number in brackets.  Raises ValueError."""
+    found = _HOST_AND_PORT.fullmatch(address.removeprefix(TCP_SCHEME))
+    if not address.startswith(TCP_SCHEME) or found is None or int(found[3]) > MAX_PORT:
+        raise ValueError(f"address {address!r} is not tcp://HOST:PORT, such as tcp://127.0.0.1:7433")
+    return TcpAddress(found[1] or found[2], int(found[3]))
 
 
 def make_private_dir(path: Path) -> Path:

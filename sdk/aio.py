@@ -25,11 +25,13 @@ from warmd.result import Info, Result, answer, outcome, raise_problem
 class AsyncClient:
     """Talks to a daemon; safe from many tasks of one event loop.
 
-    `address`, `autostart` and errors as in `Client`.  A cancelled task cancels its call.
+    `address`, `autostart`, `key` and errors as in `Client`.  A cancelled task cancels its call.
     """
 
-    def __init__(self, address: str | None = None, autostart: bool | None = None) -> None:
-        self._connector = Connector(address, autostart)
+    def __init__(
+        self, address: str | None = None, autostart: bool | None = None, *, key: str | None = None
+    ) -> None:
+        self._connector = Connector(address, autostart, key)
         self._link: AsyncLink | None = None
         self._connecting: asyncio.Task[AsyncLink] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -38,7 +40,7 @@ class AsyncClient:
 
     @property
     def address(self) -> str:
-        """Where the daemon is: `unix:///path/warmd.sock`."""
+        """Where the daemon is: `unix:///path/warmd.sock` or `tcp://HOST:PORT`."""
         return self._connector.address
 
     @property
@@ -120,6 +122,10 @@ class AsyncClient:
     async def stop(self, drain: float | str | None = None) -> Info:
         """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
         return Info(await self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))
+
+    async def reload_keys(self) -> Info:
+        """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
+        return Info(await self._request("keys.reload", {}))
 
     def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncStream:
         """What a session's processes print, in pieces of bytes; as `Client.logs`."""

@@ -25,7 +25,8 @@ class Client:
 
     `address` is `unix:///path/warmd.sock` or a plain path, by default that of `WARMD_HOST`.  Without
     either it is the user's own daemon, which is started at the first use if there is none, unless
-    `autostart` is False.  With an address no daemon is ever started.
+    `autostart` is False.  With an address no daemon is ever started.  `tcp://HOST:PORT` is a daemon
+    on another machine, which lets in who has a `key`, by default that of `WARMD_KEY`.
 
     A client that was connected never starts a second daemon: when its daemon is gone, what was
     under way ends with DaemonLost, and later calls with DaemonUnavailable until there is one again.
@@ -35,8 +36,10 @@ class Client:
     method can raise DaemonUnavailable, within 3 s.
     """
 
-    def __init__(self, address: str | None = None, autostart: bool | None = None) -> None:
-        self._connector = Connector(address, autostart)
+    def __init__(
+        self, address: str | None = None, autostart: bool | None = None, *, key: str | None = None
+    ) -> None:
+        self._connector = Connector(address, autostart, key)
         self._link: Link | None = None
         self._connecting = threading.Lock()
         self._pid = os.getpid()
@@ -44,7 +47,7 @@ class Client:
 
     @property
     def address(self) -> str:
-        """Where the daemon is: `unix:///path/warmd.sock`."""
+        """Where the daemon is: `unix:///path/warmd.sock` or `tcp://HOST:PORT`."""
         return self._connector.address
 
     @property
@@ -150,6 +153,10 @@ class Client:
     def stop(self, drain: float | str | None = None) -> Info:
         """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
         return Info(self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))
+
+    def reload_keys(self) -> Info:
+        """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
+        return Info(self._request("keys.reload", {}))
 
     def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Stream:
         """What a session's processes print, in pieces of bytes: the last `tail` lines or all.

@@ -7,13 +7,9 @@ a daemon that should be there, `START_SECONDS` for one that has to start.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import select
-import socket
-import stat
-import struct
 import subprocess
 import sys
 import time
@@ -23,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from warmd.protocol import places
 from warmd.protocol.errors import DaemonUnavailable, Invalid, NotAllowed, exception_from
+from warmd.reach import Place, UnixPlace, place_of
 
 if TYPE_CHECKING:
     from warmd.transport import Transport
@@ -32,36 +29,35 @@ START_SECONDS = 20.0
 RETRY_SECONDS = 0.02
 WORKERS_VARIABLES = ("WARMD_WORKER_TOKEN", "WARMD_SESSION_ID", "WARMD_DAEMON_PID", "WARMD_APP")
 _READY = b"ready\n"
-_UCRED = struct.Struct("3i")
 
 
 class Connector:
     """Knows where the daemon is and whether it may be started.
 
-    `address` as in `Client`.  Raises Invalid for an address that cannot be one, DaemonUnavailable
-    on a system where warmd does not run.
+    `address` and `key` as in `Client`.  Raises Invalid for an address or key that cannot be one,
+    DaemonUnavailable on a system where warmd does not run.
     """
 
-    def __init__(self, address: str | None, autostart: bool | None) -> None:
+    def __init__(self, address: str | None, autostart: bool | None, key: str | None = None) -> None:
         _require_linux()
         given = address if address is not None else os.environ.get("WARMD_HOST") or None
         if given is not None and autostart:
             raise Invalid(
                 f"autostart: with an address ({given!r}) a daemon is never started; leave one of them out"
             )
+        if given is None and key is not None:
+            raise Invalid("key: it is for an address, tcp://HOST:PORT, and none is given")
         try:
             self.run_dir = places.default_run_dir() if given is None else None
+            self._place: Place
             if self.run_dir is not None:
-                self.path = places.check_socket_path(places.socket_path(self.run_dir))
+                self._place = UnixPlace(places.check_socket_path(places.socket_path(self.run_dir)))
             else:
-                self.path = places.path_of(str(given))
+                self._place = place_of(str(given), key)
         except ValueError as error:
             raise Invalid(str(error)) from None
+        self.address = self._place.address
         self.may_start = self.run_dir is not None and autostart is not False
-
-    @property
-    def address(self) -> str:
-        return places.address_of(self.path)
 
     def connect(self) -> Transport:
         """A connection on which the daemon has said welcome.
@@ -84,51 +80,17 @@ class Connector:
         )
         return f"there is no daemon at {self.address}: {remedy}"
 
-    def _listening(self) -> bool:
-        """Whether a daemon of this user listens.  libzmq would not say: it waits for one to come."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-            code = probe.connect_ex(os.fspath(self.path))
-            if code == errno.ENOENT and self._full():
-                raise DaemonUnavailable(
-                    f"the daemon at {self.address} has as many connections as it takes (max_connections): "
-                    "close clients that are not needed, or raise the setting"
-                )
-            if code in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-                return False
-            if code in (errno.EACCES, errno.EPERM):
-                raise NotAllowed(f"the daemon at {self.address} is not yours: {os.strerror(code)}")
-            if code not in (0, errno.EAGAIN):
-                raise DaemonUnavailable(f"{self.address}: {os.strerror(code)}")
-            if code == 0:
-                _, uid, _ = _UCRED.unpack(
-                    probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-                )
-                # In /tmp anybody could have put a socket where the user's own daemon would be.
-                if uid != os.getuid():
-                    raise NotAllowed(f"the daemon at {self.address} belongs to uid {uid}, not to you")
-        return True
-
-    def _full(self) -> bool:
-        """Whether a daemon of this user hides its socket because it takes no more connections."""
-        try:
-            hidden = places.full_path(Path(self.path)).lstat()
-        except OSError:
-            return False
-        return hidden.st_uid == os.getuid() and stat.S_ISSOCK(hidden.st_mode)
-
     def _reached(self) -> Transport | None:
         """A connection; None when there is no daemon."""
-        from warmd.transport import Transport
-
-        if not self._listening():
+        if not self._place.listening():
             return None
-        transport = Transport(os.fspath(self.path))
+        transport = self._place.open()
         try:
             _await_welcome(transport, time.monotonic() + HANDSHAKE_SECONDS, self.address)
         except BaseException as error:
             transport.close()
             # It may have been on its way out.
-            if isinstance(error, DaemonUnavailable) and not self._listening():
+            if isinstance(error, DaemonUnavailable) and not self._place.listening():
                 return None
             raise
         return transport
@@ -139,7 +101,7 @@ class Connector:
             log_path = places.daemon_log_path(run_dir)
             log_path.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(run_dir / "start.lock"):
-                if not self._listening():
+                if not self._place.listening():
                     self._start_alone(run_dir, log_path)
         except OSError as error:
             if isinstance(error, DaemonUnavailable | NotAllowed):
@@ -151,7 +113,7 @@ class Connector:
             start_daemon(["--run-dir", os.fspath(run_dir)], log_path)
         except DaemonUnavailable:
             # Somebody may have been faster by hand, and this one refused to be the second.
-            if not self._listening():
+            if not self._place.listening():
                 raise
 
 
@@ -239,7 +201,8 @@ def _await_welcome(transport: Transport, until: float, address: str) -> None:
         if exchange.refusal is not None:
             raise exception_from(exchange.refusal)
         if exchange.lost is not None:
-            raise DaemonUnavailable(f"no connection to the daemon at {address}: {exchange.lost}")
+            kind = NotAllowed if transport.unknown_key else DaemonUnavailable
+            raise kind(f"no connection to the daemon at {address}: {exchange.lost}")
         rest = until - time.monotonic()
         if rest <= 0:
             raise DaemonUnavailable(

@@ -31,8 +31,8 @@ import zmq.backend
 from warmd import __version__
 from warmd.protocol.exchange import Exchange
 from warmd.protocol.iothread import IoThread
+from warmd.protocol.keys import HEARTBEAT_MILLISECONDS, SILENCE_MILLISECONDS, ClientKey, public_of
 from warmd.protocol.messages import PROTOCOL, Body, Hello
-from warmd.protocol.places import SCHEME
 from warmd.protocol.wire import WireError
 
 _LOST = (
@@ -46,6 +46,10 @@ _LOST = (
 _NEVER = 2**31 - 1
 MANY_CALLS = 8
 """More under way are a rush (`protocol.iothread`)."""
+OVER_TCP = (
+    ": the key is for another daemon, it has as many connections as it takes (max_connections), or it is "
+    "none of warmd's"
+)
 # Plain integers: pyzmq's enums cost more than the call.
 _DONTWAIT = int(zmq.DONTWAIT)
 _FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 5)}
@@ -55,9 +59,9 @@ _POLLIN = int(zmq.POLLIN)
 
 
 class Transport:
-    """The connection to the daemon's socket at `path`; made here, established a little later."""
+    """The connection to libzmq's `endpoint`, over TCP with a key; made here, established a little later."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, endpoint: str, key: ClientKey | None = None) -> None:
         self.exchange = Exchange(
             Hello(
                 PROTOCOL,
@@ -68,13 +72,13 @@ class Transport:
             )
         )
         self.pid = os.getpid()
+        self.unknown_key = False
+        """The daemon has refused the key."""
+        self._closed_at_once = "it closed the connection at once" + (OVER_TCP if key is not None else "")
         context = zmq.Context(io_threads=1)
         self._io_thread = IoThread()
         context.set(zmq.THREAD_NAME_PREFIX, self._io_thread.number)
-        self._socket = socket = context.socket(zmq.DEALER)
-        for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
-            socket.set(option, 0)
-        socket.set(zmq.RECONNECT_IVL, _NEVER)
+        self._socket = socket = _dealer(context, key)
         self._monitor = socket.get_monitor_socket(_LOST)
         self._monitor.set(zmq.LINGER, 0)
         # Also when forgotten: libzmq would wait for open sockets when its context ends.
@@ -93,7 +97,8 @@ class Transport:
         self.monitor_descriptor = int(self._get_monitor(zmq.FD))
         # A pipe makes no edge before its reader has found it empty once.
         self._get_monitor(_EVENTS)
-        socket.connect(f"ipc://{path.removeprefix(SCHEME)}")
+        socket.set(zmq.IPV6, int("[" in endpoint))
+        socket.connect(endpoint)
 
     @property
     def inherited(self) -> bool:
@@ -145,8 +150,16 @@ class Transport:
         while self._receive():
             pass
         if self.lost is None:
-            known = self.exchange.welcome is not None
-            self._lose("it ended, crashed or was killed" if known else "it closed the connection at once")
+            self._lose(self._what_the_monitor_says())
+
+    def _what_the_monitor_says(self) -> str:
+        event = int.from_bytes(self._monitor.recv(zmq.DONTWAIT)[:2], sys.byteorder)
+        self.unknown_key = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        if self.unknown_key:
+            return "it does not know this key: it was revoked, or is for another daemon"
+        if self.exchange.welcome is not None:
+            return "it ended, crashed or was killed"
+        return self._closed_at_once
 
     def close(self) -> None:
         """Release the descriptors.  The owner makes sure that nobody waits for them."""
@@ -186,6 +199,28 @@ class Transport:
 
     def _lose(self, reason: str) -> None:
         self.exchange.connection_lost(reason, time.monotonic())
+
+
+def _dealer(context: zmq.Context[Any], key: ClientKey | None) -> zmq.Socket[Any]:
+    socket: zmq.Socket[Any] = context.socket(zmq.DEALER)
+    for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
+        socket.set(option, 0)
+    socket.set(zmq.RECONNECT_IVL, _NEVER)
+    if key is not None:
+        _encrypt(socket, key)
+    return socket
+
+
+def _encrypt(socket: zmq.Socket[Any], key: ClientKey) -> None:
+    """CURVE, and heartbeats: a host that vanishes says nothing (`daemon.remote`)."""
+    for option, value in (
+        (zmq.CURVE_SERVERKEY, key.daemon_public),
+        (zmq.CURVE_PUBLICKEY, public_of(key.secret)),
+        (zmq.CURVE_SECRETKEY, key.secret),
+        (zmq.HEARTBEAT_IVL, HEARTBEAT_MILLISECONDS),
+        (zmq.HEARTBEAT_TIMEOUT, SILENCE_MILLISECONDS),
+    ):
+        socket.set(option, value)
 
 
 def _learn_pid() -> None:

@@ -76,6 +76,7 @@ def _now_running(book: Book, session: Session, job: Job) -> None:
 
 
 def withdrawal_settled(book: Book, session: Session, ordinal: Ordinal, entered: bool) -> None:
+    """The control page has told which was first, the withdrawal or the worker."""
     job = ahead.find_withdrawn(session, ordinal)
     if job is None or job.withdrawal is None:
         return

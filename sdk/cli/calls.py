@@ -59,9 +59,7 @@ detach_option = click.option(
 @stream_option
 @detach_option
 @json_option
-def run(
-    app: str, words: tuple[str, ...], stream: bool, detach: bool, as_json: bool, **given: Any
-) -> None:
+def run(app: str, words: tuple[str, ...], stream: bool, detach: bool, as_json: bool, **given: Any) -> None:
     """Run an app and print its result as JSON.
 
     APP is a name (see `warmd apps`), a folder, or module:Class. Options of a new session, such as

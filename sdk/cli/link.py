@@ -15,7 +15,7 @@ import click
 from warmd.cli.exits import TIMED_OUT, Refusal
 from warmd.protocol import names
 from warmd.protocol.errors import DaemonUnavailable
-from warmd.protocol.places import path_of
+from warmd.protocol.places import TCP_SCHEME, path_of
 
 if TYPE_CHECKING:
     from warmd.calls import Stream
@@ -56,6 +56,8 @@ def running_daemon(client: Client) -> Info | None:
 
 
 def _listens(address: str) -> bool:
+    if address.startswith(TCP_SCHEME):
+        return True  # why it cannot be reached is worth more than that it cannot
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         return probe.connect_ex(os.fspath(path_of(address))) in (0, errno.EAGAIN)
 
@@ -77,7 +79,9 @@ def cancel_stream(stream: Stream) -> None:
 
 
 def stop_daemon(client: Client, pid: int, drain_seconds: str | None) -> None:
-    """Stop the daemon and wait until its process is gone."""
+    """Stop the daemon and wait until its process is gone.  Raises NotAllowed for one on another machine."""
+    if client.address.startswith(TCP_SCHEME):
+        client.stop(drain_seconds)  # is refused
     descriptor = os.pidfd_open(pid)
     try:
         answer = client.stop(drain_seconds)

@@ -16,6 +16,7 @@ from warmd.cli.talk import size
 from warmd.daemon import config
 from warmd.protocol import places
 from warmd.protocol.errors import WarmdError
+from warmd.protocol.keys import KeyFolder
 
 Said = Iterator[tuple[Level, str]]
 
@@ -70,6 +71,20 @@ def log_directory(host: Host) -> Said:
         yield "bad", f"logs cannot be written: {above} is not writable; run `chmod u+rwx {above}`"
     else:
         yield from room(above, "log directory")
+
+
+def keys(host: Host) -> Said:
+    """Who may connect over TCP, and whether others could make themselves keys."""
+    folder = KeyFolder(places.keys_dir(host.run_dir, host.environ))
+    try:
+        names, found = sorted(folder.clients().values()), folder.path.lstat()
+    except FileNotFoundError:
+        yield "ok", "nobody may connect over TCP; `warmd keys new NAME` makes a key"
+        return
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        remedy = f"run `chmod 700 {folder.path}`, and revoke what is not yours"
+        yield "bad", f"others may enter {folder.path}: {remedy}"
+    yield "ok", f"over TCP may connect: {', '.join(names) or 'nobody'}"
 
 
 def room(path: Path, what: str) -> Said:
@@ -258,6 +273,7 @@ def _held(host: Host, path: Path) -> bool:
 CHECKS: dict[str, Check] = {
     "run directory": run_directory,
     "logs": log_directory,
+    "keys": keys,
     "settings": settings,
     "apps": apps,
     "daemon": daemon,

@@ -45,6 +45,7 @@ COMMANDS = {
     "start": Entry("service:start", "Start the daemon in the background, if there is none."),
     "stop": Entry("service:stop", "Stop the daemon: let calls finish, end the sessions."),
     "status": Entry("service:status", "Show whether the daemon runs, and how it does."),
+    "keys": Entry("keys:keys", "Say who may connect to this daemon over TCP."),
     "doctor": Entry("doctor:doctor", "Say what is wrong on this machine, and what helps."),
     "completion": Entry("completion:completion", "Print the completion script of a shell."),
     "version": Entry("catalog:version", "Print the version."),
@@ -101,8 +102,8 @@ class LazyGroup(click.Group):
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="The daemon to talk to, as WARMD_HOST: unix:///path/warmd.sock or that path. "
-    "By default your own, which is started when it is needed.",
+    help="The daemon to talk to, as WARMD_HOST: unix:///path/warmd.sock or that path, or "
+    "tcp://HOST:PORT with the key in WARMD_KEY. By default your own, which is started when it is needed.",
 )
 @click.pass_context
 def cli(ctx: click.Context, host: str | None) -> None:  # noqa: ARG001 - read by `link.host`

@@ -78,7 +78,7 @@ def described(found: Mapping[str, Any]) -> str:
     lines = [
         f"warmd {found['version']} is {state(found)}: pid {found['pid']}, "
         f"for {span(found['uptime_seconds'])}, {talk.size(found.get('memory'))} of memory",
-        f"address:  {found['address']}",
+        f"address:  {found['address']}" + (f" and {found['listen']}" if found.get("listen") else ""),
         f"sessions: {found['sessions']} of {found['max_sessions']}",
         f"calls:    {found['running']} running, {found['queued']} waiting",
     ]

@@ -83,7 +83,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "counter", "{bad"], "warmd: INPUT is not JSON"),
         (["run", "counter", "--setup", "{bad"], "warmd: --setup is not JSON"),
         (["run", "counter", "--env", "A"], "warmd: --env wants KEY=VALUE"),
-        (["--host", "tcp://1.2.3.4:5", "ps"], "TCP is not supported"),
+        (["--host", "tcp://1.2.3.4:5", "ps"], "needs a key"),
         (["--host", "relative.sock", "ps"], "absolute path"),
     ],
 )

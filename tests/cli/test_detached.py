@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 import warmd
-from warmd.cli import main
+from tests.cli.shell import Shell
 from warmd.cli.completion import complete_calls
 from warmd.cli.root import cli
 
@@ -30,24 +28,6 @@ def client() -> Iterator[warmd.Client]:
     with warmd.testing.daemon() as found:
         found.status()
         yield found
-
-
-class Shell:
-    """Types commands; keeps what they say."""
-
-    def __init__(self, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self.address, self._capsys = address, capsys
-        self.code, self.out, self.err = 0, "", ""
-
-    def __call__(self, *words: str) -> list[str]:
-        """The lines on stdout."""
-        self.code = main(["--host", self.address, *words])
-        self.out, self.err = self._capsys.readouterr()
-        return self.out.splitlines()
-
-    def json(self, *words: str) -> list[Any]:
-        """The objects on stdout."""
-        return [json.loads(line) for line in self(*words, "--json")]
 
 
 @pytest.fixture

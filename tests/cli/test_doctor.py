@@ -21,6 +21,7 @@ import warmd
 from tests.sdk.fakedaemon import fake_daemon
 from warmd.cli import hostchecks, main, placechecks
 from warmd.cli.findings import Finding, Host, examined
+from warmd.protocol.keys import KeyFolder
 
 GIB = 2**30
 TOKEN = "WARMD_WORKER_TOKEN"
@@ -231,6 +232,13 @@ def test_a_run_directory_on_nfs(host: Host, run_dir: Path) -> None:
 def test_logs_that_cannot_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_given: False)
     assert "logs cannot be written" in the_fault(placechecks.log_directory, host, "bad")
+
+
+def test_keys_that_others_could_add_to(host: Host, run_dir: Path) -> None:
+    KeyFolder(run_dir / "keys").add("laptop")
+    assert told(placechecks.keys, host) == [("ok", "over TCP may connect: laptop")]
+    (run_dir / "keys").chmod(0o750)
+    assert "run `chmod 700" in the_fault(placechecks.keys, host, "bad")
 
 
 def test_a_variable_that_is_none_of_ours(host: Host) -> None:

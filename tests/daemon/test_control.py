@@ -84,6 +84,11 @@ class World:
     def submit(self, event):
         self.events.append(event)
 
+    remote = None
+
+    def reload_keys(self, done):
+        done(self.connections_ended)
+
     def request_stop(self, drain_seconds):
         self.stops.append(drain_seconds)
 

@@ -18,7 +18,7 @@ import pytest
 import zmq
 
 from tests.daemon.turning import turn_for, turn_until
-from warmd.daemon import front as front_module
+from warmd.daemon import peers
 from warmd.daemon.front import MESSAGES_PER_TURN, Front
 from warmd.daemon.loop import Loop
 from warmd.protocol import messages as msg
@@ -40,6 +40,7 @@ class House:
         handlers = dict.fromkeys(
             (msg.Call, msg.Request, msg.Credit, msg.Cancel), lambda *pair: self.came.append(pair)
         )
+        handlers[msg.Hello] = lambda *_: None
         welcome = msg.Welcome(PROTOCOL, "9.9", "boot", os.getpid(), limit)
         self.front = Front(
             self.loop, path, welcome, handlers, self.gone.append, max_connections=max_connections
@@ -124,7 +125,7 @@ def test_another_protocol_is_refused_with_both_versions(house: House) -> None:
 
 
 def test_another_user_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "_peer_address", lambda _frame: (os.getuid() + 1, os.getpid()))
+    monkeypatch.setattr(peers, "_local_process", lambda _frame: (os.getuid() + 1, os.getpid()))
     dealer = house.dealer(None)
     house.send(dealer, HELLO)
     refused = house.answer(dealer)

@@ -36,7 +36,6 @@ def test_an_address_names_its_socket_and_back() -> None:
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("tcp://host:1", "TCP is not supported"),
         ("warmd.sock", "absolute path"),
         ("", "absolute path"),
         ("http://x", "absolute path"),
@@ -62,3 +61,26 @@ def test_a_private_directory_is_neither_a_link_nor_a_file(tmp_path: Path) -> Non
     for name in ("link", "file"):
         with pytest.raises(PermissionError, match="not a directory"):
             places.make_private_dir(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("tcp://127.0.0.1:7433", "127.0.0.1", 7433),
+        ("tcp://gpu-box.example.org:0", "gpu-box.example.org", 0),
+        ("tcp://[::1]:65535", "::1", 65535),
+    ],
+)
+def test_tcp_addresses_are_read_and_written_alike(address: str, host: str, port: int) -> None:
+    found = places.tcp_of(address)
+    assert found == (host, port)
+    assert str(found) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://host", "tcp://:1", "tcp://host:65536", "tcp://*:1", "tcp://::1:5", "host:1", "tcp://h:1/x", ""],
+)
+def test_what_is_no_tcp_address_is_refused_with_an_example(address: str) -> None:
+    with pytest.raises(ValueError, match=r"tcp://127\.0\.0\.1:7433"):
+        places.tcp_of(address)

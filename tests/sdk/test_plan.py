@@ -202,8 +202,14 @@ def test_elsewhere_than_on_linux_a_client_says_what_is_missing(monkeypatch: pyte
 
 
 def test_addresses_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(warmd.Invalid, match="TCP is not supported"):
+    with pytest.raises(warmd.Invalid, match="needs a key"):
         warmd.Client("tcp://host:1")
+    with pytest.raises(warmd.Invalid, match="none of warmd's: it has 5 characters"):
+        warmd.Client("tcp://host:1", key="guess")
+    with pytest.raises(warmd.Invalid, match="needs none"):
+        warmd.Client("/x/warmd.sock", key="guess")
+    with pytest.raises(warmd.Invalid, match="none is given"):
+        warmd.Client(key="guess")
     with pytest.raises(warmd.Invalid, match="never started"):
         warmd.Client("/x/warmd.sock", autostart=True)
     monkeypatch.setenv("WARMD_HOST", "unix:///x/y.sock")

@@ -1,0 +1,68 @@
+"""Who is at the other end of a connection, and whether the daemon talks to them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import zmq
+
+from warmd.daemon.remote import Remote
+from warmd.daemon.unread import Reading
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import PROTOCOL, CallId, Failure, Hello, Welcome
+
+_SRCFD = 2
+"""Of a message: the descriptor of the connection that it came through."""
+_LOCAL = "localhost"
+"""libzmq's host of a Unix connection; one over TCP is a number."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connected client."""
+
+    pid: int
+    """0 for one on another machine."""
+    fd: int
+    name: str
+    reading: Reading
+    key: str = ""
+    """Over TCP: the public key that it came in with, hex."""
+
+
+def introduced(
+    frame: zmq.Frame, hello: Hello, welcome: Welcome, remote: Remote | None, reading: Reading
+) -> Peer | str:
+    """Who says hello in this frame; a text for the client when the daemon does not talk to it."""
+    if hello.protocol != PROTOCOL:
+        return (
+            f"this daemon is warmd {welcome.version} and speaks protocol {PROTOCOL}; the client "
+            f"is warmd {hello.version} and speaks protocol {hello.protocol}: install the same "
+            "version on both sides"
+        )
+    local, fd = _local_process(frame), frame.get(_SRCFD)
+    if local is not None:
+        user, pid = local
+        if user != os.getuid():
+            return f"this daemon serves user id {os.getuid()} only, the client runs as {user}"
+        return Peer(pid, fd, hello.client, reading)
+    client = None if remote is None else remote.client_of(frame)
+    if client is None:
+        return "the daemon does not know this key: it was revoked"
+    key, name = client
+    return Peer(0, fd, f"{hello.client} of {name}", reading, key)
+
+
+def _local_process(frame: zmq.Frame) -> tuple[int, int] | None:
+    """The user and process id at the other end of a Unix connection; None for another kind."""
+    try:
+        host, uid, _gid, pid = str(frame.get("Peer-Address")).split(":")
+        return (int(uid), int(pid)) if host == _LOCAL else None
+    except (ValueError, zmq.ZMQError):
+        return None
+
+
+def refusal(call: CallId, problem: Problem) -> Failure:
+    """The failure that answers a call or request without a session."""
+    return Failure(call, None, problem.code, problem.message, problem.ran, dict(problem.details))

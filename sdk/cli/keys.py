@@ -1,0 +1,121 @@
+"""`keys`: who may connect to this daemon over TCP."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from warmd.cli.exits import UNAVAILABLE, Refusal
+from warmd.cli.link import host, open_client, running_daemon
+from warmd.cli.talk import data, json_object, json_option, say, table
+from warmd.protocol import places
+from warmd.protocol.errors import DaemonUnavailable
+from warmd.protocol.keys import KeyFolder
+
+
+@click.group()
+def keys() -> None:
+    """Say who may connect to this daemon over TCP, where the setting `listen` lets it (see `warmd serve`).
+
+    Each client has a key of its own. It may use the daemon's apps, sessions and logs; it may not
+    bring code, set variables or stop the daemon.
+    """
+
+
+@keys.command()
+@click.argument("name")
+@json_option
+def new(name: str, as_json: bool) -> None:
+    """Make a key for a client and print it, this once.
+
+    The client gives it as WARMD_KEY, with the daemon's address as WARMD_HOST or --host.
+    """
+    try:
+        text = _folder().add(name).text
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    _tell_daemon()
+    if as_json:
+        json_object(name=name, key=text)
+    else:
+        data(text)
+        say(f"warmd: whoever has this key is let in as {name!r}; it is stored nowhere here, so keep it")
+
+
+@keys.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """List the clients that have a key."""
+    folder = _folder()
+    found: list[dict[str, Any]] = [
+        {"name": name, "public_key": public.hex(), "created": folder.created(name)}
+        for public, name in folder.clients().items()
+    ]
+    if as_json:
+        json_object(keys=found)
+    elif found:
+        rows = [
+            [key["name"], time.strftime("%Y-%m-%d %H:%M", time.localtime(key["created"]))] for key in found
+        ]
+        data(table(["NAME", "CREATED"], rows))
+    else:
+        say("no keys")
+
+
+@keys.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@json_option
+def revoke(names: tuple[str, ...], as_json: bool) -> None:
+    """Let clients in no more, and end the connections that they have."""
+    folder = _folder()
+    try:
+        for name in names:
+            folder.remove(name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    finally:
+        ended = _tell_daemon()
+    if as_json:
+        json_object(revoked=names, connections_ended=ended)
+    else:
+        what = "no daemon runs" if ended is None else f"connections ended: {ended}"
+        say(f"warmd: revoked {', '.join(names)}; {what}")
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _folder() -> KeyFolder:
+    return KeyFolder(places.keys_dir(_run_dir()))
+
+
+def _run_dir() -> Path:
+    given = host() or os.environ.get("WARMD_HOST")
+    if not given:
+        return places.default_run_dir()
+    try:
+        return places.path_of(given).parent
+    except ValueError:
+        raise click.UsageError(
+            f"keys are managed on the daemon's own machine; {given!r} is no socket there"
+        ) from None
+
+
+def _tell_daemon() -> int | None:
+    """Have the running daemon take notice; how many connections that ended, None where none runs.
+
+    Raises Refusal when a daemon runs and does not: then it still goes by the old keys.
+    """
+    try:
+        with open_client(autostart=False) as client:
+            if running_daemon(client) is None:
+                return None
+            return int(client.reload_keys()["connections_ended"])
+    except DaemonUnavailable as error:
+        text = f"the keys are changed, but the daemon still goes by the old ones: {error.message}"
+        raise Refusal(text, UNAVAILABLE) from None
