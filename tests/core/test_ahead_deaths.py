@@ -101,6 +101,15 @@ def test_a_withdrawal_that_is_not_settled_when_the_worker_dies_is_settled_by_tha
     world.assert_over()
 
 
+def test_that_may_be_that_it_came_too_late() -> None:
+    world, _, waiting = lagging()
+    faster_than_the_daemon(world)
+    world.cancel(waiting)
+    world.worker().unread.clear()
+    world.exits(signal="SIGKILL")
+    assert (waiting.code, failure(waiting).ran) == ("CANCELLED", "maybe")
+
+
 def test_a_worker_that_skips_a_withdrawn_call_has_not_run_it() -> None:
     world, _, waiting = lagging()
     world.cancel(waiting)
