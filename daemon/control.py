@@ -8,6 +8,7 @@ a stream of its own: it lives here, with its credits, until it ends or its reade
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -273,6 +274,8 @@ class Control:
             "boot": services.boot,
             "pid": os.getpid(),
             "address": places.address_of(places.socket_path(run_dir)),
+            "cgroups": str(services.cgroups.base) if services.cgroups else None,
+            "memory_limited_by": _memory_limited_by(services),
             "listen": services.remote.address if services.remote else None,
             "run_dir": str(run_dir),
             "logs_dir": str(services.logs.folder),
@@ -299,6 +302,12 @@ class Control:
         # Answered first: the connection may be gone by the time the daemon has stopped.
         self._succeed(client, request.id, values.pack({"stopping": True, "drain_seconds": drain_seconds}))
         self._services.request_stop(drain_seconds)
+
+
+def _memory_limited_by(services: Services) -> str | None:
+    if services.settings.worker_memory == math.inf:
+        return None
+    return "cgroup" if services.cgroups and services.cgroups.limits_memory else "measure"
 
 
 def _not_found(session: SessionId) -> Refusal:

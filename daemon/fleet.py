@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmd.daemon.cgroup import Cgroups, out_of_memory, remove
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.events import (
     Event,
@@ -76,6 +77,7 @@ class Worker:
     pid: int = 0
     pidfd: int = -1
     exited: bool = False
+    cgroup: Path | None = None
     sweep: str = "none"
     """none, running, done, told"""
     out_of_memory: OutOfMemory | None = None
@@ -98,6 +100,7 @@ class Fleet:
         submit: Callable[[Event], object],
         memory: MemoryWatch,
         data_bytes: int | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         self._loop = loop
         self._run_dir = run_dir
@@ -106,6 +109,7 @@ class Fleet:
         self._submit = submit
         self._memory = memory
         self._data_bytes = data_bytes
+        self._cgroups = cgroups
         self._workers: dict[WorkerId, Worker] = {}
         self._lines_dropped_before = 0
         self.door = Door(loop, places.door_path(run_dir), max_message_bytes, self._said, self._lost)
@@ -215,7 +219,7 @@ class Fleet:
         self._memory.remove(worker.pid)
         worker.sweep = "running"
         self._signal(worker, signal.SIGKILL)
-        self._sweeper.sweep(worker.id, worker.token, worker.pid)
+        self._sweeper.sweep(worker.id, worker.token, worker.pid, worker.cgroup)
 
     def _end_for_memory(self, worker: Worker, found: OutOfMemory) -> None:
         """Nothing may grow on while the rule book is asked; it hears of the exit and its cause."""
@@ -243,12 +247,15 @@ class Fleet:
         self._workers[effect.worker] = worker
         worker.python = effect.spec.python if effect.spec.python != sys.executable else None
         worker.log_path = self._logs.open_session(effect.session)
+        if self._cgroups is not None:
+            worker.cgroup = self._cgroups.make(worker.id, self._memory.limit_bytes)
         begin = Begin(
             effect.session,
             effect.spec,
             worker.log_path,
             self._max_message_bytes,
             self._data_bytes,
+            str(worker.cgroup) if worker.cgroup is not None else None,
             effect.setup,
             effect.pickled,
         )
@@ -266,7 +273,8 @@ class Fleet:
         worker.pid, worker.pidfd = pid, pidfd
         self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
         worker.kernel_kills = kernel_kills()
-        self._memory.add(pid, worker.token, lambda found: self._end_for_memory(worker, found))
+        if self._cgroups is None or not self._cgroups.limits_memory:
+            self._memory.add(pid, worker.token, lambda found: self._end_for_memory(worker, found))
         self._submit(WorkerSpawned(id, pid))
 
     # What workers say
@@ -294,13 +302,19 @@ class Fleet:
         self.door.read_to_end(worker.id)
         worker.exited = True
         self._memory.remove(worker.pid)
-        before = worker.kernel_kills
-        if end.signal == "SIGKILL" and worker.sweep == "none" and before is not None:
-            worker.out_of_memory = OutOfMemory("kernel") if (kernel_kills() or 0) > before else None
+        if end.signal == "SIGKILL" and worker.sweep == "none":
+            worker.out_of_memory = self._kernel_killed(worker)
         tail = with_advice(self._logs.tail(worker.session), worker.python)
         entered = Ordinal(worker.page.entered)
         self._submit(WorkerExited(worker.id, end.exit_code, end.signal, tail, entered, worker.out_of_memory))
         self._tell_if_gone(worker)
+
+    def _kernel_killed(self, worker: Worker) -> OutOfMemory | None:
+        """Whether the kernel has killed it for memory: its own cgroup's, or most likely for another's."""
+        limit, before = self._memory.limit_bytes, worker.kernel_kills
+        if worker.cgroup is not None and limit is not None and (found := out_of_memory(worker.cgroup, limit)):
+            return found
+        return OutOfMemory("kernel") if before is not None and (kernel_kills() or 0) > before else None
 
     def _on_swept(self, id: WorkerId, stuck: tuple[int, ...]) -> None:
         self._loop.post(lambda: self._swept(id, stuck))
@@ -335,6 +349,8 @@ class Fleet:
         self._lines_dropped_before += worker.page.lines_dropped
         worker.page.close()
         os.close(worker.stack_fd)
+        if worker.cgroup is not None:
+            remove(worker.cgroup)
         self._logs.close_session(worker.session)
 
     def _signal(self, worker: Worker, signum: int) -> None:

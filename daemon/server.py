@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import warmd
 from warmd.daemon.catalog import AppLookupError, Catalog
+from warmd.daemon.cgroup import Cgroups
 from warmd.daemon.control import Control
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -85,6 +86,7 @@ class Server:
         self._keys = KeyFolder(places.keys_dir(run_dir))
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
+        self.cgroups = Cgroups.open(settings.cgroup, str(run_dir))
         self.fleet = self._open_fleet(run_dir)
         self.front = self._open_front(run_dir)
         broker.story.who = self._who
@@ -112,6 +114,7 @@ class Server:
             self.submit,
             MemoryWatch(self.loop, limit),
             limit if settings.worker_memory_rlimit else None,
+            self.cgroups,
         )
 
     def _open_front(self, run_dir: Path) -> Front:

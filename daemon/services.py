@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from warmd.daemon.catalog import Catalog
+from warmd.daemon.cgroup import Cgroups
 from warmd.daemon.core.events import Event
 from warmd.daemon.core.views import CallView, SessionView, Totals
 from warmd.daemon.logs import SessionLogs
@@ -50,6 +51,7 @@ class Services(Protocol):
     boot: str
     started: float
     """Monotonic seconds."""
+    cgroups: Cgroups | None
 
     @property
     def remote(self) -> Listens | None: ...

@@ -101,6 +101,9 @@ class Settings:
     worker_memory_rlimit: bool = _setting(
         True, "switch", "have a worker's large allocations fail first (RLIMIT_DATA); off for GPU apps"
     )
+    cgroup: str = _setting(
+        "", "path", "folder of cgroups for the workers; empty: the daemon's own, if systemd has delegated it"
+    )
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
     listen: str = _setting(

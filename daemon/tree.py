@@ -24,7 +24,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from warmd.daemon import cgroup
 from warmd.daemon.launch import STOP_SECONDS, TOKEN_VARIABLE, Launcher
 from warmd.protocol.work import WorkerId
 
@@ -55,6 +57,7 @@ class _Tree:
     token: bytes
     leader: int
     give_up_at: float
+    cgroup: Path | None
     dying: dict[int, int] = field(default_factory=dict)
     """pid -> pidfd of those that were sent SIGKILL and have not ended."""
 
@@ -76,9 +79,10 @@ class Sweeper:
         self._thread = threading.Thread(target=self._serve, name="warmd-sweeper", daemon=True)
         self._thread.start()
 
-    def sweep(self, worker: WorkerId, token: str, leader: int) -> None:
+    def sweep(self, worker: WorkerId, token: str, leader: int, cgroup: Path | None = None) -> None:
         """Have the tree of a worker ended; `leader` is the worker's pid.  Returns at once."""
-        self._ordered.append(_Tree(worker, token.encode(), leader, time.monotonic() + SWEEP_SECONDS))
+        give_up_at = time.monotonic() + SWEEP_SECONDS
+        self._ordered.append(_Tree(worker, token.encode(), leader, give_up_at, cgroup))
         os.eventfd_write(self._bell, 1)
 
     def reap_orphans(self) -> None:
@@ -132,7 +136,7 @@ class Sweeper:
         processes = list_processes() if trees else []
         left = []
         for tree in trees:
-            found = members(processes, tree.token, tree.leader)
+            found = members(processes, tree.token, tree.leader, _inside(tree.cgroup))
             for process in found:
                 if process.pid not in tree.dying and (pidfd := _kill(process)) is not None:
                     tree.dying[process.pid] = pidfd
@@ -198,12 +202,23 @@ def look_at(pid: int) -> Process | None:
     return Process(pid, int(stat[1]), int(stat[3]), int(stat[19]), _read(f"/proc/{pid}/environ"))
 
 
-def members(processes: Sequence[Process], token: bytes, leader: int) -> list[Process]:
-    """Those of `processes` that belong to the tree, its leader included."""
+def _inside(group: Path | None) -> Container[int]:
+    """What a cgroup holds, which is killed as a whole first: no fork outruns that."""
+    if group is None:
+        return ()
+    cgroup.kill(group)
+    return cgroup.pids(group)
+
+
+def members(
+    processes: Sequence[Process], token: bytes, leader: int, inside: Container[int] = ()
+) -> list[Process]:
+    """Those of `processes` that belong to the tree, its leader and those `inside` its cgroup included."""
     found = []
     for process in processes:
         match = _TOKEN.search(process.environ)
-        if process.session == leader or (match is not None and match[1] == token):
+        carries = match is not None and match[1] == token
+        if carries or process.session == leader or process.pid in inside:
             found.append(process)
     return _with_children(processes, found)
 

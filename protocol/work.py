@@ -59,6 +59,8 @@ class Begin:
     max_message_bytes: int
     data_bytes: int | None = None
     """RLIMIT_DATA of the worker and each of its children."""
+    cgroup: str | None = None
+    """The cgroup that the worker moves to before it loads its app."""
     setup: Body = NOTHING
     pickled: Body = NOTHING
 

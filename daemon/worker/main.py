@@ -48,6 +48,8 @@ def start_worker(door_path: str, python: str | None = None, log_path: str | None
     if not isinstance(begin, Begin):
         raise ConnectionError(f"the daemon began with {type(begin).__name__}")
     link.inbox.max_body_bytes = begin.max_message_bytes
+    if begin.cgroup is not None:
+        process.join_cgroup(begin.cgroup)
     if begin.data_bytes is not None:
         process.limit_data(begin.data_bytes)
     page = ControlPage.attach(page_fd)

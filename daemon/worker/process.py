@@ -95,6 +95,12 @@ def limit_data(data_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
+def join_cgroup(path: str) -> None:
+    """Move to the cgroup that the daemon has made for this worker.  Raises OSError."""
+    with open(os.path.join(path, "cgroup.procs"), "wb", buffering=0) as file:
+        file.write(b"0")
+
+
 def _offer_to_oom_killer() -> None:
     try:
         with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from warmd.cli.findings import Check, Host, Level
 from warmd.cli.talk import size
+from warmd.daemon.cgroup import delegated
 
 Said = Iterator[tuple[Level, str]]
 
@@ -133,7 +134,12 @@ def cgroup(host: Host) -> Said:
         return
     most = host.read(f"{folder}/memory.max").strip()
     limit = f"limits all processes here to {size(int(most))}" if most.isdigit() else "sets no limit"
-    yield "ok", f"the cgroup {limit}; worker_memory is kept by the daemon and needs no delegation"
+    given = delegated(host.root)
+    if given is None:
+        trees = "none is delegated, so trees are found by their tokens and memory is measured"
+    else:
+        trees = f"{given} is delegated: each worker gets a cgroup of its own there"
+    yield "ok", f"the cgroup {limit}; {trees}"
 
 
 def container(host: Host) -> Said:

@@ -151,6 +151,13 @@ def test_the_limit_of_the_cgroup_is_told(host: Host) -> None:
     assert "to 1.0G" in told(hostchecks.cgroup, host)[0][1]
 
 
+def test_a_delegated_cgroup_is_named(host: Host, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(root, "proc/self/mountinfo", "31 1 0:27 / /sys/fs/cgroup rw - cgroup2 none rw\n")
+    assert "none is delegated" in told(hostchecks.cgroup, host)[0][1]
+    monkeypatch.setattr(os, "getxattr", lambda *_: b"1")
+    assert "user.slice is delegated" in told(hostchecks.cgroup, host)[0][1]
+
+
 def test_a_container_whose_first_process_reaps_nobody(host: Host) -> None:
     write(host.root, ".dockerenv", "")
     write(host.root, "proc/1/comm", "python\n")

@@ -84,7 +84,7 @@ class World:
     def submit(self, event):
         self.events.append(event)
 
-    remote = None
+    remote = cgroups = None
 
     def reload_keys(self, done):
         done(self.connections_ended)

@@ -120,9 +120,9 @@ def undisturbed(address: str, bound_seconds: float = UNDISTURBED_SECONDS) -> Ite
 
 
 @contextlib.contextmanager
-def successor(run_dir: Path) -> Iterator[warmd.Client]:
+def successor(run_dir: Path, *flags: str) -> Iterator[warmd.Client]:
     """The next daemon in the run directory of one that was killed, and a client of it."""
-    command = [sys.executable, "-m", "warmd", "serve", "--run-dir", str(run_dir)]
+    command = [sys.executable, "-m", "warmd", "serve", "--run-dir", str(run_dir), *flags]
     daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         with warmd.Client(str(run_dir / "warmd.sock")) as client:

@@ -74,7 +74,7 @@ class FakeDaemon:
         limit = options.pop("max_message_bytes", 2**20)
         log = options.pop("log_path", str(self.log))
         spec = work.AppSpec(name="zoo", target=target, **{"paths": (ZOO,), **options})
-        message = work.Begin("sess_" + "0" * 32, spec, log, limit, None, setup, pickled)
+        message = work.Begin("sess_" + "0" * 32, spec, log, limit, None, None, setup, pickled)
         first, *rest = marked_off(TO_WORKER.pack(message))
         assert self.link is not None
         socket.send_fds(self.link, [first], [self.page.fd, self.stack_fd])
