@@ -1,6 +1,6 @@
 """A call arrives: is it sound, where does it belong, and is there room for it?
 
-1. An id that is in use, or that of a detached call: a repetition, which runs no second time.
+1. An id that is in use, or that of a detached call or an attachment: it runs no second time.
 2. A value out of its bounds, or an option that does not fit: refused, before anything starts.
 3. `session` names an id: the live session's queue, or the reason why it is no more.
 4. `session` is "new", with a name that a live session has: joined, if it is the same.
@@ -42,7 +42,13 @@ def call_arrived(book: Book, event: CallArrived) -> None:
     call = event.call
     if call.detach and detached.repeated(book, event):
         return
+    if book.keep.reader(event.client, call.id) is not None:
+        return  # it names a conversation of this client, which goes on
     known = book.jobs.get(call.id)
+    if known is None and call.id in book.keep.calls:
+        problem = Problem("INVALID", "the call's id is that of a detached call: choose 16 random bytes")
+        book.refuse(event.client, call.id, None, problem)
+        return
     if known is not None:
         if known.client != event.client:
             problem = Problem("INVALID", "the call's id is in use by another client: choose 16 random bytes")

@@ -340,6 +340,29 @@ def test_a_repetition_after_what_was_kept_is_gone_runs_no_second_time_either() -
     assert world.attach(heard, again=True).code == "CALL_GONE"
 
 
+def test_its_id_is_good_for_no_call_of_another_kind() -> None:
+    world = World()
+    session = world.session()
+    heard = world.call(session, detach=True)
+    world.returns(b"value")
+    again = world.call(session, id=heard.call.id)
+    assert again.code == "INVALID" and again.worker is None
+    assert world.attach(heard, window=None).code == "ok"
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_id_of_an_attachment_is_good_for_no_call(detach: bool) -> None:
+    world = World()
+    session = world.session()
+    heard = world.call(session, detach=True)
+    reading = world.attach(heard, by="bob", window=None)
+    (id,) = [id for (who, id), known in world.readings.items() if known is reading]
+    called = Call(id, session, None, "run", detach=detach)
+    assert world.tell(ev.CallArrived(client("bob"), called, "f" * 32)) == []
+    world.returns(b"value")
+    assert reading.code == "ok"
+
+
 def test_a_repetition_is_one_reader_more() -> None:
     world = World()
     heard = world.call(world.session(), detach=True)
