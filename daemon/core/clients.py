@@ -11,6 +11,8 @@ from warmd.daemon.core.views import calls_before, runs
 from warmd.protocol.work import MoreCredit, WorkerId
 
 CANCELLED = "the call was cancelled by its caller"
+MOST_COUNTED = 2**63 - 1
+"""Credit is a client's own number: a sum beyond what msgpack can say would spoil `status` for all."""
 
 
 def credit_arrived(book: Book, event: CreditArrived) -> None:
@@ -25,7 +27,7 @@ def credit_arrived(book: Book, event: CreditArrived) -> None:
         return
     room = book.limits.max_stream_window - (job.window - job.parts)
     parts = min(event.parts, room)
-    book.credits_dropped += event.parts - parts
+    book.credits_dropped = min(book.credits_dropped + event.parts - parts, MOST_COUNTED)
     job.window += parts
     if job.ordinal and event.client in book.behind:
         job.withheld += parts

@@ -97,6 +97,14 @@ def test_surplus_credit_is_dropped_and_counted() -> None:
     assert world.broker.totals().credits_dropped == 8 + 9
 
 
+def test_what_is_counted_can_always_be_said() -> None:
+    world = World(Limits(max_stream_window=5))
+    heard = world.call(world.session(), "count", window=3)
+    for _ in range(3):
+        world.credit(heard, 2**64 - 1)
+    assert world.broker.totals().credits_dropped == 2**63 - 1
+
+
 def test_a_window_over_its_limit_is_refused() -> None:
     world = World(Limits(max_stream_window=5))
     refused = world.call("new", window=6)
