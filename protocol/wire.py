@@ -71,7 +71,8 @@ class Codec(Generic[M]):
         try:
             header = msgpack.unpackb(frames[0], max_ext_len=0)
         except Exception as error:  # msgpack raises eight unrelated kinds
-            raise WireError(f"the header is not msgpack: {error!r}") from error
+            # Not its repr, which can hold all the bytes.
+            raise WireError(f"the header is not msgpack: {type(error).__name__}: {error!s:.100}") from error
         if type(header) is not list or not header or type(header[0]) is not int:
             raise WireError("the header is not an array that begins with a kind")
         layout = self._layouts.get(header[0])
