@@ -190,11 +190,25 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Progressed: serving.progressed,
 }
 
+_IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
+    work.Yielded: serving.miscounts,
+    work.Returned: serving.miscounts,
+    work.Raised: serving.says_too_much,
+    work.StartFailed: serving.says_too_much,
+}
+
 
 def _worker_said(book: Book, event: ev.WorkerSaid) -> None:
     session = book.workers.get(event.worker)
     rule = _WORDS.get(type(event.message))
-    if session is not None and rule is not None:
+    if session is None or session.mistrusted:
+        return
+    cannot_be = _IMPOSSIBLE.get(type(event.message))
+    if rule is None or (cannot_be is not None and cannot_be(session, event.message)):
+        what = type(event.message).__name__
+        session.mistrusted = True
+        ending.link_lost(book, session, f"spoke nonsense on its link (a {what} that does not fit)")
+    else:
         rule(book, session, event.message)
 
 

@@ -17,6 +17,8 @@ from warmd.protocol import work
 from warmd.protocol.messages import Body, Part, Result, Timing
 from warmd.protocol.work import Ordinal
 
+MAX_TYPE_CHARACTERS = 512
+MAX_RAISED_BYTES = 62 * 1024
 MAX_LISTED_FUNCTIONS = 50
 """An error fits into one header, whatever the app is like."""
 
@@ -116,6 +118,20 @@ def _refuse_unknown_function(book: Book, session: Session, job: Job) -> None:
     known = (", ".join(listed) or "none") + (f" and {more} more" if more > 0 else "")
     text = f"app {session.app.name!r} has no function {job.function!r}{hint} (functions: {known})"
     book.fail(job, "FUNCTION_NOT_FOUND", text, functions=list(listed))
+
+
+def miscounts(session: Session, said: work.Yielded | work.Returned) -> bool:
+    """Whether the worker left out a part of the running call, or made one up."""
+    job = session.running
+    if job is None or job.ordinal != said.ordinal:
+        return False
+    return job.parts != (said.number if type(said) is work.Yielded else said.parts)
+
+
+def says_too_much(_session: Session, said: work.Raised | work.StartFailed) -> bool:
+    """Whether the texts are longer than a worker makes them: the call's Failure would not fit in a header."""
+    texts = (said.type, said.message, said.traceback)
+    return len(said.type) > MAX_TYPE_CHARACTERS or sum(len(t.encode()) for t in texts) > MAX_RAISED_BYTES
 
 
 def returned(book: Book, session: Session, said: work.Returned) -> None:

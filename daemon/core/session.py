@@ -207,6 +207,8 @@ class Session:
     calls: int = 0
     last_call: float | None = None
 
+    mistrusted: bool = False
+    """Its worker has said what cannot be: nothing that it says counts any more."""
     lost_link: str | None = None
     kill_wanted: bool = False
     kill_ordered: bool = False
