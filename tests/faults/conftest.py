@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 import warmd
-from tests.faults.watch import PATIENCE_SECONDS, until
+from tests.faults.watch import PATIENCE_SECONDS, undisturbed, until
 from warmd.owndaemon import LocalClient
 
 MAX_SESSIONS = 64
+GROWTH_BYTES = 64 * 2**20
 REAPED_SECONDS = 2.0
 """By then the last orphans are off the process table."""
 
@@ -32,6 +33,23 @@ def client(shared_daemon: LocalClient) -> Iterator[LocalClient]:
     until(lambda: client.status().sessions == 0, PATIENCE_SECONDS)
     assert client.sessions.list() == []
     until(lambda: not _relatives(client), REAPED_SECONDS)
+
+
+@pytest.fixture
+def unharmed(client: LocalClient) -> Iterator[LocalClient]:
+    """The daemon is the same process afterwards, hardly larger, undisturbed all the while, and met nothing
+    that it did not expect."""
+    daemon = psutil.Process(client.daemon_pid)
+    before = daemon.memory_info().rss
+    log = client._daemon.log_path
+    read = log.stat().st_size
+    with undisturbed(client.address):
+        yield client
+    assert client.status().pid == daemon.pid
+    told = log.read_bytes()[read:].decode(errors="replace").splitlines()
+    assert not [line for line in told if " error " in line or " critical " in line], told
+    grown = daemon.memory_info().rss - before
+    assert grown < GROWTH_BYTES, f"the daemon grew by {grown} bytes"
 
 
 def _relatives(client: LocalClient) -> list[int]:

@@ -1,7 +1,7 @@
 """Garbage for fuzzers: messages whose fields are of the right types, then damaged, and plain noise.
 
-Each fuzzer prints its seed, so that one that failed can be repeated (WARMD_TEST_SEED), and can be made
-to search longer (WARMD_TEST_EXAMPLES=5000).
+Each fuzzer prints its seed, so that one that failed can be repeated (FUZZ_SEED), and can be made
+to search longer (FUZZ_EXAMPLES=50000).  A daemon takes each variable with WARMD_ for a setting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,18 @@ SPECIMENS: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2**31, 2**53, 2**63 - 1, 2**64 - 1, -(2**63)),
     *(0.0, -0.0, -1.5, 1e308, 5e-324, float("nan"), float("inf"), float("-inf")),
     *("", "x", "new", "../..", "a\0b", "\U0001f4a9", "x" * 30_000, "x" * 60_000),
-    *(b"", b"x", b"\xff" * 16, b"\x80\x04." * 9, [], [[]], [None] * 1000, {}, {"x": {"x": {"x": 1}}}, {b"": 1}),
+    *(
+        b"",
+        b"x",
+        b"\xff" * 16,
+        b"\x80\x04." * 9,
+        [],
+        [[]],
+        [None] * 1000,
+        {},
+        {"x": {"x": {"x": 1}}},
+        {b"": 1},
+    ),
     *(msgpack.ExtType(1, b"\xc1"), msgpack.ExtType(5, b"\xff" * 40), msgpack.Timestamp(0)),
 )
 DEEP = b"\x91" * 60_000
@@ -38,7 +49,7 @@ BODIES = (b"", b"\x90", DEEP, b"\xc1" * 99, b"\xdd\xff\xff\xff\xff", b"\xc9\xff\
 
 def examples(count: int) -> int:
     """How many to try: `count`, unless the environment asks for more or less."""
-    return int(os.environ.get("WARMD_TEST_EXAMPLES", str(count)))
+    return int(os.environ.get("FUZZ_EXAMPLES", str(count)))
 
 
 class Garbage:
@@ -47,10 +58,12 @@ class Garbage:
     `pools` gives values for fields by their name, so that garbage meets what is really there.
     """
 
-    def __init__(self, codec: Codec[Any], pools: Mapping[str, Sequence[Any]], seed: int | None = None) -> None:
-        chosen = os.environ.get("WARMD_TEST_SEED") if seed is None else seed
+    def __init__(
+        self, codec: Codec[Any], pools: Mapping[str, Sequence[Any]], seed: int | None = None
+    ) -> None:
+        chosen = os.environ.get("FUZZ_SEED") if seed is None else seed
         self.seed = int(chosen) if chosen is not None else random.SystemRandom().getrandbits(32)
-        print(f"WARMD_TEST_SEED={self.seed}")  # pytest shows it when the test fails
+        print(f"FUZZ_SEED={self.seed}")  # pytest shows it when the test fails
         self.random = random.Random(self.seed)
         self._codec = codec
         self._pools = pools
@@ -59,7 +72,15 @@ class Garbage:
     def frames(self) -> list[bytes]:
         """One message or none, as frames."""
         damage: Callable[[], list[bytes]] = self.random.choice(
-            [self._as_it_should, self._swapped, self._swapped, self._cut, self._flipped, self._noise, self._odd]
+            [
+                self._as_it_should,
+                self._swapped,
+                self._swapped,
+                self._cut,
+                self._flipped,
+                self._noise,
+                self._odd,
+            ]
         )
         return damage()
 
