@@ -40,23 +40,26 @@ NO_OPTIONS = NewSession()
 
 def call_arrived(book: Book, event: CallArrived) -> None:
     call = event.call
-    if call.detach and detached.repeated(book, event):
+    if (call.detach and detached.repeated(book, event)) or _goes_on(book, event):
         return
-    if book.keep.reader(event.client, call.id) is not None:
-        return  # it names a conversation of this client, which goes on
-    known = book.jobs.get(call.id)
-    if known is None and call.id in book.keep.calls:
-        problem = Problem("INVALID", "the call's id is that of a detached call: choose 16 random bytes")
-        book.refuse(event.client, call.id, None, problem)
-        return
-    if known is not None:
-        if known.client != event.client:
-            problem = Problem("INVALID", "the call's id is in use by another client: choose 16 random bytes")
-            book.refuse(event.client, call.id, None, problem)
-        return
-    outcome = _objection(book, call) or _place(book, event)
+    outcome = _objection_to_id(book, call) or _objection(book, call) or _place(book, event)
     if outcome is not None:
         book.refuse(event.client, call.id, None, outcome)
+
+
+def _goes_on(book: Book, event: CallArrived) -> bool:
+    """Whether the id names a call or attachment of this client that is under way."""
+    known = book.jobs.get(event.call.id)
+    own = known is not None and known.client == event.client
+    return own or book.keep.reader(event.client, event.call.id) is not None
+
+
+def _objection_to_id(book: Book, call: Call) -> Problem | None:
+    if call.id in book.jobs:
+        return Problem("INVALID", "the call's id is in use by another client: choose 16 random bytes")
+    if call.id in book.keep.calls:
+        return Problem("INVALID", "the call's id is that of a detached call: choose 16 random bytes")
+    return None
 
 
 def _place(book: Book, event: CallArrived) -> Problem | None:

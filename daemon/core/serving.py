@@ -125,7 +125,7 @@ def miscounts(session: Session, said: work.Yielded | work.Returned) -> bool:
     job = session.running
     if job is None or job.ordinal != said.ordinal:
         return False
-    return job.parts != (said.number if type(said) is work.Yielded else said.parts)
+    return job.parts != (said.number if isinstance(said, work.Yielded) else said.parts)
 
 
 def says_too_much(_session: Session, said: work.Raised | work.StartFailed) -> bool:
