@@ -244,8 +244,10 @@ class Exchange:
         if welcome.protocol != PROTOCOL:
             self._refused("the daemon speaks another protocol", welcome, now)
             return
-        if self.welcome is not None and self.welcome.boot != welcome.boot:
+        if self.welcome is not None and self.welcome != welcome:
             raise WireError("another daemon answers on this connection")
+        if welcome.max_message_bytes < 0 or not welcome.call_timeout_seconds > 0:
+            raise WireError("its limits are none")  # NaN too, which no deadline is before or after
         self.welcome = welcome
         for pending in tuple(self._held.values()):
             self._post_pending(pending, welcome, now)

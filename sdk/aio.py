@@ -19,7 +19,7 @@ from warmd.link import admitted, done
 from warmd.protocol.errors import CallGone, Invalid
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, Request
-from warmd.result import Info, Result, answer, outcome, raise_problem
+from warmd.result import Info, Result, answer, infos, outcome, raise_problem
 
 
 class AsyncClient:
@@ -109,7 +109,7 @@ class AsyncClient:
 
     async def apps(self) -> list[Info]:
         """The apps that the daemon knows: name, target, folder, source."""
-        return [Info(info) for info in await self._request("apps.list", {})]
+        return infos(await self._request("apps.list", {}))
 
     async def status(self) -> Info:
         """The daemon itself: version, pid, address, uptime, counts."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from warmd import plan
 from warmd.link import done
-from warmd.result import Info, Result, outcome
+from warmd.result import Info, Result, infos, outcome
 from warmd.session import Infos
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class AsyncCalls:
 
     async def list(self) -> Infos:
         """The detached calls, under way or kept."""
-        return [Info(info) for info in await self._client._request("calls.list", {})]
+        return infos(await self._client._request("calls.list", {}))
 
     def attach(self, id: str, offset: int = 0) -> AsyncStream:
         """The values that a detached call yields, from number `offset` on; as `Calls.attach`."""

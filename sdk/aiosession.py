@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from warmd import plan
 from warmd.protocol.errors import DaemonError, Invalid, NoSession
 from warmd.protocol.messages import Call
-from warmd.result import Info, Result
+from warmd.result import Info, Result, infos
 from warmd.session import Infos, Running
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class AsyncSessions:
 
     async def list(self, *, all: bool = False) -> Infos:
         """The living sessions; with `all` also the remembered dead ones."""
-        return [Info(info) for info in await self._client._request("sessions.list", {"all": bool(all)})]
+        return infos(await self._client._request("sessions.list", {"all": bool(all)}))
 
     async def keepalive(self, id: str) -> Info:
         """Start the idle time of one anew.  Raises NoSession."""
@@ -140,4 +140,4 @@ class AsyncSessions:
     ) -> Info | Infos:
         """End one session, those of an app, or all; as `Sessions.end`."""
         told = await self._client._request(*plan.ending(id, app, all, running))
-        return Info(told) if id is not None else [Info(info) for info in told]
+        return Info(told) if id is not None else infos(told)

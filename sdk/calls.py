@@ -12,8 +12,7 @@ from warmd.link import Link, admitted, done
 from warmd.protocol.errors import CallGone
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Part
-from warmd.protocol.values import unpack
-from warmd.result import Info, Result, Timing, outcome, raise_problem, timing
+from warmd.result import Info, Result, Timing, outcome, raise_problem, timing, unpacked
 
 if TYPE_CHECKING:
     from warmd.client import Client
@@ -44,14 +43,16 @@ class Parts:
     def _value(self, part: Part | None) -> tuple[bool, Any]:
         """Whether there is one more value, and which.  Raises the error that the call ended with."""
         if part is not None:
-            return True, unpack(part.value)
+            return True, unpacked(self._pending, part.value)
         if self._over:
             return False, None
         self._over = True
         raise_problem(self._pending)
         result = self._pending.result
         # A function that is no generator has one value, its result.
-        return (True, unpack(result.value)) if result is not None and len(result.value) else (False, None)
+        if result is None or not len(result.value):
+            return False, None
+        return True, unpacked(self._pending, result.value)
 
 
 class Stream(Parts, Iterator[Any]):

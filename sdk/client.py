@@ -16,7 +16,7 @@ from warmd.link import Link
 from warmd.protocol.errors import Invalid
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, Request
-from warmd.result import Info, Result, answer, outcome
+from warmd.result import Info, Result, answer, infos, outcome
 from warmd.session import Session, Sessions
 
 
@@ -137,7 +137,7 @@ class Client:
 
     def apps(self) -> list[Info]:
         """The apps that the daemon knows: name, target, folder, source."""
-        return [Info(info) for info in self._request("apps.list", {})]
+        return infos(self._request("apps.list", {}))
 
     def status(self) -> Info:
         """The daemon itself: version, pid, address, uptime, counts."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from warmd import plan
 from warmd.calls import Stream
 from warmd.link import done
-from warmd.result import Info, Result, outcome
+from warmd.result import Info, Result, infos, outcome
 from warmd.session import Infos
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Calls:
 
     def list(self) -> Infos:
         """The detached calls, under way or kept."""
-        return [Info(info) for info in self._client._request("calls.list", {})]
+        return infos(self._client._request("calls.list", {}))
 
     def attach(self, id: str, offset: int = 0) -> Stream:
         """The values that a detached call yields, from number `offset` on, as they come; of a function

@@ -65,6 +65,9 @@ class Info(dict[str, Any]):
 
     __slots__ = ()
 
+    def __init__(self, told: object = {}, /, **more: Any) -> None:
+        super().__init__(_as_map(told), **more)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
@@ -89,6 +92,23 @@ def answer(pending: Pending) -> Any:
     return _unpacked(pending, pending.result.value if pending.result else NOTHING)
 
 
+def infos(told: object) -> list[Info]:
+    """What is known about several.  Raises WarmdError for an answer that is no array of maps."""
+    if not isinstance(told, list):
+        raise _tells_nothing(told)
+    return [Info(info) for info in told]
+
+
+def _as_map(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _tells_nothing(value)
+    return value
+
+
+def _tells_nothing(value: object) -> WarmdError:
+    return WarmdError(f"the daemon answered with {type(value).__name__}, which tells nothing", ran="yes")
+
+
 def raise_problem(pending: Pending) -> None:
     if pending.problem is not None:
         raise exception_from(pending.problem, session=pending.session, call=pending.call.hex())
@@ -102,8 +122,11 @@ def timing(pending: Pending) -> Timing:
 
 
 def _unpacked(pending: Pending, body: Any) -> Any:
-    if not len(body):
-        return None
+    return unpacked(pending, body) if len(body) else None
+
+
+def unpacked(pending: Pending, body: Any) -> Any:
+    """A value that has come of the call.  Raises WarmdError for what is none."""
     try:
         return unpack(body)
     except ValueError as error:

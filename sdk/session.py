@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from warmd import plan
 from warmd.protocol.errors import DaemonError, NoSession
-from warmd.result import Info, Result
+from warmd.result import Info, Result, infos
 
 if TYPE_CHECKING:
     from warmd.calls import Stream, Submitted
@@ -101,7 +101,7 @@ class Sessions:
 
     def list(self, *, all: bool = False) -> Infos:
         """The living sessions; with `all` also the remembered dead ones."""
-        return [Info(info) for info in self._client._request("sessions.list", {"all": bool(all)})]
+        return infos(self._client._request("sessions.list", {"all": bool(all)}))
 
     def keepalive(self, id: str) -> Info:
         """Start the idle time of one anew.  Raises NoSession."""
@@ -130,4 +130,4 @@ class Sessions:
         Ending what has ended already is no error.  Raises SessionNotFound for an unknown id.
         """
         told = self._client._request(*plan.ending(id, app, all, running))
-        return Info(told) if id is not None else [Info(info) for info in told]
+        return Info(told) if id is not None else infos(told)

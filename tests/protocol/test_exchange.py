@@ -194,6 +194,8 @@ def test_another_daemon_on_the_same_connection_is_no_conversation() -> None:
     wire = Wire()
     with pytest.raises(WireError, match="another daemon"):
         wire.say(Welcome(PROTOCOL, "1.2.3", "another boot", 1, LIMIT))
+    with pytest.raises(WireError, match="another daemon"):
+        wire.say(Welcome(PROTOCOL, "1.2.3", "boot", 1, 0))
 
 
 def test_garbage_is_an_error() -> None:

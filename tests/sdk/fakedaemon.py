@@ -15,6 +15,7 @@ import zmq
 from warmd.protocol.messages import (
     PROTOCOL,
     Accepted,
+    Body,
     Call,
     Cancel,
     Failure,
@@ -40,6 +41,7 @@ class FakeDaemon:
         echo     the input           silent   nothing, ever
         raise    an APP_ERROR        parts    as many parts as the input says, then the end
         torn     a part is missing   garbage  no message at all
+        spoilt   a part that is no value
         free     the input, and then CANCELLED to each silent call
 
     What it heard is in `heard`; `say` sends anything to the last client.  A silent call that is
@@ -90,10 +92,14 @@ class FakeDaemon:
             with self._news:
                 self.heard.append(message)
                 self._news.notify_all()
-            for answer in self._answers(message):
-                self._router.send_multipart([client, *FROM_DAEMON.pack(answer)])
-            if isinstance(message, Call) and message.function == "garbage":
-                self._router.send_multipart([client, b"\xc1"])
+            for answer in self.frames(message):
+                self._router.send_multipart([client, *answer])
+
+    def frames(self, message: Any) -> Iterator[list[Body]]:
+        """What this message is answered with."""
+        yield from map(FROM_DAEMON.pack, self._answers(message))
+        if isinstance(message, Call) and message.function == "garbage":
+            yield [b"\xc1"]
 
     def _answers(self, message: Any) -> Iterator[FromDaemon]:
         if isinstance(message, Hello):
@@ -124,6 +130,8 @@ class FakeDaemon:
             yield Result(call.id, SESSION, 0, TIMING, call.input)
             for silent in (heard for heard in self.of(Call) if heard.function == "silent"):
                 yield Failure(silent.id, SESSION, "CANCELLED", "cancelled", "maybe")
+        elif call.function == "spoilt":
+            yield Part(call.id, 0, b"\xc1")
         elif call.function == "torn":
             yield Part(call.id, 0, pack(0))
             yield Part(call.id, 2, pack(2))

@@ -21,6 +21,7 @@ import pytest
 import warmd
 from tests.sdk.fakedaemon import SESSION, FakeDaemon, fake_daemon
 from warmd.protocol.messages import Call, Cancel, Hello, Refused, Request
+from warmd.result import infos
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +81,19 @@ def test_a_broken_stream_is_an_error_after_its_whole_parts(faked: warmd.Client) 
     with pytest.raises(warmd.DaemonLost, match="broken"):
         next(stream)
     assert list(stream) == []
+
+
+def test_a_part_that_is_no_value_is_an_error_of_ours(faked: warmd.Client) -> None:
+    with pytest.raises(warmd.WarmdError, match="cannot be read"):
+        next(faked.stream(app="x", function="spoilt"))
+
+
+@pytest.mark.parametrize("answer", [5, True, "text", [["pairs", "too"]]])
+def test_an_answer_that_is_no_map_is_an_error_of_ours(answer: object) -> None:
+    with pytest.raises(warmd.WarmdError, match="tells nothing"):
+        warmd.Info(answer)
+    with pytest.raises(warmd.WarmdError, match="tells nothing"):
+        infos(answer)
 
 
 @pytest.mark.parametrize("leave", ["close", "with", "forget"])
