@@ -66,7 +66,7 @@ class Garbage:
         print(f"FUZZ_SEED={self.seed}")  # pytest shows it when the test fails
         self.random = random.Random(self.seed)
         self._codec = codec
-        self._pools = pools
+        self.pools = pools
         self._classes: list[type] = list(codec._by_class)
 
     def frames(self) -> list[bytes]:
@@ -148,12 +148,12 @@ class Garbage:
 
     def _specimen(self) -> Any:
         value = self.random.choice(SPECIMENS)
-        pool: Sequence[Any] = self.random.choice([[value], *self._pools.values()])
+        pool: Sequence[Any] = self.random.choice([[value], *self.pools.values()])
         return self.random.choice(pool)
 
     def _value(self, name: str, hint: Any) -> Any:
-        if name in self._pools:
-            return self.random.choice(self._pools[name])
+        if name in self.pools:
+            return self.random.choice(self.pools[name])
         if isinstance(hint, typing.NewType):
             return self._value(name, hint.__supertype__)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import psutil
-import pytest
 import zmq
 
-from tests.faults.fuzz import DEEP, WIDE, Garbage, examples, on_a_stream
-from tests.faults.watch import PATIENCE_SECONDS, undisturbed, until, zoo
+from tests.faults.fuzz import DEEP, WIDE, Garbage, examples
+from tests.faults.watch import until, zoo
 from warmd.protocol import messages as msg
 from warmd.protocol import places, values
 from warmd.protocol.messages import PROTOCOL, AppRef, CallId
-from warmd.protocol.wire import FROM_CLIENT, FROM_WORKER
+from warmd.protocol.wire import FROM_CLIENT
 
 if TYPE_CHECKING:
     from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
@@ -82,8 +78,10 @@ def pools(session: str) -> dict[str, list[Any]]:
             {"session": session},
             {"session": session, "seconds": float("nan")},
             {"id": "x" * 20_000},
-        ]
-        + [{"session": session, "tail": 2**63, "follow": True}, {"call": IDS[0].hex()}, {"x" * 20_000: 1}],
+            {"session": session, "tail": 2**63, "follow": True},
+            {"call": IDS[0].hex()},
+            {"x" * 20_000: 1},
+        ],
         "input": [values.pack(None), values.pack([1, 2]), b"\xc1", DEEP],
         "setup": [b"", b"", b"", b"\xc1", DEEP],
         "pickled": [b"", b"", b"", b"\x80\x04."],

@@ -23,7 +23,7 @@ THIS = Ordinal(1)
 """The first call of a session, which tells the lie."""
 BOUND_SECONDS = 10.0
 LIARS = 6
-CODES = {"WORKER_DIED", "SESSION_DIED", "SESSION_ENDED", "TIMEOUT", "CANCELLED", "APP_ERROR"}
+CODES = {"ok", "WORKER_DIED", "SESSION_DIED", "SESSION_ENDED", "TIMEOUT", "CANCELLED", "APP_ERROR"}
 LIE = values.pack("a lie")
 
 
@@ -106,9 +106,11 @@ def test_a_worker_that_sends_garbage_harms_only_its_session(unharmed: LocalClien
         with unharmed.session(LIES) as session:
             all(survived(session, data) for data in lines)
 
-    for _ in range(0, examples(24), LIARS):
-        # All made here: who is first among threads must not change what a seed gives.
-        together(tell, [[a_lie(garbage) for _ in range(8)] for _ in range(LIARS)])
+    with unharmed.session(LIES) as honest:
+        for _ in range(0, examples(24), LIARS):
+            # All made here: who is first among threads must not change what a seed gives.
+            together(tell, [[a_lie(garbage) for _ in range(8)] for _ in range(LIARS)])
+            assert honest.call("run").output == "true"
 
 
 def a_lie(garbage: Garbage) -> bytes:
@@ -119,12 +121,13 @@ def a_lie(garbage: Garbage) -> bytes:
 
 
 def survived(session: warmd.Session, data: bytes) -> bool:
-    """Has the worker send it; whether the session lives on.  No call gives another's or half a value."""
+    """Has the worker send it; whether the session lives on.  Of its own calls it may say anything."""
+    code = "ok"
     with within(BOUND_SECONDS):
         try:
-            assert session.call("lie", {"data": data}, timeout=1).output in ("true", "a lie")
-            assert session.call("run", timeout=1).output in ("true", "a lie")
+            session.call("lie", {"data": data}, timeout=1)
+            session.call("run", timeout=1)
         except warmd.WarmdError as error:
-            assert error.code in CODES, error
-            return error.code == "APP_ERROR"
-    return True
+            code = error.code
+    assert code in CODES, code
+    return code in ("ok", "APP_ERROR")
