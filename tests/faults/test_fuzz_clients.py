@@ -64,10 +64,13 @@ class LyingDaemon(FakeDaemon):
             yield from super().frames(message)
 
     def _lies(self, count: int) -> Iterator[list[Body]]:
-        earlier = self.of(Call)
+        earlier, id = self.of(Call), self.garbage.pools["id"][0]
         for _ in range(count):
             if earlier and self.garbage.random.random() < 0.3:
                 yield from map(FROM_DAEMON.pack, self._truth(self.garbage.random.choice(earlier)))
+            elif self.garbage.random.random() < 0.1:
+                yield FROM_DAEMON.pack(Result(id, SESSION, 0, TIMING, self._pickle))
+                yield FROM_DAEMON.pack(Part(id, 0, self._pickle))
             else:
                 yield [*self.garbage.frames()]
 
