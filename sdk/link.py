@@ -80,6 +80,8 @@ class Link:
         self._mutex = threading.RLock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._finalizer = weakref.finalize(self, os.close, self._wake)
+        # Functions of `atexit` may use the client; the descriptor goes with the process anyway.
+        self._finalizer.atexit = False
         self._poll = select.poll()
         for descriptor in (transport.descriptor, transport.monitor_descriptor, self._wake):
             self._poll.register(descriptor, select.POLLIN)
