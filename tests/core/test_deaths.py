@@ -210,3 +210,27 @@ def test_a_worker_that_does_not_exit_after_finish_is_killed_after_its_grace() ->
     world.wait(0.001)
     assert len(world.ordered(fx.Kill)) == 1
     world.assert_over()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        work.Returned(Ordinal(1), 0.01, 5, b"value"),
+        work.Yielded(Ordinal(1), 3, b"part"),
+        work.Raised(Ordinal(1), 0.01, "E" * 100_000, "text", ""),
+        work.Arrived(1, "0", "token", 7),
+    ],
+    ids=lambda word: type(word).__name__,
+)
+def test_a_worker_that_speaks_nonsense_is_killed_and_not_heard_any_more(word):
+    world = World(holds=[fx.Kill])
+    session = world.session()
+    call = world.call(session, window=2)
+    world.says(word)
+    assert world.worker().kills == 1
+    assert world.says(work.Returned(Ordinal(1), 0.01, 0, b"late")) == []
+    world.exits(signal="SIGKILL")
+    assert (call.code, call.final.ran) == ("WORKER_DIED", "maybe")
+    assert "nonsense" in call.final.message
+    world.tree_ends()
+    assert world.state(session) == "died"
