@@ -122,11 +122,13 @@ class Loop:
         """Leave `run()` after the present turn."""
         self._running = False
 
-    def close(self) -> None:
+    def close(self, ignore_signals: bool = False) -> None:
+        """Release everything.  Signals that had a callback get their old handlers back, or, where the
+        process is about to end anyway, none: one more of them must not cut that short."""
         if self._signal_pipe is not None:
             signal.set_wakeup_fd(-1)
             for signum, handler in self._old_handlers.items():
-                signal.signal(signum, handler)  # type: ignore[arg-type]
+                signal.signal(signum, signal.SIG_IGN if ignore_signals else handler)  # type: ignore[arg-type]
             for fd in self._signal_pipe:
                 os.close(fd)
         self._callbacks.clear()

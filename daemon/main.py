@@ -107,7 +107,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
             server.loop.post(lambda: notice.give("ready\n"))
             server.run()
         finally:
-            server.close()
+            server.close(ignore_signals=True)
             if killed := kill_adopted():
                 log.warning("killed %d processes that ended sessions had left behind", killed)
     finally:

@@ -149,13 +149,13 @@ class Server:
         gc.freeze()
         self.loop.run()
 
-    def close(self) -> None:
-        """Release everything; workers that are still there are killed."""
+    def close(self, ignore_signals: bool = False) -> None:
+        """Release everything; workers that are still there are killed.  `ignore_signals` as in `Loop`."""
         self.fleet.close()
         self.front.close(GOODBYE_SECONDS)
         if self.logs.inotify_fd >= 0:
             self.loop.unwatch(self.logs.inotify_fd)
-        self.loop.close()
+        self.loop.close(ignore_signals)
 
     # Services
 

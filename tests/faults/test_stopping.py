@@ -1,0 +1,93 @@
+"""A daemon is told to stop: what runs may finish, nothing new begins, everybody is told, nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import warmd
+from tests.faults.daemons import Daemon, serving
+from tests.faults.test_clients import VISITS
+from tests.faults.watch import AT_ONCE_SECONDS, TREE_SECONDS, await_gone, begun, error_of, until, within, zoo
+
+DRAIN_SECONDS = 1.5
+
+
+def stay(seconds: float) -> dict[str, object]:
+    return {"name": "guest", "seconds": seconds}
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_what_runs_may_finish_and_the_rest_is_told(tmp_path: Path, how: signal.Signals) -> None:
+    with serving(tmp_path / "run", f"--drain-timeout={DRAIN_SECONDS}") as (daemon, client):
+        short, long, streams, forks = (
+            client.session(app) for app in (VISITS, VISITS, VISITS, zoo("Forks"))
+        )
+        pids = [int(session.info().pid) for session in (short, long, streams, forks)]
+        pids += forks.call("everything").output.values()
+        finishes = begun(short.submit("stay", stay(0.8)))
+        waits = short.submit("enter", "waits")
+        outlasts = begun(long.submit("stay", stay(60)))
+        stream = streams.stream("stream", {"path": str(tmp_path / "told")})
+        next(stream)
+        daemon.signal(how)
+        refuses(client)
+        began = time.monotonic()
+        assert finishes.result(5).output == "guest"
+        error = error_of(lambda: waits.result(5))
+        assert (error.outcome, error.ran) in {("cancelled", "no"), ("rejected", "no"), ("no_session", "no")}
+        error = error_of(lambda: outlasts.result(10))
+        assert (error.code, error.ran) == ("CANCELLED", "maybe")
+        assert DRAIN_SECONDS - 0.5 < time.monotonic() - began < DRAIN_SECONDS + 2.0
+        with pytest.raises(warmd.WarmdError):
+            for _ in stream:
+                pass
+        assert daemon.wait() == 0
+        await_gone(pids, TREE_SECONDS)
+        assert (tmp_path / "told").read_text() != ""
+
+
+def refuses(client: warmd.Client) -> None:
+    """The daemon takes no more."""
+    until(lambda: client.status().draining, AT_ONCE_SECONDS)
+    error = error_of(lambda: client.run(app=zoo("Good"), session="new", function="run"))
+    assert (error.code, error.ran) == ("DRAINING", "no")
+
+
+def test_a_second_signal_lets_nothing_finish(tmp_path: Path) -> None:
+    with serving(tmp_path / "run") as (daemon, client):
+        call = begun(client.session(VISITS).submit("stay", stay(60)))
+        daemon.signal(signal.SIGTERM)
+        refuses(client)
+        with within(AT_ONCE_SECONDS + 2.0):
+            daemon.signal(signal.SIGTERM)
+            assert error_of(lambda: call.result(10)).code == "CANCELLED"
+            assert daemon.wait() == 0
+
+
+def test_a_third_signal_waits_for_nothing(tmp_path: Path) -> None:
+    """Not even for an app that cannot be interrupted, nor for its `unload`."""
+    with serving(tmp_path / "run", "--end-grace=60") as (daemon, client):
+        session = client.session(zoo("Hangs"))
+        pid = int(session.info().pid)
+        call = begun(session.submit("c_loop"))
+        for _ in range(3):
+            daemon.signal(signal.SIGTERM)
+            time.sleep(0.05)
+        with within(AT_ONCE_SECONDS + 1.0):
+            assert daemon.wait() == 0
+            assert error_of(lambda: call.result(10)).outcome in ("daemon_lost", "cancelled")
+            await_gone([pid], AT_ONCE_SECONDS)
+
+
+def test_a_signal_while_it_starts_is_a_stop_too(tmp_path: Path) -> None:
+    for delay in (0.02, 0.1, 0.2, 0.3):
+        daemon = Daemon(tmp_path / "run")
+        time.sleep(delay)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() in (0, -signal.SIGTERM)
+    with serving(tmp_path / "run") as (_, client):
+        assert client.status().sessions == 0
