@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from pathlib import Path
 from warmd.daemon.logfile import halve
 
 STDERR = 2
+READER_MILLISECONDS = 100
+"""For the reader of a pipe that is full, the first time; until it reads again, none."""
 FIELDS = ("session", "app", "call_id", "pid")
 """What a log record may carry besides its text."""
 
@@ -32,15 +35,26 @@ class OwnLog(logging.Handler):
         self._cut_from = max_bytes
         self._cutting: threading.Thread | None = None
         self._file = _opened(path)
+        self._writable = select.poll()
+        self._writable.register(STDERR, select.POLLOUT)
+        self._wait_milliseconds = READER_MILLISECONDS
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            data = memoryview(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
-            while len(data):
-                data = data[os.write(STDERR, data) :]
+            self._write(memoryview(f"{self.format(record)}\n".encode("utf-8", "backslashreplace")))
             self._look()
         except Exception:  # nothing that is said may end the daemon
             self.lines_dropped += 1
+
+    def _write(self, data: memoryview) -> None:
+        """Raises OSError; also where nobody reads the other end of a pipe, which must stop nothing."""
+        while len(data):
+            if not self._writable.poll(self._wait_milliseconds):
+                self._wait_milliseconds = 0
+                raise BlockingIOError("nobody reads stderr")
+            # A pipe that is writable takes so much at once.
+            data = data[os.write(STDERR, data[: select.PIPE_BUF]) :]
+        self._wait_milliseconds = READER_MILLISECONDS
 
     def close(self) -> None:
         if self._cutting is not None:
