@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import multiprocessing.process
 import os
@@ -30,6 +31,14 @@ log = logging.getLogger("warmd.launch")
 TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
 TOKEN_BYTES = 32
 STOP_SECONDS = 5.0
+DESCRIPTORS_FOR_A_START = 12
+"""loky's two pipes, that of its exec, what becomes of them; and the pidfd."""
+_REMEDIES = {
+    errno.EMFILE: "; end sessions, or give the daemon more open files (`ulimit -n`)",
+    errno.ENFILE: "; the machine has no more open files",
+    errno.EAGAIN: "; end sessions, or allow more processes (`ulimit -u`, the cgroup's pids.max)",
+    errno.ENOMEM: "; there is not enough memory: end sessions",
+}
 _LACKS_US = re.compile(r"No module named '?(?:warmd|msgpack)\b")
 
 
@@ -82,6 +91,17 @@ def check_environment(env: Mapping[str, str]) -> None:
             raise ValueError(f"{name[:80]!r} cannot be an environment variable, or its value holds a NUL")
 
 
+def check_descriptors() -> None:
+    """Raises OSError where there are not enough for a start: loky leaks some when it runs out half way."""
+    taken: list[int] = []
+    try:
+        for _ in range(DESCRIPTORS_FOR_A_START):
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for fd in taken:
+            os.close(fd)
+
+
 class Launcher:
     """`started(worker, pid, pidfd)` and `failed(worker, text)` are called on the starter thread.
 
@@ -126,13 +146,14 @@ class Launcher:
         while (launch := self._orders.get()) is not None:
             try:
                 check_environment(launch.env)
+                check_descriptors()
                 with self.forking:
                     pid = _fork(launch)
                     self.known.add(pid)
                 pidfd = os.pidfd_open(pid)
             except Exception as error:
                 log.warning("worker %d could not be started: %r", launch.worker, error)
-                self._failed(launch.worker, f"the process could not be started: {error!r}")
+                self._failed(launch.worker, f"{error}{_REMEDIES.get(getattr(error, 'errno', None) or 0, '')}")
             else:
                 self._started(launch.worker, pid, pidfd)
 

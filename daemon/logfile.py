@@ -5,11 +5,15 @@ All of it works while other processes append to the file.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+from typing import NamedTuple
 
 CHUNK_BYTES = 64 * 1024
 MARK = b"... (older lines dropped)\n"
+MARKED_BYTES = 1024
+"""A line that is cut and longer than this keeps its rest behind the mark."""
 COPY_BYTES = 2**20
 COPY_ROUNDS = 8
 """Looks at what was appended during the copy; a faster writer than that loses some lines."""
@@ -19,18 +23,53 @@ CRASH = "Fatal Python error: "
 """How faulthandler begins."""
 LINES_BEFORE_CRASH = 5
 
+_COLLAPSE_RANGE = 8
 _CONTROLS = {code: None for code in (*range(32), 127) if code not in (9, 10)}
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 
 
-def halve(fd: int, size: int, max_bytes: int) -> int:
-    """Keeps the newest half of `max_bytes`; by how much the places of what stays have moved.
+class Cut(NamedTuple):
+    """What a cut did: places moved `by` so many bytes; what is kept begins at `begin`, behind the mark."""
 
-    Raises OSError.  The newest half is copied over the beginning of the file, then what was appended
-    meanwhile, then the file is cut there: in place, because a full disk could not take a second
-    copy.  What a process appends between the last look and the cut (microseconds) is lost.
+    by: int
+    begin: int
+
+
+def halve(fd: int, size: int, max_bytes: int) -> Cut:
+    """Keeps the newest half of `max_bytes`, a little more or less.  Raises OSError.
+
+    Where the file system can take away the beginning of a file (ext4, xfs), nothing is lost, whoever
+    writes meanwhile.  Elsewhere what is kept is copied.
     """
-    cut = size - max_bytes // 2
+    most = size - max_bytes // 2
+    whole_blocks = most - most % os.fstat(fd).st_blksize
+    if whole_blocks > 0 and _collapse(fd, whole_blocks):
+        return Cut(whole_blocks, _mark_beginning(fd))
+    return _copy_down(fd, most, size)
+
+
+def _collapse(fd: int, count: int) -> bool:
+    """Take the first `count` bytes away; False where that is not possible."""
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+    fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return fallocate(fd, _COLLAPSE_RANGE, 0, count) == 0
+
+
+def _mark_beginning(fd: int) -> int:
+    """Write the mark over the rest of a line that was cut; where the next line begins."""
+    rest = read_at(fd, 0, MARKED_BYTES).find(b"\n", len(MARK) - 1) + 1
+    begin = max(rest, len(MARK))
+    write_at(fd, 0, MARK.rjust(begin, b"."))
+    return begin
+
+
+def _copy_down(fd: int, cut: int, size: int) -> Cut:
+    """Keep what lies behind `cut`, by copying.
+
+    It is copied over the beginning of the file, then what was appended meanwhile, then the file is
+    cut there: in place, because a full disk could not take a second copy.  What a process appends
+    between the last look and the cut (microseconds) is lost.
+    """
     cut += read_at(fd, cut, CHUNK_BYTES).find(b"\n") + 1
     write_at(fd, 0, MARK)
     end = len(MARK)
@@ -41,7 +80,7 @@ def halve(fd: int, size: int, max_bytes: int) -> int:
         if cut + end - len(MARK) >= size:
             break
     os.ftruncate(fd, end)
-    return cut - len(MARK)
+    return Cut(cut - len(MARK), len(MARK))
 
 
 def _copy(fd: int, source: int, target: int, stop: int) -> int:

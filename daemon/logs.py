@@ -3,9 +3,9 @@
 The daemon never stands between an app and its output: it watches the files grow, keeps each under
 its cap, and hands new lines to those who follow.
 
-The cap works by copying and truncating (`logfile.halve`), since the writers hold the file open; a
-line at the top of the file says that older ones are gone.  That takes milliseconds per megabyte, so
-it is done on a helper thread; until it is done the file is read by nobody.
+The cap works on the file itself (`logfile.halve`), since the writers hold it open; a line at its top
+says that older ones are gone.  That can take milliseconds per megabyte, so it is done on a helper
+thread; until it is done the file is read by nobody.
 
 Followers count in bytes ever written, not in places of the file: `base` is the difference, and
 grows with each cut.  Nothing here raises on a failing disk: `errors` counts, the call goes on.
@@ -21,19 +21,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from warmd.daemon.inotify import GrowthWatch
-from warmd.daemon.logfile import CHUNK_BYTES, MARK, cleaned, halve, last_words, lines_from_end, read_at
+from warmd.daemon.logfile import CHUNK_BYTES, Cut, cleaned, halve, last_words, lines_from_end, read_at
 
 TAIL_READ_BYTES = 16 * 1024
 
 _SESSION_ID = re.compile(r"(?:sess|pool)_[0-9a-f]{32}")
 
 
-InThread = Callable[[Callable[[], int], Callable[[int | BaseException], None]], object]
+InThread = Callable[[Callable[[], Cut], Callable[[Cut | BaseException], None]], object]
 
 
-def _at_once(work: Callable[[], int], done: Callable[[int | BaseException], None]) -> None:
+def _at_once(work: Callable[[], Cut], done: Callable[[Cut | BaseException], None]) -> None:
     try:
-        result: int | BaseException = work()
+        result: Cut | BaseException = work()
     except OSError as error:
         result = error
     done(result)
@@ -69,12 +69,12 @@ class _Log:
             self.base += self.size
         self.size = size
 
-    def moved(self, by: int) -> None:
-        """The file has been cut: its places are now `by` bytes nearer to its beginning."""
-        self.base += by
+    def moved(self, cut: Cut) -> None:
+        """The file has been cut."""
+        self.base += cut.by
         self.size = os.fstat(self.fd).st_size
         for follower in self.followers:
-            follower.catch_up(self.base + len(MARK))
+            follower.catch_up(self.base + cut.begin)
 
     def release(self) -> None:
         """Gives the descriptor back once nobody needs it."""
@@ -284,16 +284,16 @@ class SessionLogs:
             return
         log.cutting = True
         fd, size, max_bytes = log.fd, log.size, self.max_bytes
-        self.in_thread(lambda: halve(fd, size, max_bytes), lambda moved: self._cut(log, moved))
+        self.in_thread(lambda: halve(fd, size, max_bytes), lambda cut: self._cut(log, cut))
 
-    def _cut(self, log: _Log, moved: int | BaseException) -> None:
+    def _cut(self, log: _Log, cut: Cut | BaseException) -> None:
         log.cutting = False
         with self._counted():
-            if isinstance(moved, BaseException):
+            if isinstance(cut, BaseException):
                 log.cut_from = log.size + self.max_bytes
-                raise moved
+                raise cut
             log.cut_from = 0
-            log.moved(moved)
+            log.moved(cut)
         self._feed(log)
         log.release()
 

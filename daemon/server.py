@@ -59,6 +59,10 @@ class BrokenInvariant(BaseException):
     """The rule book contradicts itself (under WARMD_CHECK=1): nothing may go on from there."""
 
 
+class NoThread(Exception):
+    """The system gives the daemon no more threads."""
+
+
 class Server:
     """One daemon.  The caller holds the run directory's lock.  Raises OSError if a socket cannot be bound.
 
@@ -215,7 +219,12 @@ class Server:
                 result = error
             self.loop.post(lambda: done(result))
 
-        threading.Thread(target=run, name="warmd-helper", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="warmd-helper", daemon=True).start()
+        except RuntimeError as error:
+            text = f"{error}; end sessions, or allow more processes (`ulimit -u`, the cgroup's pids.max)"
+            failure = NoThread(text)
+            self.loop.post(lambda: done(failure))
 
     # Events
 
@@ -351,6 +360,8 @@ class Server:
         def done(found: object) -> None:
             if isinstance(found, AppLookupError):
                 self.submit(ev.AppMissing(effect.session, found.problem))
+            elif isinstance(found, NoThread):
+                self.submit(ev.AppMissing(effect.session, Problem("START_FAILED", str(found))))
             elif isinstance(found, BaseException):
                 text = f"app {effect.app.name!r} could not be looked up: {found!r}"
                 self.submit(ev.AppMissing(effect.session, Problem("INTERNAL", text)))

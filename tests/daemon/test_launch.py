@@ -139,7 +139,7 @@ def test_a_process_that_cannot_be_started_is_told(yard: Yard, env: dict[str, str
         assert found.exit_code
     else:
         assert yard.failed[0][0] == ONE
-        assert "could not be started" in yard.failed[0][1]
+        assert "environment variable" in yard.failed[0][1]
     yard.start()
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from warmd.daemon import logfile
 from warmd.daemon.logfile import CHUNK_BYTES, MARK
 from warmd.daemon.logs import SessionLogs
 
+BLOCK = 4096
 A = "sess_" + "a" * 32
 B = "sess_" + "b" * 32
 
@@ -115,19 +117,42 @@ def test_delivery_stops_without_credit(logs):
     assert (len(reader.data), reader.ended) == (2 * CHUNK_BYTES + 10, True)
 
 
+@pytest.fixture(params=["whole blocks", "copied"])
+def cut(request, monkeypatch, tmp_path):
+    """How the file system lets the beginning of a file be taken away."""
+    if request.param == "copied":
+        monkeypatch.setattr(logfile, "_collapse", lambda _fd, _count: False)
+        return request.param
+    with open(tmp_path / "probe", "w+b") as probe:
+        probe.write(bytes(2**20))
+        probe.flush()
+        if not logfile._collapse(probe.fileno(), 2**16):
+            pytest.skip("this file system takes no blocks away from the beginning of a file")
+    return request.param
+
+
+def behind_mark(data: bytes) -> bytes:
+    """What is kept; before it there is one line that says that there was more."""
+    head, _, kept = data.partition(b"\n")
+    assert head.lstrip(b".") == b" (older lines dropped)"
+    return kept
+
+
+@pytest.mark.usefixtures("cut")
 def test_the_cap_keeps_the_newest_half_and_says_so(logs):
     path = logs.open_session(A)
     lines = [b"line %06d\n" % n for n in range(20_000)]
     append(path, b"".join(lines))
-    drive(logs, lambda: os.path.getsize(path) <= 100_000 + len(MARK))
+    drive(logs, lambda: os.path.getsize(path) <= 100_000 + BLOCK)
     data = Path(path).read_bytes()
-    assert data.startswith(MARK + b"line ")
-    assert b"".join(lines).endswith(data[len(MARK) :])
+    kept = behind_mark(data)
+    assert kept.startswith(b"line ") and b"".join(lines).endswith(kept)
     assert len(data) > 90_000
     append(path, b"after\n")
     assert Path(path).read_bytes() == data + b"after\n"
 
 
+@pytest.mark.usefixtures("cut")
 def test_a_follower_survives_cuts_without_loss_or_repetition(logs):
     path = logs.open_session(A)
     reader = Reader(logs, A)
@@ -156,6 +181,7 @@ def test_a_follower_survives_cuts_without_loss_or_repetition(logs):
     assert os.path.getsize(path) < 200_000 < len(reader.data)
 
 
+@pytest.mark.usefixtures("cut")
 def test_a_slow_follower_is_told_of_the_gap(logs):
     path = logs.open_session(A)
     append(path, b"first\n")
@@ -163,11 +189,12 @@ def test_a_slow_follower_is_told_of_the_gap(logs):
     append(path, b"".join(b"line %06d\n" % n for n in range(20_000)))
     drive(logs, lambda: os.path.getsize(path) < 150_000)
     reader.follower.add_credit(100)
-    assert reader.data.startswith(b"first\n" + MARK + b"line 0")
+    assert reader.data.startswith(b"first\n")
+    assert behind_mark(reader.data.removeprefix(b"first\n")).startswith(b"line 0")
     assert reader.data.endswith(b"line 019999\n")
 
 
-def test_concurrent_writers_and_cuts_lose_few_lines_and_break_none(logs):
+def test_concurrent_writers_and_cuts_break_no_line_and_lose_none_where_blocks_can_go(logs, cut):
     path = logs.open_session(A)
     stop = threading.Event()
 
@@ -189,7 +216,20 @@ def test_concurrent_writers_and_cuts_lose_few_lines_and_break_none(logs):
     logs.close_session(A)
     data = Path(path).read_bytes()
     assert len(data) <= 200_000
-    assert {len(line) for line in data.removeprefix(MARK).splitlines()} == {39}
+    kept = behind_mark(data).splitlines()
+    assert {len(line) for line in kept} == {39}
+    if cut == "whole blocks":
+        for number in range(3):
+            mine = [int(line.split()[1]) for line in kept if line.startswith(b"%d " % number)]
+            assert mine == list(range(20_000 - len(mine), 20_000))
+
+
+def test_the_rest_of_an_endless_line_is_kept_behind_the_mark(logs):
+    path = logs.open_session(A)
+    append(path, b"x" * 500_000)
+    drive(logs, lambda: os.path.getsize(path) <= 100_000 + BLOCK)
+    data = Path(path).read_bytes()
+    assert data.startswith(MARK) and set(data.removeprefix(MARK)) == {ord("x")}
 
 
 def test_a_file_emptied_by_someone_else(logs):
@@ -361,7 +401,7 @@ def test_nothing_is_read_while_a_cut_is_under_way(logs):
     logs.readable()
     assert (reader.data, new.data, new.ended, len(later.jobs)) == (b"first\n", b"", False, 1)
     later.work()
-    assert reader.data.startswith(b"first\n" + MARK + b"line ")
+    assert behind_mark(reader.data.removeprefix(b"first\n")).startswith(b"line ")
     assert reader.data.endswith(b"line 019999\nmore\n")
     assert (new.data, new.ended) == (lines[-1], True)
 

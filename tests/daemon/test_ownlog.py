@@ -48,7 +48,7 @@ def test_it_is_cut_to_its_newest_half(stderr_is, tmp_path: Path) -> None:
     log.close()
     text = path.read_bytes()
     assert len(text) <= MOST + 200
-    assert text.startswith(MARK)
+    assert text.lstrip(b".").startswith(MARK.lstrip(b"."))
     assert b" info 4999 xxx" in text.splitlines()[-1]
     assert log.lines_dropped == 0
 
@@ -104,5 +104,5 @@ def test_the_daemon_of_a_client_keeps_its_log_short() -> None:
         while path.stat().st_size > MOST and time.monotonic() < until:
             client.status()  # the cut is done beside the loop
         assert path.stat().st_size <= MOST
-        assert path.read_bytes().startswith(MARK)
+        assert path.read_bytes().lstrip(b".").startswith(MARK.lstrip(b"."))
         assert client.status()["daemon_log_lines_dropped"] == 0
