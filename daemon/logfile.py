@@ -52,7 +52,7 @@ def _collapse(fd: int, count: int) -> bool:
     """Take the first `count` bytes away; False where that is not possible."""
     fallocate = ctypes.CDLL(None, use_errno=True).fallocate
     fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return fallocate(fd, _COLLAPSE_RANGE, 0, count) == 0
+    return bool(fallocate(fd, _COLLAPSE_RANGE, 0, count) == 0)
 
 
 def _mark_beginning(fd: int) -> int:
