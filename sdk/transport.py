@@ -194,6 +194,9 @@ class Transport:
             self.exchange.received(frames, time.monotonic())
         except WireError as error:
             self._lose(f"it sent what this version does not understand ({error})")
+        except Exception as error:
+            # A fault of ours: who waits must hear of it, not only the thread or loop that received.
+            self._lose(f"this client failed on what it sent: {error!r:.300}")
         # Only now: an interrupted hand-over is repeated, and the exchange knows that.
         inbox.clear()
 

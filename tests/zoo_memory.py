@@ -14,6 +14,11 @@ class Hog:
     def __init__(self) -> None:
         self.kept: list[object] = []
 
+    def setup(self, taken: tuple[str, int] | None = None) -> None:
+        """May take it here already: the name of a function, and MiB."""
+        if taken is not None:
+            getattr(self, taken[0])(taken[1])
+
     def pid(self) -> int:
         return os.getpid()
 
@@ -37,6 +42,12 @@ class Hog:
         area = mmap.mmap(-1, mib * MIB)
         self.kept.append(area)
         _fill(area, mib)
+        time.sleep(60)
+
+    def fast(self, mib: int) -> None:
+        """As fast as one thread can, and then it waits to be seen."""
+        for _ in range(mib // 64):
+            self.kept.append(b"x" * (64 * MIB))
         time.sleep(60)
 
     def in_child(self, mib: int, orphaned: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections import deque
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -18,6 +19,8 @@ from warmd.daemon.worker.text import describe
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Returned, Yielded
 from warmd.protocol.work import Interrupted as CutOff
+
+EXIT_WORKER_FAILED = 70
 
 
 class _End:
@@ -80,8 +83,14 @@ class AsyncCalls:
 
     def _on_readable(self) -> None:
         self._runtime.check_fork()
-        for message in self._runtime.link.received():
-            self._on_message(message)
+        try:
+            for message in self._runtime.link.received():
+                self._on_message(message)
+        except Exception as error:
+            # The event loop would only log it, and the call wait for its deadline.
+            output.note(f"the worker failed:\n{describe(error).traceback}")
+            output.flush()
+            os._exit(EXIT_WORKER_FAILED)
 
     def _on_message(self, message: object) -> None:
         runtime = self._runtime

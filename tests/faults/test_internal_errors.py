@@ -1,14 +1,16 @@
-"""Faults of the daemon's own code: whatever raises in it, the calls that it concerns are answered.
+"""Faults of our own code: whatever raises in daemon, worker or client, the calls that it concerns end.
 
 The daemon is a real one whose code is broken in one place, for sessions of the app `Doomed` alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,10 @@ from pathlib import Path
 import pytest
 
 import warmd
+from tests.faults.watch import begun, error_of, within, zoo
+from warmd.protocol import messages
+from warmd.protocol.exchange import Exchange
+from warmd.protocol.wire import FROM_DAEMON
 
 CODE = """
 import json, sys
@@ -146,3 +152,87 @@ def test_the_call_is_answered_and_the_daemon_goes_on(place, kind, ran, tmp_path)
         assert bystander.call("run", 7).output == 7
         assert client.run(app=fine, session="new").output is None
         assert client.status().sessions <= 3, "a place is lost"
+
+
+# In a worker
+
+BREAKERS = """
+import warmd.daemon.worker.invoke as sync, warmd.daemon.worker.invoke_async as looped
+
+def planted(*_):
+    raise RuntimeError("planted")
+
+class Sync:
+    def run(self, input=None):
+        return input
+    def break_it(self):
+        sync.Calls._answer = planted
+
+class Async:
+    async def run(self, input=None):
+        return input
+    async def break_it(self):
+        looped.AsyncCalls._on_message = planted
+"""
+
+
+@pytest.mark.parametrize("app", ["Sync", "Async"])
+def test_a_fault_of_the_workers_runtime_is_a_death_that_says_so(client, app, tmp_path):
+    (tmp_path / "apps.py").write_text(BREAKERS)
+    session = client.session(f"{tmp_path}/apps.py:{app}")
+    began = time.monotonic()
+    session.call("break_it", timeout=30)
+    error = error_of(lambda: session.call("run", timeout=30))
+    assert (error.code, error.ran) in {("WORKER_DIED", "maybe"), ("SESSION_DIED", "no")}
+    assert time.monotonic() - began < ANSWER_SECONDS
+    assert b"planted" in b"".join(client.logs(session.id)), "the log has the traceback"
+    assert "exited with code" in str(error_of(lambda: session.call("run")))
+
+
+# In a client
+
+
+def failing_once(monkeypatch):
+    """The next result that any client of this process receives is too much for its books."""
+    received = Exchange.received
+
+    def fails(self, frames, now):
+        if FROM_DAEMON.unpack(frames).__class__ is messages.Result:
+            monkeypatch.setattr(Exchange, "received", received)
+            raise RuntimeError("planted")
+        received(self, frames, now)
+
+    monkeypatch.setattr(Exchange, "received", fails)
+
+
+def test_a_fault_of_the_blocking_client_is_told_to_all_its_threads(client, monkeypatch):
+    with warmd.Client(client.address) as faulty, faulty.session(zoo("Good")) as session:
+        waiting = [begun(faulty.session(zoo("Hangs")).submit("sleep", {"seconds": 60})) for _ in range(3)]
+        threads = [threading.Thread(target=lambda call=call: ends(call.result)) for call in waiting]
+        for thread in threads:
+            thread.start()
+        failing_once(monkeypatch)
+        with within(ANSWER_SECONDS):
+            error = error_of(lambda: session.call("run"))
+            for thread in threads:
+                thread.join()
+        assert (error.code, error.ran) == ("DAEMON_LOST", "maybe") and "planted" in str(error)
+        assert session.call("run").output["n"] == 2, "the next call has a connection of its own"
+
+
+def ends(wait):
+    assert error_of(wait).code == "DAEMON_LOST"
+
+
+def test_a_fault_of_the_asyncio_client_is_told_to_all_its_tasks(client, monkeypatch):
+    async def talk():
+        async with warmd.AsyncClient(client.address) as faulty, faulty.session(zoo("Good")) as session:
+            waiting = await faulty.submit(app=zoo("Hangs"), session="new", function="sleep")
+            task = asyncio.create_task(waiting.result())
+            failing_once(monkeypatch)
+            errors = await asyncio.gather(session.call("run"), task, return_exceptions=True)
+            return errors, (await session.call("run")).output["n"]
+
+    with within(ANSWER_SECONDS):
+        errors, n = asyncio.run(talk())
+    assert [error.code for error in errors] == ["DAEMON_LOST"] * 2 and n == 2

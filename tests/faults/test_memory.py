@@ -77,6 +77,34 @@ def test_a_tree_over_the_limit_is_ended_and_the_error_says_why(
     assert other.call("pid").output == neighbour
 
 
+@pytest.mark.parametrize(("how", "says"), [("one_block", "MemoryError"), ("mapped", "out of memory")])
+def test_a_hog_in_setup_is_a_failed_start_that_says_why(limited: LocalClient, how: str, says: str) -> None:
+    for _ in range(2):
+        with within(TOLD_SECONDS):
+            error = error_of(lambda: limited.session(HOGS, setup=(how, TOO_MUCH_MIB)))
+        assert (error.code, error.ran) == ("START_FAILED", "no") and says in str(error)
+    until(lambda: limited.status().sessions == 0)
+
+
+def test_without_the_rlimit_a_fast_hog_is_ended_by_the_measure() -> None:
+    limits = {"worker_memory": f"{LIMIT_MIB}MiB", "worker_memory_rlimit": False}
+    with warmd.testing.daemon(**limits) as client, client.session(HOGS) as other:
+        neighbour = other.call("pid").output
+        session = client.session(HOGS)
+        with within(TOLD_SECONDS):
+            error = error_of(lambda: session.call("fast", {"mib": 8 * LIMIT_MIB}))
+        assert (error.code, error.details["out_of_memory"]) == ("WORKER_DIED", True)
+        assert other.call("pid").output == neighbour
+
+
+def test_a_hog_in_the_pool_costs_its_call_alone(limited: LocalClient) -> None:
+    calls = [limited.submit(app=HOGS, function="pid") for _ in range(3)]
+    hog = limited.submit(app=HOGS, function="mapped", input={"mib": TOO_MUCH_MIB})
+    calls += [limited.submit(app=HOGS, function="pid") for _ in range(10)]
+    assert error_of(hog.result).details["out_of_memory"] is True
+    assert all(call.result(20).output > 0 for call in calls)
+
+
 def test_what_forks_share_counts_once(limited: LocalClient) -> None:
     given = {"mib": LIMIT_MIB // 3, "forks": 4}
     assert limited.run(app=HOGS, session="new", function="shared_by_forks", input=given).output == 0
