@@ -134,6 +134,33 @@ def test_who_may_import_whom(path: Path) -> None:
     assert not wrong
 
 
+def test_the_daemon_never_unpacks_a_body() -> None:
+    """Values are unpacked by workers and clients alone: a body is bytes to whoever passes it on."""
+    unpackers = {"pickle", "cloudpickle", "warmd.protocol.values:unpack"}
+    passing_on = [path for path in files("daemon") if path.parent.name != "worker"]
+    found = [
+        f"{where(path, node)} imports {name}"
+        for path in passing_on
+        for node, name in all_imports(path)
+        if name in unpackers
+    ]
+    calls = [
+        where(path, call)
+        for path in passing_on
+        for call in nodes(path, ast.Call)
+        if ast.unparse(call.func) == "values.unpack"
+    ]
+    assert not found and not calls
+
+
+def all_imports(path: Path) -> Iterator[tuple[ast.AST, str]]:
+    for node in nodes(path, ast.Import):
+        yield from ((node, alias.name) for alias in node.names)
+    for node in nodes(path, ast.ImportFrom):
+        yield from ((node, f"{node.module}:{alias.name}") for alias in node.names)
+        yield node, str(node.module)
+
+
 @pytest.mark.parametrize(
     ("importer", "imported"),
     [

@@ -220,7 +220,7 @@ def test_a_flood_of_output_is_capped_and_disturbs_nobody(tmp_path):
         client.ask("sessions.end", session=session)
         data = path.read_bytes()
         assert len(data) <= 2**20
-        assert data.startswith(b"... (older lines dropped)\n")
+        assert data.lstrip(b".").startswith(b" (older lines dropped)\n")
         assert data.endswith(b"0049999 " + b"x" * 1000 + b"\n")
         status = client.ask("status")
         assert (status["log_errors"], status["log_lines_dropped"]) == (0, 0)
