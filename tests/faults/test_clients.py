@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import warmd
 from tests.faults.watch import AT_ONCE_SECONDS, begun, until, within
 
 if TYPE_CHECKING:
@@ -143,3 +145,28 @@ def test_a_client_that_dies_with_its_daemons_reply_on_the_way_disturbs_nobody(
         visits = [int(name.split()[1]) for name in book]
         last = visits[len(visits) - 1 - visits[::-1].index(0) :]
         assert last == list(range(len(last)))
+
+
+def test_leaving_a_stream_early_ends_its_generator_and_frees_the_session(
+    client: LocalClient, session: Session, tmp_path: Path
+) -> None:
+    async def awaited(told: Path) -> None:
+        async with warmd.AsyncClient(client.address) as aio:
+            async for _ in aio.stream(session=session.id, function="stream", input={"path": str(told)}):
+                break
+
+    def closed(told: Path) -> None:
+        stream = session.stream("stream", {"path": str(told)})
+        next(stream)
+        stream.close()
+
+    def left(told: Path) -> None:
+        for _ in session.stream("stream", {"path": str(told)}):
+            break
+
+    for n, leave in enumerate([left, closed, lambda told: asyncio.run(awaited(told))]):
+        told = tmp_path / str(n)
+        with within(GENERATOR_EXIT_SECONDS):
+            leave(told)
+            assert session.call("enter", str(n)).output == str(n)
+        assert told.read_text() == "GeneratorExit"

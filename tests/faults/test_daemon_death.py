@@ -5,16 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import warmd
-from tests.faults.watch import AT_ONCE_SECONDS, TREE_SECONDS, await_gone, together, until, zoo
+from tests.faults.watch import (
+    AT_ONCE_SECONDS,
+    TREE_SECONDS,
+    await_gone,
+    begun,
+    error_of,
+    successor,
+    together,
+    until,
+    within,
+    zoo,
+)
 
 STOPPED_SECONDS = 3.0
+NO_DAEMON_SECONDS = 3.0
 
 
 def ending(act: Callable[[], Any]) -> tuple[float, warmd.WarmdError]:
@@ -85,3 +99,47 @@ def test_a_daemon_that_is_stopped_for_a_while_takes_nothing_for_dead() -> None:
         assert meanwhile.result(timeout=10).output["n"] == 2
         assert slow.result(timeout=10).output is None
         assert [session.call("run").output["n"] for session in sessions] == [3, 2, 2]
+
+
+def test_after_a_restart_old_ids_are_unknown_and_nothing_queued_has_run(tmp_path: Path) -> None:
+    with warmd.testing.daemon() as daemon:
+        session = daemon.session(zoo("Mortal"))
+        running = begun(session.submit("wait"))
+        queued = [session.submit("note", {"path": str(tmp_path / "ran")}) for _ in range(10)]
+        kept = daemon.submit(app=zoo("Good"), session="new", function="run", detach=True)
+        kept.result(10)
+        with warmd.Client(daemon.address) as other:
+            boot = other.status().boot
+            os.kill(daemon.daemon_pid, signal.SIGKILL)
+            assert {error_of(call.result).code for call in (running, *queued)} == {"DAEMON_LOST"}
+            with successor(daemon.run_dir):
+                assert other.status().boot != boot, "the same client finds the next daemon"
+                for use in (
+                    lambda: other.session(id=session.id).call("run"),
+                    lambda: other.sessions.get(session.id),
+                    lambda: other.sessions.end(session.id),
+                ):
+                    error = error_of(use)
+                    assert (error.code, error.ran) == ("SESSION_NOT_FOUND", "no")
+                assert error_of(lambda: other.calls.result(kept.call_id)).code == "CALL_GONE"
+                with other.session(zoo("Good")) as fresh:
+                    assert fresh.call("run").output["n"] == 1
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a stale socket", "nothing"])
+def test_without_a_daemon_a_call_fails_in_time_whatever_its_patience(tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "warmd.sock"
+    if there:
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(path))
+
+    async def awaited_call() -> None:
+        async with warmd.AsyncClient(str(path)) as client:
+            await client.run(app="counter", timeout=600)
+
+    with warmd.Client(str(path)) as client:
+        for act in (lambda: client.run(app="counter", timeout=600), lambda: asyncio.run(awaited_call())):
+            with within(NO_DAEMON_SECONDS):
+                error = error_of(act)
+            assert (error.code, error.ran) == ("DAEMON_UNAVAILABLE", "no")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 import warmd
 from tests.daemon.rawclient import RawClient
 from tests.faults.test_slow_clients import GROWTH_BYTES, MB, POURS, Peak
-from tests.faults.watch import begun, error_of, undisturbed, until
+from tests.faults.watch import AT_ONCE_SECONDS, begun, error_of, undisturbed, until, within
 from warmd.protocol import messages as msg
 from warmd.protocol.messages import CallId
 
@@ -173,3 +174,21 @@ def connections(address: str, count: int) -> list[socket.socket]:
             one.connect(address)
         time.sleep(0.001)  # libzmq accepts faster than the daemon's loop can count
     return made
+
+
+def test_sessions_over_the_limit_are_refused_at_once_and_places_come_back() -> None:
+    """After an end, a death and an expiry."""
+    with warmd.testing.daemon(max_sessions=3) as client:
+        ended, killed = client.session(POURS), client.session(POURS)
+        idle = client.session(POURS, session_timeout=1)
+        with within(AT_ONCE_SECONDS):
+            error = error_of(lambda: client.session(POURS))
+        assert (error.code, error.ran, error.details["limit"]) == ("NO_ROOM", "no", 3)
+        assert "max_sessions" in str(error)
+        until(lambda: client.sessions.get(idle.id).state == "expired")
+        until(lambda: client.status().sessions == 2)
+        ended.end()
+        os.kill(int(killed.info().pid), signal.SIGKILL)
+        until(lambda: client.status().sessions == 0)
+        again = [client.session(POURS) for _ in range(3)]
+        assert [session.call("ready").output for session in again] == ["ready"] * 3

@@ -123,3 +123,20 @@ def test_a_pickle_as_an_input_is_loaded_nowhere(client: LocalClient, guarded: st
         raw.send(unknown)
         assert type(raw.answer(unknown.id)) is msg.Failure
     assert not trace.exists()
+
+
+UNKNOWN = "sess_" + "0" * 32
+ODD_IDS = [UNKNOWN, UNKNOWN.upper(), "../../etc/passwd", "sess_\0", "é" * 40, "x" * 5000, "-1", "*"]
+
+
+@pytest.mark.parametrize("id", ODD_IDS, ids=range(len(ODD_IDS)))
+def test_an_id_that_is_none_finds_nothing_and_opens_no_file(client: LocalClient, id: str) -> None:
+    """Nor does the daemon hang, or say what is not the asker's."""
+    with RawClient(client.run_dir) as raw:
+        call = msg.Call(CallId(os.urandom(16)), id, None, "run", input=values.pack(None))
+        raw.send(call)
+        assert raw.answer(call.id).code in ("SESSION_NOT_FOUND", "INVALID")
+        for verb in ("sessions.get", "sessions.keepalive", "sessions.end", "logs"):
+            failure = raw.ask(verb, session=id)
+            assert failure.code in ("SESSION_NOT_FOUND", "INVALID") and failure.ran == "no"
+        assert len(raw.ask("sessions.get", session=id).message) < 1000
