@@ -160,3 +160,15 @@ def test_signals_arrive_on_the_loop_and_the_old_handlers_return() -> None:
 def test_run_ends_with_stop(loop: Loop) -> None:
     loop.call_in(0.01, loop.stop)
     loop.run()
+
+
+def test_a_loop_that_closes_gives_handlers_back_or_leaves_the_signal_without_meaning() -> None:
+    for ignore, left in ((False, signal.default_int_handler), (True, signal.SIG_IGN)):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            loop = Loop()
+            loop.on_signal(signal.SIGINT, lambda: None)
+            loop.close(ignore_signals=ignore)
+            assert signal.getsignal(signal.SIGINT) is left
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 import warmd
-from tests.faults.daemons import Daemon, serving
+from tests.faults.daemons import Daemon, answers, serving
 from tests.faults.test_clients import VISITS
-from tests.faults.watch import AT_ONCE_SECONDS, TREE_SECONDS, await_gone, begun, error_of, until, within, zoo
+from tests.faults.watch import (
+    AT_ONCE_SECONDS,
+    PATIENCE_SECONDS,
+    TREE_SECONDS,
+    await_gone,
+    begun,
+    error_of,
+    until,
+    within,
+    zoo,
+)
 
 DRAIN_SECONDS = 1.5
 
@@ -68,19 +80,33 @@ def test_a_second_signal_lets_nothing_finish(tmp_path: Path) -> None:
             assert daemon.wait() == 0
 
 
+NO_SWEEP = """
+import sys
+from warmd.daemon import config, main, tree
+tree.Sweeper.sweep = lambda *_: None
+sys.exit(main.serve(config.load({"run_dir": sys.argv[1]}, {}, [])))
+"""
+
+
 def test_a_third_signal_waits_for_nothing(tmp_path: Path) -> None:
-    """Not even for an app that cannot be interrupted, nor for its `unload`."""
-    with serving(tmp_path / "run", "--end-grace=60") as (daemon, client):
-        session = client.session(zoo("Hangs"))
-        pid = int(session.info().pid)
-        call = begun(session.submit("c_loop"))
-        for _ in range(3):
-            daemon.signal(signal.SIGTERM)
-            time.sleep(0.05)
-        with within(AT_ONCE_SECONDS + 1.0):
-            assert daemon.wait() == 0
-            assert error_of(lambda: call.result(10)).outcome in ("daemon_lost", "cancelled")
-            await_gone([pid], AT_ONCE_SECONDS)
+    """Not even for processes that cannot be killed: here nobody ever hears that they are gone."""
+    path = tmp_path / "run" / "warmd.sock"
+    command = [sys.executable, "-c", NO_SWEEP, str(path.parent)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as daemon, warmd.Client(str(path)) as client:
+        try:
+            until(lambda: answers(client))
+            pid = int(client.session(zoo("Good")).info().pid)
+            for _ in range(2):
+                daemon.send_signal(signal.SIGTERM)
+                until(lambda: client.status().draining)
+            with pytest.raises(subprocess.TimeoutExpired):
+                daemon.wait(AT_ONCE_SECONDS)
+            daemon.send_signal(signal.SIGTERM)
+            with within(AT_ONCE_SECONDS + 1.0):
+                assert daemon.wait(PATIENCE_SECONDS) == 0
+                await_gone([pid], AT_ONCE_SECONDS)
+        finally:
+            daemon.kill()
 
 
 def test_a_signal_while_it_starts_is_a_stop_too(tmp_path: Path) -> None:
