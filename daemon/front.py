@@ -368,7 +368,9 @@ class Front:
             event, endpoint = self._monitor.recv_multipart(_NOBLOCK)
             number, fd = _MONITOR_EVENT.unpack(event)
             if number == zmq.EVENT_ACCEPTED:
-                if not self._gate.came(fd) and endpoint.startswith(b"tcp:"):
+                if not endpoint.startswith(b"tcp:"):
+                    self._gate.came(fd)
+                elif not self._gate.came_over_tcp(fd):
                     self._hang_up(fd, 0)
             else:
                 self._gate.went(fd)

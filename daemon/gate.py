@@ -36,20 +36,35 @@ class Gate:
         self._closed_at = 0
         """How many there were when the gate closed; 0: it is open."""
         self._connections: set[int] = set()
+        self._remote: set[int] = set()
+        """Those of them that came over TCP."""
 
-    def came(self, fd: int) -> bool:
-        """Count it; whether it is welcome.  Over TCP it comes all the same, to be hung up on."""
+    def came(self, fd: int) -> None:
+        """One more connection through the Unix socket."""
+        self._connections.add(fd)
+        self._close_if_full(fd)
+
+    def came_over_tcp(self, fd: int) -> bool:
+        """The same over TCP, where nobody can be kept from connecting: whether it may stay.
+
+        Strangers come that way too, before they show a key.  They get half of the places at most.
+        """
+        if self._closed_at or len(self._remote) >= self.most // 2:
+            return False
+        self._remote.add(fd)
+        self.came(fd)
+        return True
+
+    def _close_if_full(self, fd: int) -> None:
         connections = self._connections
-        welcome = not self._closed_at
-        connections.add(fd)
         if not self._closed_at and (len(connections) >= self.most or fd >= self._last_descriptor):
             log.warning("%d connections: no more until some of them close", len(connections))
             self._closed_at = len(connections)
             os.rename(self._path, self._hidden_path)
-        return welcome
 
     def went(self, fd: int) -> None:
         self._connections.discard(fd)
+        self._remote.discard(fd)
         if self._closed_at and len(self._connections) < self._closed_at * OPEN_AGAIN_BELOW:
             os.rename(self._hidden_path, self._path)
             self._closed_at = 0

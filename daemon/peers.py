@@ -14,6 +14,7 @@ from warmd.protocol.messages import PROTOCOL, CallId, Failure, Hello, Welcome
 
 _SRCFD = 2
 """Of a message: the descriptor of the connection that it came through."""
+MAX_NAME = 64
 _LOCAL = "localhost"
 """libzmq's host of a Unix connection; one over TCP is a number."""
 
@@ -41,17 +42,22 @@ def introduced(
             f"is warmd {hello.version} and speaks protocol {hello.protocol}: install the same "
             "version on both sides"
         )
-    local, fd = _local_process(frame), frame.get(_SRCFD)
+    local, fd, name = _local_process(frame), frame.get(_SRCFD), _shown(hello.client)
     if local is not None:
         user, pid = local
         if user != os.getuid():
             return f"this daemon serves user id {os.getuid()} only, the client runs as {user}"
-        return Peer(pid, fd, hello.client, reading)
+        return Peer(pid, fd, name, reading)
     client = None if remote is None else remote.client_of(frame)
     if client is None:
         return "the daemon does not know this key: it was revoked"
-    key, name = client
-    return Peer(0, fd, f"{hello.client} of {name}", reading, key)
+    key, owner = client
+    return Peer(0, fd, f"{name} of {owner}", reading, key)
+
+
+def _shown(name: str) -> str:
+    """A program's name as logs and listings can take it."""
+    return "".join(character if character.isprintable() else "?" for character in name[:MAX_NAME])
 
 
 def _local_process(frame: zmq.Frame) -> tuple[int, int] | None:

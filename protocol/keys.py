@@ -83,7 +83,7 @@ class KeyFolder:
         with contextlib.suppress(FileNotFoundError):
             for path in sorted((self.path / "clients").iterdir()):
                 if NAME.fullmatch(path.name):
-                    with contextlib.suppress(ValueError, FileNotFoundError):
+                    with contextlib.suppress(ValueError, OSError):
                         found[_read(path)] = path.name
         return found
 

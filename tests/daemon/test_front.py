@@ -133,6 +133,14 @@ def test_another_user_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) 
     assert str(os.getuid() + 1) in refused.message
 
 
+def test_what_a_client_calls_itself_cannot_write_on_a_terminal(house: House) -> None:
+    dealer = house.dealer(None)
+    house.send(dealer, msg.Hello(PROTOCOL, "0", os.getpid(), "\x1b[2Jx\n" * 100))
+    house.answer(dealer)
+    ((_, name),) = house.front.connected().values()
+    assert name.startswith("?[2Jx?") and len(name) == 64 and name.isprintable()
+
+
 def test_before_hello_nothing_is_heard(house: House) -> None:
     dealer = house.dealer(None)
     house.send(dealer, credit())

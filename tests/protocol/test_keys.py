@@ -86,6 +86,8 @@ def test_a_file_that_holds_no_key_lets_nobody_in(folder: KeyFolder) -> None:
     folder.add("laptop")
     (folder.path / "clients" / "rubbish").write_text("x" * 64)
     (folder.path / "clients" / "empty").write_text("")
+    (folder.path / "clients" / "folder").mkdir()
+    (folder.path / "clients" / "nowhere").symlink_to("nothing")
     assert list(folder.clients().values()) == ["laptop"]
 
 
