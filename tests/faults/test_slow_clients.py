@@ -157,6 +157,7 @@ def test_a_client_that_asks_on_and_on_and_never_reads_is_cut_off() -> None:
             session = raw.run(zoo("Raises"), "alive").session
             for _ in range(10):
                 raw.call(None, "large", 2 * MB, session)
+            until(lambda: daemon.status().slow_clients == 1)
             until(lambda: nothing_under_way(daemon))
             assert daemon.status().slow_clients == 1
 
