@@ -81,9 +81,11 @@ def test_a_signal_handler_can_interrupt_the_wait(chat):
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        answer = chat.generate(message="Tell me a long story.", max_tokens=250, temperature=0)
+        next(answer)
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
         with pytest.raises(Interrupt):
-            chat.run({"message": "Tell me a long story.", "max_tokens": 250})
+            list(answer)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
