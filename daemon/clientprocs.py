@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -66,9 +67,12 @@ class ClientProcesses:
 def hang_up(fd: int, pid: int) -> None:
     """End the connection `fd` of libzmq's, if it is that process's.  A ROUTER has no call for this.
 
-    The number could be another socket's by now, hence the look.  Raises OSError.
+    The number could be another socket's by now, hence the look; or nobody's.
     """
-    with socket.socket(fileno=os.dup(fd)) as connection:
+    with (
+        contextlib.suppress(OSError),
+        socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+    ):
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         if _CREDENTIALS.unpack(credentials)[0] == pid:
             connection.shutdown(socket.SHUT_RDWR)

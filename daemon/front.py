@@ -5,12 +5,8 @@ Theory
 * ZMQ_FD is edge-triggered: it becomes readable when the socket's state may have changed, and any
   call on the socket may consume that edge.  So whether messages wait is read from ZMQ_EVENTS:
   before each message, and before the loop waits if anything was sent since (`_unsure`).
-* A ROUTER never says that a peer left.  But each message carries the descriptor number of the
-  connection that it came through (SRCFD), and the socket's monitor names that number when the
-  connection closes.  Both come from one I/O thread in order: whatever the monitor holds is read
-  before a number is bound to a new client, so a number that was given out again is never mistaken.
-* A process that dies while a child of its own holds the connection open is noticed by a pidfd,
-  one for each client process.
+* That a client left is told by the socket's monitor: `connections`; and of a process that dies
+  while a child of its own holds the connection open by a pidfd, one for each client process.
 * MANDATORY makes a send to a peer that has left fail instead of vanishing.  SNDHWM is 0: at its
   default a ROUTER drops parts silently.
 * libzmq's listener aborts the process when it runs out of descriptors: `gate`.
@@ -24,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +29,7 @@ import zmq
 from zmq.utils.garbage import gc
 
 from warmd.daemon.clientprocs import ClientProcesses, hang_up
+from warmd.daemon.connections import Connections
 from warmd.daemon.gate import Gate
 from warmd.daemon.loop import Loop
 from warmd.daemon.peers import Peer, introduced, refusal
@@ -78,7 +74,6 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_MONITOR_EVENT = struct.Struct("=hi")
 _pack = FROM_DAEMON.pack
 _unpack = FROM_CLIENT.unpack
 
@@ -112,37 +107,31 @@ class Front:
         self.counters: Counter[str] = Counter()
         self._loop, self._welcome, self._handlers, self._gone = loop, welcome, handlers, gone
         self._peers: dict[bytes, Peer] = {}
-        self._by_fd: dict[int, bytes] = {}
         self._processes = ClientProcesses(loop, self._left)
         self._unsure = True
         self._sent, self._sent_a_turn = 0, 0.0
         self._path, self._remote = path, remote
-        self._gate = Gate(path, max_connections)
+        gate = Gate(path, max_connections)
         self._readers = Readers(loop, max_unread_bytes, self.send, behind, caught_up, self._cut_off_later)
         self._io_thread = IoThread()
         self._context = zmq.Context(io_threads=1)
-        self._socket = self._configured()
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self._socket = self._configured(gate.backlog)
+        self._connections = Connections(loop, self._socket, gate, self._left)
         try:
             self._bind()
         except BaseException:
+            self._connections.close()
             self._context.destroy(0)
             raise
         # The wrappers of zmq.Socket cost as much as the call itself.
         self._recv: Any = self._socket.recv
         self._get: Any = zmq.backend.Socket.get.__get__(self._socket)
         self._send: Any = zmq.backend.Socket.send.__get__(self._socket)
-        self._get_monitor: Any = self._monitor.get
-        self._fds = self._watched_descriptors()
+        self._fd = int(self._get(zmq.FD))
+        loop.watch(self._fd, self._on_readable)
         loop.before_wait.append(self._before_wait)
 
-    def _watched_descriptors(self) -> list[int]:
-        messages, departures = int(self._get(zmq.FD)), int(self._get_monitor(zmq.FD))
-        self._loop.watch(messages, self._on_readable)
-        self._loop.watch(departures, self._on_monitor)
-        return [messages, departures]
-
-    def _configured(self) -> zmq.Socket[bytes]:
+    def _configured(self, backlog: int) -> zmq.Socket[bytes]:
         self._context.set(zmq.THREAD_NAME_PREFIX, self._io_thread.number)
         sock: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -151,7 +140,7 @@ class Front:
         sock.setsockopt(zmq.MAXMSGSIZE, max(self._welcome.max_message_bytes, MAX_HEADER_BYTES))
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
-        sock.setsockopt(zmq.BACKLOG, self._gate.backlog)
+        sock.setsockopt(zmq.BACKLOG, backlog)
         sock.copy_threshold = 0  # what is to be lent is lent, whatever its size
         return sock
 
@@ -214,18 +203,15 @@ class Front:
     def close(self, linger_seconds: float = 0.0) -> None:
         """Close the socket; what is still unsent gets `linger_seconds`."""
         self._loop.before_wait.remove(self._before_wait)
-        for fd in self._fds:
-            self._loop.unwatch(fd)
+        self._loop.unwatch(self._fd)
         self._processes.close()
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        self._connections.close()
         if self._remote is not None:
             self._remote.close()
         self._socket.close(int(linger_seconds * 1000))
         self._context.term()
         self._readers.close()
         gc.stop()  # pyzmq's thread for bodies that were sent without a copy
-        self._gate.close()
 
     # Receiving
 
@@ -307,11 +293,13 @@ class Front:
         if not isinstance(message, Hello):
             self.counters["before hello"] += 1
             return
-        self._read_monitor()
         peer = introduced(frame, message, self._welcome, self._remote, self._readers.new())
         if isinstance(peer, str):
             self.counters["refused"] += 1
             self.send(ClientId(identity), Refused(PROTOCOL, self._welcome.version, peer))
+            return
+        if not self._connections.bind(peer.fd, identity):
+            self.counters["left at its hello"] += 1
             return
         self._admit(identity, peer)
         if not peer.key:
@@ -319,7 +307,6 @@ class Front:
 
     def _admit(self, identity: bytes, peer: Peer) -> None:
         self._peers[identity] = peer
-        self._by_fd[peer.fd] = identity
         self._processes.add(peer.pid, identity)
         self.send(ClientId(identity), self._welcome)
 
@@ -336,18 +323,14 @@ class Front:
 
     def _cut_off(self, client: ClientId) -> None:
         """End the connection of a client that asks for more and more and reads nothing."""
-        self._read_monitor()
+        self._connections.read()
         peer = self._peers.get(client)
         if peer is None:
             return
         self.counters["cut off"] += 1
         log.warning("%s (pid %d) does not read what it asks for: it is cut off", peer.name, peer.pid)
-        self._hang_up(peer.fd, peer.pid)
+        hang_up(peer.fd, peer.pid)
         self._left(client)
-
-    def _hang_up(self, fd: int, pid: int) -> None:
-        with contextlib.suppress(OSError):
-            hang_up(fd, pid)
 
     def admit_keys(self, names: Mapping[bytes, str]) -> int:
         """From now on these keys may come in over TCP; how many connections of others were ended."""
@@ -356,32 +339,15 @@ class Front:
         self._remote.admit(names)
         strangers = [id for id, peer in self._peers.items() if peer.key and not self._remote.knows(peer.key)]
         for identity in strangers:
-            self._hang_up(self._peers[identity].fd, 0)
+            hang_up(self._peers[identity].fd, 0)
             self._left(identity)
         return len(strangers)
-
-    def _on_monitor(self, _mask: int) -> None:
-        self._read_monitor()
-
-    def _read_monitor(self) -> None:
-        while self._get_monitor(_EVENTS) & _POLLIN:
-            event, endpoint = self._monitor.recv_multipart(_NOBLOCK)
-            number, fd = _MONITOR_EVENT.unpack(event)
-            if number == zmq.EVENT_ACCEPTED:
-                if not endpoint.startswith(b"tcp:"):
-                    self._gate.came(fd)
-                elif not self._gate.came_over_tcp(fd):
-                    self._hang_up(fd, 0)
-            else:
-                self._gate.went(fd)
-                self._left(self._by_fd.get(fd, b""))
 
     def _left(self, identity: bytes) -> None:
         peer = self._peers.pop(identity, None)
         if peer is None:
             return
         self._readers.forget(ClientId(identity))
-        if self._by_fd.get(peer.fd) == identity:
-            del self._by_fd[peer.fd]
+        self._connections.forget(peer.fd, identity)
         self._processes.discard(peer.pid, identity)
         self._gone(ClientId(identity))

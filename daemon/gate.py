@@ -62,6 +62,9 @@ class Gate:
             self._closed_at = len(connections)
             os.rename(self._path, self._hidden_path)
 
+    def has(self, fd: int) -> bool:
+        return fd in self._connections
+
     def went(self, fd: int) -> None:
         self._connections.discard(fd)
         self._remote.discard(fd)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from tests.faults.fuzz import Garbage, examples, on_a_stream
-from tests.faults.watch import PATIENCE_SECONDS, until, within, zoo
+from tests.faults.watch import until, within, zoo
+from tests.rawzmq import GREETING, READY, connected, shake_hands
 from warmd.daemon.front import HANDSHAKE_MILLISECONDS
 from warmd.protocol import places, work
 from warmd.protocol.messages import PROTOCOL
@@ -20,8 +22,6 @@ from warmd.protocol.wire import FROM_CLIENT, FROM_WORKER
 if TYPE_CHECKING:
     from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
 
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01NULL" + bytes(16) + b"\0" + bytes(31)
-READY = b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity" + bytes(4)
 OPENINGS = {
     "nothing": b"",
     "no greeting": b"GET / HTTP/1.1\r\n\r\n",
@@ -30,19 +30,26 @@ OPENINGS = {
     "a greeting of another mechanism": GREETING.replace(b"NULL", b"CURV"),
     "a greeting alone": GREETING,
     "half a handshake": GREETING + READY[:9],
-    "a frame of 8 GB": GREETING + READY + b"\x02" + (8 * 2**30).to_bytes(8, "big") + b"x",
-    "a frame of 16 EB": GREETING + READY + b"\x03" + b"\xff" * 8,
-    "endless frames": GREETING + READY + b"\x01\x01x" * 10_000,
-    "reserved flags": GREETING + READY + b"\xf8\x01x",
+    "a handshake of another kind": GREETING + READY.replace(b"\x06DEALER", b"\x06GOLFER"),
+    "all at once": GREETING + READY + b"\0\1x",
+}
+MESSAGES = {
+    "nothing": b"",
+    "no warmd": b"\0\1x",
+    "a frame of 8 GB": b"\x02" + (8 * 2**30).to_bytes(8, "big") + b"x",
+    "a frame of 16 EB": b"\x03" + b"\xff" * 8,
+    "endless frames": b"\x01\x01x" * 10_000,
+    "reserved flags": b"\xf8\x01x",
+    "a command": b"\x04\x05\x04PING",
+    "an identity too many": READY,
 }
 
 
-def visit(path: object, data: bytes) -> socket.socket:
-    """A connection that has said this much; the caller closes it."""
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    found.settimeout(PATIENCE_SECONDS)
-    found.connect(str(path))
+def visit(path: Path, data: bytes, shaken: bool = False) -> socket.socket:
+    """A connection that has said this much, once hands were shaken or at once; the caller closes it."""
+    found = connected(path)
     with contextlib.suppress(ConnectionError):
+        assert not shaken or shake_hands(found)
         found.sendall(data)
     return found
 
@@ -59,12 +66,15 @@ def test_bytes_that_are_no_zeromq_harm_nobody(unharmed: LocalClient) -> None:
     path = places.socket_path(unharmed.run_dir)
     random = Garbage(FROM_CLIENT, {}).random
     with contextlib.ExitStack() as open_ones:
-        for data in OPENINGS.values():
-            open_ones.enter_context(visit(path, data))
-            visit(path, data).close()
+        for shaken, known in ((False, OPENINGS), (True, MESSAGES)):
+            for data in known.values():
+                open_ones.enter_context(visit(path, data, shaken))
+                visit(path, data, shaken).close()
         for number in range(examples(300)):
-            cut = random.choice(list(OPENINGS.values()))[: random.randrange(120)]
-            visiting = visit(path, cut + random.randbytes(random.randrange(200)))
+            shaken = random.random() < 0.5
+            known = MESSAGES if shaken else OPENINGS
+            cut = random.choice(list(known.values()))[: random.randrange(120)]
+            visiting = visit(path, cut + random.randbytes(random.randrange(200)), shaken)
             if number % 6:
                 visiting.close()
             else:
