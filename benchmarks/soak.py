@@ -253,7 +253,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON with the machine's facts")
     options = parser.parse_args()
     facts = machine_facts()
-    found = measure(options.cycles, options.threads)
+    with tempfile.TemporaryDirectory(prefix="soak-") as own:  # other programs' files are not counted
+        os.environ["TMPDIR"] = tempfile.tempdir = own
+        found = measure(options.cycles, options.threads)
     print(json.dumps({"machine": facts, **found}, indent=2) if options.json else as_text(found))
     sys.exit(bool(found["grown"] or found["failures"]))
 
