@@ -57,7 +57,8 @@ class LyingDaemon(FakeDaemon):
         elif isinstance(message, (Call, Request)):
             self.garbage.pools = self._pools(message.id)
             yield from self._lies(random.choice([0, 0, 1, 4]))
-            if random.random() < 0.99:
+            # A request's patience, half a minute, is no option: one that is not answered takes too long here.
+            if isinstance(message, Request) or random.random() < 0.99:
                 yield from map(FROM_DAEMON.pack, self._truth(message))
             yield from self._lies(random.choice([0, 1, 4]))
         elif random.random() < 0.5:
