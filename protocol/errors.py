@@ -240,7 +240,8 @@ class DaemonLost(DaemonError):
 
 
 class DaemonFailed(DaemonError):
-    """A fault of the daemon's own, in the middle of this call; its log says more."""
+    """A fault of warmd's own: in the middle of this call, of which the daemon's log says more, or what was
+    answered cannot be read."""
 
     code = "INTERNAL"
 

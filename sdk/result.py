@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-from warmd.protocol.errors import WarmdError, exception_from
+from warmd.protocol.errors import DaemonFailed, exception_from
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.values import unpack
@@ -93,7 +93,7 @@ def answer(pending: Pending) -> Any:
 
 
 def infos(told: object) -> list[Info]:
-    """What is known about several.  Raises WarmdError for an answer that is no array of maps."""
+    """What is known about several.  Raises DaemonFailed for an answer that is no array of maps."""
     if not isinstance(told, list):
         raise _tells_nothing(told)
     return [Info(info) for info in told]
@@ -105,8 +105,8 @@ def _as_map(value: object) -> dict[str, Any]:
     return value
 
 
-def _tells_nothing(value: object) -> WarmdError:
-    return WarmdError(f"the daemon answered with {type(value).__name__}, which tells nothing", ran="yes")
+def _tells_nothing(value: object) -> DaemonFailed:
+    return DaemonFailed(f"the daemon answered with {type(value).__name__}, which tells nothing", ran="yes")
 
 
 def raise_problem(pending: Pending) -> None:
@@ -126,10 +126,10 @@ def _unpacked(pending: Pending, body: Any) -> Any:
 
 
 def unpacked(pending: Pending, body: Any) -> Any:
-    """A value that has come of the call.  Raises WarmdError for what is none."""
+    """A value that has come of the call.  Raises DaemonFailed for what is none."""
     try:
         return unpack(body)
     except ValueError as error:
-        raise WarmdError(
+        raise DaemonFailed(
             f"the output cannot be read: {error}", ran="yes", session=pending.session, call=pending.call.hex()
         ) from error

@@ -84,15 +84,15 @@ def test_a_broken_stream_is_an_error_after_its_whole_parts(faked: warmd.Client) 
 
 
 def test_a_part_that_is_no_value_is_an_error_of_ours(faked: warmd.Client) -> None:
-    with pytest.raises(warmd.WarmdError, match="cannot be read"):
+    with pytest.raises(warmd.DaemonFailed, match="cannot be read"):
         next(faked.stream(app="x", function="spoilt"))
 
 
 @pytest.mark.parametrize("answer", [5, True, "text", [["pairs", "too"]]])
 def test_an_answer_that_is_no_map_is_an_error_of_ours(answer: object) -> None:
-    with pytest.raises(warmd.WarmdError, match="tells nothing"):
+    with pytest.raises(warmd.DaemonFailed, match="tells nothing"):
         warmd.Info(answer)
-    with pytest.raises(warmd.WarmdError, match="tells nothing"):
+    with pytest.raises(warmd.DaemonFailed, match="tells nothing"):
         infos(answer)
 
 
