@@ -185,7 +185,7 @@ def test_a_process_that_cannot_be_killed_is_told_as_stuck(
 def test_orphans_are_reaped_but_never_a_process_that_others_wait_for(
     launcher: Launcher, sweeper: Sweeper, told: Told
 ) -> None:
-    orphaning = "import os; os.setsid(); os.fork() or os.fork(); print(os.getpid(), flush=True)"
+    orphaning = "import os; os.setsid(); os.fork() or os.fork(); os.write(1, b'%d\\n' % os.getpid())"
     ours = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit(3)"])
     worker = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit(4)"], start_new_session=True)
     launcher.known.add(worker.pid)
