@@ -73,7 +73,7 @@ class Problem:
 class WarmdError(Exception):
     """The base of all errors that a call can end with."""
 
-    code: ClassVar[str] = ""
+    code: str = ""
     outcome: ClassVar[str] = ""
 
     def __init__(
@@ -91,15 +91,6 @@ class WarmdError(Exception):
         self.session = session
         self.call = call
         self.details: dict[str, Any] = dict(details or {})
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The default would drop the keyword-only facts when an error crosses a process pool.
-        state = {"ran": self.ran, "session": self.session, "call": self.call, "details": self.details}
-        return (_rebuild, (type(self), self.message, state))
-
-
-def _rebuild(kind: type[WarmdError], message: str, state: dict[str, Any]) -> WarmdError:
-    return kind(message, **state)
 
 
 class AppError(WarmdError):
@@ -254,9 +245,11 @@ BY_CODE: Mapping[str, type[WarmdError]] = {leaf.code: leaf for leaf in _leaves(W
 
 
 def exception_from(problem: Problem, *, session: str | None = None, call: str | None = None) -> WarmdError:
-    """The exception for a problem; a code from a newer daemon becomes a plain `WarmdError`."""
+    """The exception for a problem; a code from a newer daemon becomes a plain `WarmdError` with that code."""
     kind = BY_CODE.get(problem.code, WarmdError)
-    return kind(problem.message, ran=problem.ran, session=session, call=call, details=problem.details)
+    error = kind(problem.message, ran=problem.ran, session=session, call=call, details=problem.details)
+    error.code = problem.code
+    return error
 
 
 def shorten(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:

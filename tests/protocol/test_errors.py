@@ -85,9 +85,10 @@ def test_an_exception_crosses_a_process_pool(code: str, clone) -> None:
     assert twin.args == error.args
 
 
-def test_a_code_of_a_newer_daemon_is_a_plain_error_that_keeps_its_text() -> None:
-    error = exception_from(Problem("SOMETHING_NEW", "text", "maybe"))
+def test_a_code_of_a_newer_daemon_is_a_plain_error_that_keeps_it() -> None:
+    error = pickle.loads(pickle.dumps(exception_from(Problem("SOMETHING_NEW", "text", "maybe"))))
     assert type(error) is WarmdError
+    assert error.code == "SOMETHING_NEW"
     assert error.message == "text"
     assert error.ran == "maybe"
 
