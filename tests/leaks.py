@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import select
 import sys
 import tempfile
@@ -121,7 +122,18 @@ def _tracker_descriptor(module_name: str) -> int | None:
 
 def _files() -> frozenset[str]:
     shared = [path for pattern in SHARED for path in Path("/dev/shm").glob(pattern)]
-    return frozenset(map(str, [*shared, *Path(tempfile.gettempdir()).iterdir()]))
+    ours = [path for path in shared if not _belongs_to_stranger(path)]
+    return frozenset(map(str, [*ours, *Path(tempfile.gettempdir()).iterdir()]))
+
+
+def _belongs_to_stranger(path: Path) -> bool:
+    """Loky names its semaphores after the process: it may be of another run beside this one."""
+    named = re.match(r"sem\.loky-(\d+)-", path.name)
+    if named is None:
+        return False
+    mark = f"{MARK}={os.environ.get(MARK)}\0"
+    pid = int(named[1])
+    return pid != os.getpid() and Path(f"/proc/{pid}").exists() and mark not in _environment(pid)
 
 
 def _await_exit(pid: int) -> None:

@@ -245,23 +245,31 @@ class Keep:
             final = kept.final
             problem = Problem(final.code, final.message, final.ran, final.details)  # type: ignore[arg-type]
             self._fail(reader, problem)
-        elif kept.final is not None:
+        elif kept.final is not None and not self._waits_for(reader, kept.final):
             self._conclude(reader, kept.final)
 
+    def _waits_for(self, reader: Reader, final: Result) -> bool:
+        """It does not read, and what it is to be given is large: that is kept here for the time being."""
+        size = len(self._value_for(reader, final) or b"")
+        return reader.client in self._behind and size > policy.ALWAYS_SENT_BYTES
+
+    def _value_for(self, reader: Reader, final: Result) -> Body | None:
+        """What the end of the call says to this reader; None where that had to go."""
+        kept = reader.kept
+        if reader.credit is not None or len(final.value):
+            return final.value
+        return kept.parts.get(kept.next - 1) if kept.next else PACKED_NONE
+
     def _conclude(self, reader: Reader, final: Result) -> None:
-        kept, value, parts = reader.kept, final.value, final.parts
+        kept, value = reader.kept, self._value_for(reader, final)
         if reader.at > kept.next:
             self._fail(reader, self.beyond(kept, reader.at))
-            return
-        if reader.credit is None:
-            parts = 0
-            if kept.next and kept.first == kept.next:
-                self._fail(reader, self.dropped(kept, kept.next - 1))
-                return
-            if not len(value):
-                value = kept.parts[kept.next - 1] if kept.next else PACKED_NONE
-        self._quit(reader)
-        self._send(reader.client, Result(reader.id, final.session, parts, final.timing, value))
+        elif value is None:
+            self._fail(reader, self.dropped(kept, kept.next - 1))
+        else:
+            parts = 0 if reader.credit is None else final.parts
+            self._quit(reader)
+            self._send(reader.client, Result(reader.id, final.session, parts, final.timing, value))
 
     def _fail(self, reader: Reader, problem: Problem) -> None:
         self._quit(reader)

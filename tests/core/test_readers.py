@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.core.world import EVERYTHING, World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import CATCH_UP_SECONDS
+from warmd.protocol.messages import Result
 from warmd.protocol.work import MoreCredit
 
 LARGE = b"v" * 5000
@@ -106,3 +107,44 @@ def test_the_end_of_a_paused_worker_is_heard() -> None:
     world.falls_behind("ann")
     world.exits(signal="SIGKILL")
     assert heard.code == "WORKER_DIED"
+
+
+def test_a_large_result_of_a_detached_call_is_kept_until_its_reader_reads_again() -> None:
+    world = World()
+    heard = world.call(world.session(), detach=True)
+    other = world.attach(heard, window=None, by="bob")
+    world.falls_behind("ann")
+    world.wait(CATCH_UP_SECONDS + 1)
+    world.returns(LARGE)
+    assert (heard.final, other.code) == (None, "ok")
+    world.catches_up("ann")
+    assert isinstance(heard.final, Result) and heard.final.value == LARGE
+
+
+def test_so_is_the_last_part_of_a_detached_stream_for_who_wants_only_that() -> None:
+    world = World()
+    heard = world.call(world.session(), "count", detach=True, by="bob")
+    reading = world.attach(heard, window=None, by="ann")
+    world.falls_behind("ann")
+    world.yields(LARGE)
+    world.returns(b"")
+    assert reading.open
+    world.catches_up("ann")
+    assert isinstance(reading.final, Result) and reading.final.value == LARGE
+
+
+def test_one_that_never_reads_again_is_told_when_nothing_is_kept_any_more() -> None:
+    world = World()
+    heard = world.call(world.session(), detach=True)
+    world.falls_behind("ann")
+    world.returns(LARGE)
+    world.wait(world.limits.detached_keep_seconds + 1)
+    assert heard.code == "CALL_GONE"
+
+
+def test_a_small_result_is_never_withheld() -> None:
+    world = World()
+    heard = world.call(world.session(), detach=True)
+    world.falls_behind("ann")
+    world.returns(b"v" * 100)
+    assert heard.code == "ok"
