@@ -34,10 +34,11 @@ CALLS = 40
 GROWTH_BYTES = 64 * MB
 STOPS_ITSELF = """
 import json, os, signal, sys, warmd
-address, app, calls, size = sys.argv[1:]
+address, app, calls, size, kind = sys.argv[1:]
 with warmd.Client(address) as client:
     session = client.session(app)
-    pending = [session.submit("large", int(size)) for _ in range(int(calls))]
+    detach = {"detach": True} if kind == "detached" else {}
+    pending = [session.submit("large", int(size), **detach) for _ in range(int(calls))]
     pending[0].result()  # so all of them have left this process
     print("sent", flush=True)
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -104,7 +105,8 @@ def line(stream: int) -> bytes:
 
 
 def test_a_stopped_client_with_large_results_to_come_costs_a_bounded_memory(daemon: LocalClient) -> None:
-    command = [sys.executable, "-c", STOPS_ITSELF, daemon.address, zoo("Raises"), str(CALLS), str(10 * MB)]
+    arguments = [daemon.address, zoo("Raises"), str(CALLS), str(10 * MB), "plain"]
+    command = [sys.executable, "-c", STOPS_ITSELF, *arguments]
     with Peak(daemon) as peak, subprocess.Popen(command, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         out = client.stdout.fileno()
@@ -122,6 +124,21 @@ def test_a_stopped_client_with_large_results_to_come_costs_a_bounded_memory(daem
     assert dropped, "so much cannot be sent to one who does not read"
     for text in dropped:
         assert str(10 * MB)[:4] in text and "max_unread_bytes" in text, text
+
+
+def test_a_stopped_client_loses_nothing_of_detached_calls(daemon: LocalClient) -> None:
+    """What was not sent to it lies where results of detached calls are kept."""
+    arguments = [daemon.address, zoo("Raises"), "9", str(7 * MB), "detached"]
+    command = [sys.executable, "-c", STOPS_ITSELF, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        out = client.stdout.fileno()
+        assert line(out) == b"sent\n"
+        until(lambda: nothing_under_way(daemon))
+        until(lambda: daemon.status().slow_clients == 1)
+        client.send_signal(signal.SIGCONT)
+        ends = json.loads(line(out).splitlines()[0])
+    assert ends == [["ok", "yes", 7 * MB]] * 9
 
 
 def test_a_client_that_collects_late_loses_nothing(daemon: LocalClient) -> None:
