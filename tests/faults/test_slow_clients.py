@@ -56,7 +56,7 @@ with warmd.Client(address) as client:
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[LocalClient]:
-    with warmd.testing.daemon(max_unread_bytes="32MiB") as client:
+    with warmd.testing.daemon(max_unread_bytes="32MiB", detached_max_bytes="256MiB") as client:
         client.status()
         yield client
 
@@ -128,7 +128,7 @@ def test_a_stopped_client_with_large_results_to_come_costs_a_bounded_memory(daem
 
 def test_a_stopped_client_loses_nothing_of_detached_calls(daemon: LocalClient) -> None:
     """What was not sent to it lies where results of detached calls are kept."""
-    arguments = [daemon.address, zoo("Raises"), "9", str(7 * MB), "detached"]
+    arguments = [daemon.address, zoo("Raises"), "20", str(7 * MB), "detached"]
     command = [sys.executable, "-c", STOPS_ITSELF, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
@@ -138,7 +138,7 @@ def test_a_stopped_client_loses_nothing_of_detached_calls(daemon: LocalClient) -
         until(lambda: daemon.status().slow_clients == 1)
         client.send_signal(signal.SIGCONT)
         ends = json.loads(line(out).splitlines()[0])
-    assert ends == [["ok", "yes", 7 * MB]] * 9
+    assert ends == [["ok", "yes", 7 * MB]] * 20
 
 
 def test_a_client_that_collects_late_loses_nothing(daemon: LocalClient) -> None:
