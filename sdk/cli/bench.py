@@ -50,7 +50,7 @@ MOST_COLD, MOST_WARM, MOST_UNDER_WAY = 1000, 1_000_000, 100_000
 @env_option
 @timeout_option
 @click.option("--local", is_flag=True, help="Use a daemon of its own, which ends with the command.")
-@click.option("--plot", metavar="FILE", help="Draw it too: out.png, .svg, .pdf.")
+@click.option("--plot", type=click.Path(), metavar="FILE", help="Draw it too: out.png, .svg, .pdf.")
 @json_option
 def bench(
     app: str,
