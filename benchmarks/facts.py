@@ -1,40 +1,24 @@
-"""Facts about the machine, to stand beside every figure."""
+"""Facts about the machine and the run, to stand beside every figure."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("pyzmq", "msgpack", "loky", "psutil")
+from warmd.cli import machine
 
 
 def machine_facts() -> dict[str, Any]:
-    """Processor, kernel, versions, load and commit; None for what cannot be found out."""
+    """What `warmd bench` says of the machine, with time, commit and command."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        **machine.machine_facts(),
         "commit": _commit(),
         "command": " ".join(sys.orig_argv),
     }
-
-
-def _cpu_model() -> str | None:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine() or None
 
 
 def _commit() -> str | None:

@@ -49,7 +49,7 @@ def test_every_folder_with_modules_is_a_package() -> None:
 def test_runtime_dependencies_and_extras(setup_cfg: configparser.ConfigParser) -> None:
     wanted = {line.split()[0] for line in words(setup_cfg["options"]["install_requires"])}
     assert wanted == {"loky", "msgpack", "pyzmq", "psutil", "click"}
-    assert {"chat", "test", "dev"} <= set(setup_cfg["options.extras_require"])
+    assert {"chat", "plot", "test", "dev"} <= set(setup_cfg["options.extras_require"])
 
 
 def test_entry_points_load() -> None:
@@ -73,6 +73,7 @@ def test_the_version_is_said_in_one_place(setup_cfg: configparser.ConfigParser) 
         ("import warmd.cli", (*HEAVY, "click")),
         ("from warmd.cli import main; assert main(['--help']) == 0", HEAVY),
         ("from warmd.cli import main; assert main(['version']) == 0", HEAVY),
+        ("from warmd.cli import main; assert main(['bench', '--help']) == 0", ("matplotlib", *HEAVY)),
     ],
 )
 def test_what_is_imported_stays_light(code: str, banned: tuple[str, ...]) -> None:

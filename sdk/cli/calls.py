@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -29,6 +29,15 @@ CANCELLING = "warmd: cancelling; Ctrl-C again to leave without waiting"
 NO_FUNCTIONS = ("null", "true", "false", "NaN", "Infinity")
 """Words of JSON that could be names of functions."""
 
+app_argument = click.argument("app", shell_complete=complete_apps)
+input_argument = click.argument("words", nargs=-1, metavar="[INPUT]")
+function_option = click.option("--function", "-f", help="The function to call.  [run]")
+setup_option = click.option(
+    "--setup", metavar="JSON", help="What the app's `setup` is given; JSON text or @file."
+)
+env_option = click.option(
+    "--env", multiple=True, metavar="KEY=VALUE", help="A variable for a new session; repeatable."
+)
 timeout_option = click.option("--timeout", metavar="DURATION", help="Give the call up after this time.")
 stream_option = click.option(
     "--stream", is_flag=True, help="Print each part as it comes, one JSON text a line."
@@ -39,9 +48,9 @@ detach_option = click.option(
 
 
 @click.command(epilog=INPUT_HELP)
-@click.argument("app", shell_complete=complete_apps)
-@click.argument("words", nargs=-1, metavar="[INPUT]")
-@click.option("--function", "-f", help="The function to call.  [run]")
+@app_argument
+@input_argument
+@function_option
 @click.option(
     "--session",
     "-s",
@@ -52,8 +61,8 @@ detach_option = click.option(
 @click.option("--session-timeout", metavar="DURATION", help="Idle time after which a new session ends.")
 @click.option("--max-lifetime", metavar="DURATION", help="Age at which a new session expires, busy or not.")
 @click.option("--name", help="Open the session of this name, or use it if there is one.")
-@click.option("--setup", metavar="JSON", help="What the app's `setup` is given; JSON text or @file.")
-@click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable for a new session; repeatable.")
+@setup_option
+@env_option
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label for a new session; repeatable.")
 @timeout_option
 @stream_option
@@ -104,13 +113,19 @@ def split_function(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]
     return None, words
 
 
+def starting(setup: str | None, env: Sequence[str]) -> dict[str, Any]:
+    """The client's options for what --setup and --env say about a new process."""
+    return {
+        "setup": None if setup is None else parse_json(setup, "--setup"),
+        "env": parse_pairs(env, "--env") or None,
+    }
+
+
 def _options(given: dict[str, Any]) -> dict[str, Any]:
     """The client's options for the command line's."""
-    setup = given["setup"]
     found = {
         **given,
-        "setup": None if setup is None else parse_json(setup, "--setup"),
-        "env": parse_pairs(given["env"], "--env") or None,
+        **starting(given["setup"], given["env"]),
         "labels": parse_pairs(given["label"], "--label") or None,
     }
     del found["label"]
@@ -131,7 +146,7 @@ def _perform(client: Client, options: dict[str, Any], stream: bool, detach: bool
         _print_result(client, options, as_json)
 
 
-def _from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: dict[str, Any]) -> T:
+def from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: dict[str, Any]) -> T:
     """Begin a call whose `module:Class` is looked for in the working directory first.
 
     That is where `python -m warmd` looks; the `warmd` script has its own folder in that place.
@@ -149,7 +164,7 @@ def _from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: di
 def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> None:
     call = None
     try:
-        call = _from_here(client, client.submit, options)
+        call = from_here(client, client.submit, options)
         result = call.result()
     except KeyboardInterrupt:
         say(CANCELLING)
@@ -165,7 +180,7 @@ def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> Non
 
 
 def _print_id(client: Client, options: dict[str, Any], as_json: bool) -> None:
-    call = _from_here(client, client.submit, {**options, "detach": True})
+    call = from_here(client, client.submit, {**options, "detach": True})
     if as_json:
         json_object(call=call.call_id, session=call.session_id)
     else:
@@ -174,7 +189,7 @@ def _print_id(client: Client, options: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_stream(client: Client, options: dict[str, Any], as_json: bool) -> None:
-    with _from_here(client, client.stream, options) as stream:
+    with from_here(client, client.stream, options) as stream:
         try:
             print_parts(stream, as_json)
         except KeyboardInterrupt:

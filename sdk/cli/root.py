@@ -41,6 +41,7 @@ COMMANDS = {
     "end": Entry("sessions:end", "End sessions, with all their processes."),
     "apps": Entry("catalog:apps", "List the apps that the daemon finds by name."),
     "demo": Entry("demo:demo", "The first minute: a session on a real model, cold against warm."),
+    "bench": Entry("bench:bench", "Measure an app: its cold starts against warm calls."),
     "serve": Entry("serve:serve", "Run the daemon in the foreground."),
     "start": Entry("service:start", "Start the daemon in the background, if there is none."),
     "stop": Entry("service:stop", "Stop the daemon: let calls finish, end the sessions."),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 import click
 
@@ -17,6 +20,11 @@ SCHEMA_VERSION = 1
 
 SHORT_ID = 8
 """How many characters of a session's id people are shown."""
+
+MAX_WIDTH = 100
+PROGRESS_SECONDS = 0.1
+START_OF_LINE = "\r\033[K"
+"""Back, and away with what stood there."""
 
 json_option = click.option(
     JSON_FLAG, "as_json", is_flag=True, help="One JSON object, for programs; errors too."
@@ -46,6 +54,35 @@ def json_result(value: Any) -> None:
 def colour_wanted(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether to colour what goes to `stream`: only on terminals, and never with NO_COLOR."""
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def canvas() -> tuple[int, bool]:
+    """How many columns a picture on stdout may have, and whether it must be ASCII."""
+    width = min(MAX_WIDTH, shutil.get_terminal_size().columns)
+    return width, not (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+class Progress:
+    """One line on stderr that says how far something is; only on terminals, and gone with the block."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._next = 0.0
+
+    def __call__(self, what: str, number: int, most: int) -> None:
+        """Say so, unless the line is younger than `PROGRESS_SECONDS`."""
+        if self._shown and (now := time.monotonic()) >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            click.echo(f"{START_OF_LINE}{what} {number} of {most}", err=True, nl=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._next:
+            click.echo(START_OF_LINE, err=True, nl=False)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,9 +1,12 @@
-"""The demo's table and bars."""
+"""Tables and bars of cold and warm calls."""
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 
+from warmd.cli import picture
 from warmd.cli.picture import Turn, as_objects, bars, turn_table, verdict
 
 COLD = Turn("question 1 (cold)", start=0.5, imports=0.5, setup=1.0, first=2.0, total=9.0, parts=51)
@@ -40,7 +43,7 @@ def test_bars_fit_the_width_and_are_never_empty() -> None:
     tiny = Turn("warm", 0, 0, 0, 0.0001, 0.0001, 1)
     lines = bars([COLD, tiny], 80, "token").splitlines()
     assert max(map(len, lines)) <= 80
-    assert "█ 0.1 ms" in lines[1]
+    assert "█ 0.10 ms" in lines[1]
     assert bars([COLD], 5, "token")  # a terminal narrower than the labels
 
 
@@ -57,6 +60,12 @@ def test_the_table_shows_tokens_only_for_streams() -> None:
 def test_the_verdict() -> None:
     assert verdict([COLD, WARM, WARM]) == "Cold 4.00 s, warm 0.40 s: 10 times sooner."
     assert verdict([COLD]) == "The first answer took 4.00 s."
+
+
+def test_times_are_said_in_three_digits() -> None:
+    assert doctest.testmod(picture).failed == 0
+    assert picture.sooner(1.0, 0.25) == "Cold 1.00 s, warm 0.25 s: 4.0 times sooner."
+    assert picture.times_sooner(1.0, 0.0) == float("inf")
 
 
 def test_objects_for_programs() -> None:
