@@ -61,9 +61,9 @@ class Connections:
             if number == zmq.EVENT_ACCEPTED:
                 self._accepted(fd, over_tcp=endpoint.startswith(b"tcp:"))
             else:
-                self._gate.went(fd)
                 if client := self._clients.pop(fd, None):
                     self._ended(client)
+                self._gate.went(fd)
 
     def _accepted(self, fd: int, over_tcp: bool) -> None:
         if not over_tcp:

@@ -8,6 +8,7 @@ gate too.  Clients that find the other name know why they find no daemon (`place
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -60,7 +61,7 @@ class Gate:
         if not self._closed_at and (len(connections) >= self.most or fd >= self._last_descriptor):
             log.warning("%d connections: no more until some of them close", len(connections))
             self._closed_at = len(connections)
-            os.rename(self._path, self._hidden_path)
+            _rename(self._path, self._hidden_path)
 
     def has(self, fd: int) -> bool:
         return fd in self._connections
@@ -69,9 +70,18 @@ class Gate:
         self._connections.discard(fd)
         self._remote.discard(fd)
         if self._closed_at and len(self._connections) < self._closed_at * OPEN_AGAIN_BELOW:
-            os.rename(self._hidden_path, self._path)
             self._closed_at = 0
+            _rename(self._hidden_path, self._path)
 
     def close(self) -> None:
         if self._closed_at:
-            self._hidden_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._hidden_path.unlink()
+
+
+def _rename(old: Path, new: Path) -> None:
+    try:
+        os.rename(old, new)
+    except OSError as error:
+        # Somebody took the file or its directory away: who is connected is to be served all the same.
+        log.warning("%s cannot become %s: %s", old, new.name, error.strerror)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -126,6 +127,20 @@ def test_without_its_socket_it_serves_who_is_connected_and_others_are_told(tmp_p
         assert "lock" in doctor.stdout
     with serving(tmp_path / "run") as (_, client):
         assert client.status().sessions == 0
+
+
+def test_when_it_was_full_and_its_directory_goes_it_still_notices_who_leaves(tmp_path: Path) -> None:
+    with serving(tmp_path / "run", "--max-connections=4") as (daemon, client):
+        with warmd.Client(daemon.address) as other:
+            assert other.status().clients == 2
+            silent = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+            for one in silent:
+                one.connect(daemon.address)
+            until(lambda: not Path(daemon.address).exists())
+            shutil.rmtree(daemon.run_dir)
+            for one in silent:
+                one.close()
+        until(lambda: client.status().clients == 1)
 
 
 def test_without_its_whole_directory_it_goes_on_and_ends_in_order(tmp_path: Path) -> None:
