@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from warmd.daemon import descriptors
 from warmd.daemon.loop import Loop
 
 _CREDENTIALS = struct.Struct("3i")
@@ -29,10 +30,14 @@ class ClientProcesses:
         self._processes: dict[int, _Process] = {}
 
     def add(self, pid: int, identity: bytes) -> None:
-        """Watch the process; nothing where there is none to watch: ended, or in another namespace."""
+        """Watch the process; nothing where there is none to watch: ended, or in another namespace.
+
+        Nor where descriptors are short: its end is noticed when its connection ends.
+        """
         process = self._processes.get(pid)
         if process is None:
             try:
+                descriptors.check()
                 process = _Process(os.pidfd_open(pid), set())
             except (OSError, ValueError):
                 return

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from warmd.daemon import descriptors
 from warmd.daemon.loop import READ, WRITE, Loop, Timer
 from warmd.protocol.messages import PROTOCOL, Body
 from warmd.protocol.stream import Inbox, marked_off
@@ -130,6 +131,7 @@ class Door:
 
     def _on_connection(self, _mask: int) -> None:
         try:
+            descriptors.check()
             sock, _ = self._listener.accept()
         except BlockingIOError:
             return

@@ -2,8 +2,9 @@
 
 Connections are counted, also those that never say a word, and from `max_connections` on the socket's
 file gets another name until some have closed.  (`unbind` would end them all.)  The number of the
-descriptor that a connection got says how many are open at least, whatever for: it closes the
-gate too.  Clients that find the other name know why they find no daemon (`places.full_path`).
+descriptor that a connection got says how many are open at least, whatever for: from a mark on
+(`descriptors`) it closes the gate too.  Clients that find the other name know why they find no
+daemon (`places.full_path`).
 """
 
 from __future__ import annotations
@@ -11,29 +12,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 from pathlib import Path
 
+from warmd.daemon import descriptors
 from warmd.protocol import places
 
 log = logging.getLogger("warmd.front")
 
 OPEN_AGAIN_BELOW = 0.9
 """Of the connections at which no more were let in."""
-MAX_BACKLOG = 512
 
 
 class Gate:
     """`most`: connections at one time; 0 for half of the descriptors that this process may have."""
 
     def __init__(self, path: Path, most: int) -> None:
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.most = min(most or descriptors // 2, descriptors // 2)
-        self.backlog = max(1, min(MAX_BACKLOG, descriptors // 8))
-        """Those that wait to be accepted come in also after the gate has closed."""
+        half = descriptors.most() // 2
+        self.most = min(most or half, half)
+        self.backlog = descriptors.backlog()
         self._path = path
         self._hidden_path = places.full_path(path)
-        self._last_descriptor = descriptors * 3 // 4
+        self._mark = descriptors.mark()
         self._closed_at = 0
         """How many there were when the gate closed; 0: it is open."""
         self._connections: set[int] = set()
@@ -58,7 +57,7 @@ class Gate:
 
     def _close_if_full(self, fd: int) -> None:
         connections = self._connections
-        if not self._closed_at and (len(connections) >= self.most or fd >= self._last_descriptor):
+        if not self._closed_at and (len(connections) >= self.most or fd >= self._mark):
             log.warning("%d connections: no more until some of them close", len(connections))
             self._closed_at = len(connections)
             _rename(self._path, self._hidden_path)

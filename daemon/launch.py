@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from warmd.daemon import descriptors
 from warmd.protocol.work import WorkerId
 
 log = logging.getLogger("warmd.launch")
@@ -32,7 +33,7 @@ TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
 TOKEN_BYTES = 32
 STOP_SECONDS = 5.0
 DESCRIPTORS_FOR_A_START = 12
-"""loky's two pipes, that of its exec, what becomes of them; and the pidfd."""
+"""loky's two pipes, that of its exec, what becomes of them; the pidfd and the link."""
 _REMEDIES = {
     errno.EMFILE: "; end sessions, or give the daemon more open files (`ulimit -n`)",
     errno.ENFILE: "; the machine has no more open files",
@@ -93,13 +94,11 @@ def check_environment(env: Mapping[str, str]) -> None:
 
 def check_descriptors() -> None:
     """Raises OSError where there are not enough for a start: loky leaks some when it runs out half way."""
-    taken: list[int] = []
-    try:
-        for _ in range(DESCRIPTORS_FOR_A_START):
-            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    finally:
-        for fd in taken:
-            os.close(fd)
+    descriptors.check(DESCRIPTORS_FOR_A_START)
+
+
+def with_remedy(error: Exception) -> str:
+    return f"{error}{_REMEDIES.get(getattr(error, 'errno', None) or 0, '')}"
 
 
 class Launcher:
@@ -153,7 +152,7 @@ class Launcher:
                 pidfd = os.pidfd_open(pid)
             except Exception as error:
                 log.warning("worker %d could not be started: %r", launch.worker, error)
-                self._failed(launch.worker, f"{error}{_REMEDIES.get(getattr(error, 'errno', None) or 0, '')}")
+                self._failed(launch.worker, with_remedy(error))
             else:
                 self._started(launch.worker, pid, pidfd)
 

@@ -32,6 +32,7 @@ from warmd.daemon.core import events as ev
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front
+from warmd.daemon.launch import check_descriptors, with_remedy
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.memory import MemoryWatch
@@ -343,7 +344,7 @@ class Server:
             fx.Send: lambda effect: self.front.send(effect.client, effect.message),
             fx.Answer: lambda effect: self.control.answer(effect, self.now()),
             fx.LookUp: self._look_up,
-            fx.Spawn: self.fleet.spawn,
+            fx.Spawn: self._if_descriptors(self.fleet.spawn),
             fx.Tell: lambda effect: self.fleet.tell(effect.worker, effect.message),
             fx.Pause: lambda effect: self.fleet.door.pause(effect.worker, True),
             fx.Resume: lambda effect: self.fleet.door.pause(effect.worker, False),
@@ -355,6 +356,19 @@ class Server:
             fx.Forget: self.fleet.forget,
             fx.Stopped: self._stopped,
         }
+
+    def _if_descriptors(self, start: Callable[[Any], None]) -> Callable[[Any], None]:
+        """An order to start a process; refused where descriptors are short, before it takes any."""
+
+        def perform(effect: fx.Spawn) -> None:
+            try:
+                check_descriptors()
+            except OSError as error:
+                self.submit(ev.SpawnFailed(effect.worker, with_remedy(error)))
+            else:
+                start(effect)
+
+        return perform
 
     def _look_up(self, effect: fx.LookUp) -> None:
         def done(found: object) -> None:

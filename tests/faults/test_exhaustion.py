@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from tests.faults.daemons import serving
 from tests.faults.test_clients import VISITS
 from tests.faults.watch import begun, error_of, until, within, zoo
 
-DESCRIPTORS = 96
+DESCRIPTORS, MORE_DESCRIPTORS = 96, 160
 PROCESSES = 24
 IDLE_SECONDS = 1.0
 PIDS_CONTROLLERS = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
@@ -44,11 +45,12 @@ def open_until_refused(client: warmd.Client, most: int = 200) -> tuple[list[warm
     raise AssertionError(f"{most} sessions were not too many")
 
 
-def test_without_descriptors_new_sessions_are_refused_and_the_others_served(tmp_path: Path) -> None:
-    def few() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+def at_most(descriptors: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
-    with serving(tmp_path / "run", before_exec=few) as (daemon, client):
+
+def test_without_descriptors_new_sessions_are_refused_and_the_others_served(tmp_path: Path) -> None:
+    with serving(tmp_path / "run", before_exec=at_most(DESCRIPTORS)) as (daemon, client):
         sessions, error = open_until_refused(client)
         assert len(sessions) >= 5
         assert (error.outcome, error.ran) in {("start_failed", "no"), ("rejected", "no")}
@@ -63,6 +65,35 @@ def test_without_descriptors_new_sessions_are_refused_and_the_others_served(tmp_
             session.end()
         again, _ = open_until_refused(client)
         assert abs(len(again) - len(sessions)) <= 1, "places come back"
+
+
+def test_sessions_leave_the_descriptors_that_connections_take_which_are_on_their_way(tmp_path: Path) -> None:
+    with serving(tmp_path / "run", before_exec=at_most(MORE_DESCRIPTORS)) as (daemon, client):
+        sessions, _ = open_until_refused(client)
+        burst = [socket.socket(socket.AF_UNIX) for _ in range(MORE_DESCRIPTORS // 8)]
+        for one in burst:
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                one.connect(daemon.address)
+        for session in sessions:
+            assert session.call("run").output["n"] == 1
+        for one in burst:
+            one.close()
+        assert daemon.process.poll() is None
+
+
+def test_starts_at_one_time_leave_them_too(tmp_path: Path) -> None:
+    """Each is looked at when it is ordered, not only when its turn at the starter has come."""
+    with serving(tmp_path / "run", before_exec=at_most(DESCRIPTORS)) as (daemon, client):
+        opening = [
+            client.submit(app=zoo("Good"), session="new", function="run", timeout=20) for _ in range(DESCRIPTORS)
+        ]
+        most = 0
+        while not all(one.done() for one in opening):
+            most = max(most, len(os.listdir(f"/proc/{daemon.process.pid}/fd")))
+        assert most <= DESCRIPTORS * 7 // 8, "the backlog has no room"
+        errors = [error_of(one.result) for one in opening if one.status().code]
+        assert errors and all("ulimit -n" in str(error) for error in errors)
 
 
 @pytest.fixture
