@@ -2,7 +2,7 @@
 
 Most verbs read the rule book's views and answer at once.  Those that change something become
 events; the rule book settles them with an `Answer`, which comes back through `answer()`.  `logs` is
-a stream of its own: it lives here, with its credits, until it ends or its reader goes.
+a stream of its own (`logstreams`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
 from typing import Any, Literal
 
 import warmd
@@ -19,7 +18,7 @@ from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.infos import array, packed_call, packed_info, resident_bytes
-from warmd.daemon.logs import Follower
+from warmd.daemon.logstreams import LogStreams
 from warmd.daemon.services import Services, Views
 from warmd.daemon.verbs import Refusal, checked, invalid
 from warmd.protocol import messages, places, values
@@ -28,56 +27,13 @@ from warmd.protocol.messages import PROTOCOL, CallId, ClientId, Request, Session
 
 _log = logging.getLogger("warmd.control")
 
-NO_LIMIT = 2**62
-
-
-class _LogStream:
-    """One `logs` request under way: chunks of its log go out as parts, or without a window all
-    together as the value."""
-
-    def __init__(
-        self, services: Services, client: ClientId, request: Request, forget: Callable[[], object]
-    ) -> None:
-        self._services = services
-        self._client = client
-        self._id = request.id
-        self._whole: list[bytes] | None = [] if request.window is None else None
-        self._forget = forget
-        self._parts = 0
-        self.follower: Follower | None = None
-
-    def deliver(self, chunk: bytes) -> None:
-        if self._whole is not None:
-            self._whole.append(chunk)
-            return
-        self._services.send(self._client, messages.Part(self._id, self._parts, values.pack(chunk)))
-        self._parts += 1
-
-    def done(self) -> None:
-        self._forget()
-        value = messages.NOTHING if self._whole is None else values.pack(b"".join(self._whole))
-        limit = self._services.settings.max_message_bytes
-        if len(value) > limit:
-            text = (
-                f"the log has {len(value)} bytes, an answer takes at most {limit} (max_message_bytes): "
-                "read it as a stream, or ask for its last lines"
-            )
-            problem = messages.Failure(self._id, None, "TOO_LARGE", text, "no", {"limit": limit})
-            self._services.send(self._client, problem)
-            return
-        self._services.send(self._client, messages.Result(self._id, None, self._parts, None, value))
-
-    def close(self) -> None:
-        if self.follower:
-            self.follower.close()
-
 
 class Control:
     """Answers requests; used by the loop's thread alone."""
 
     def __init__(self, services: Services) -> None:
+        self.log_streams = LogStreams(services)
         self._services = services
-        self._streams: dict[tuple[ClientId, CallId], _LogStream] = {}
 
     def handle(self, client: ClientId, request: Request, now: float) -> None:
         """Performs a request; whatever goes wrong, it is answered."""
@@ -104,33 +60,6 @@ class Control:
             packed = [array(packed)]
         self._succeed(effect.client, effect.request, packed[0])
 
-    def owns(self, client: ClientId, id: CallId) -> bool:
-        """Whether this request streams, so that credits and cancels for it belong here."""
-        return (client, id) in self._streams
-
-    def credit(self, client: ClientId, id: CallId, parts: int) -> None:
-        stream = self._streams.get((client, id))
-        if stream and stream.follower and parts > 0:
-            stream.follower.add_credit(parts)
-
-    def cancel(self, client: ClientId, id: CallId) -> None:
-        stream = self._streams.pop((client, id), None)
-        if stream:
-            stream.close()
-            self._services.send(
-                client, messages.Failure(id, None, "CANCELLED", "the request was cancelled", "no")
-            )
-
-    def client_gone(self, client: ClientId) -> None:
-        for key in [key for key in self._streams if key[0] == client]:
-            self._streams.pop(key).close()
-
-    def pause(self, client: ClientId, paused: bool) -> None:
-        """The client is behind in its reading, or has caught up: its logs wait."""
-        for stream in [stream for key, stream in self._streams.items() if key[0] == client]:
-            if stream.follower:
-                stream.follower.pause(paused)
-
     @property
     def _broker(self) -> Views:
         return self._services.broker
@@ -149,7 +78,7 @@ class Control:
     def _known(self, session: SessionId) -> SessionView:
         view = self._broker.view(session)
         if view is None:
-            raise _not_found(session)
+            raise Refusal(unknown(session), session)
         return view
 
     def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
@@ -226,24 +155,7 @@ class Control:
         tail: int | None = None,
         follow: bool = False,
     ) -> None:
-        if request.window is None and follow:
-            raise invalid("logs with follow=true is a stream: give the request a window")
-        key = (client, request.id)
-        stream = _LogStream(self._services, client, request, lambda: self._streams.pop(key, None))
-        try:
-            reader = self._services.logs.follow(session, tail, follow, stream.deliver, stream.done)
-        except (FileNotFoundError, ValueError):
-            raise self._no_log(session) from None
-        stream.follower = reader
-        self._streams[key] = stream
-        reader.add_credit(NO_LIMIT if request.window is None else request.window)
-
-    def _no_log(self, session: SessionId) -> Refusal:
-        if self._broker.view(session) is None:
-            return _not_found(session)
-        keep = self._services.settings.log_keep
-        text = f"the log of session {session} is no longer kept: log_keep is {keep} ended sessions"
-        return Refusal(Problem("SESSION_NOT_FOUND", text), session)
+        self.log_streams.open(client, request, session, tail, follow)
 
     def _apps_list(self, client: ClientId, request: Request, _now: float) -> None:
         def done(found: list[dict[str, Any]] | BaseException) -> None:
@@ -308,7 +220,3 @@ def _memory_limited_by(services: Services) -> str | None:
     if services.settings.worker_memory == math.inf:
         return None
     return "cgroup" if services.cgroups and services.cgroups.limits_memory else "measure"
-
-
-def _not_found(session: SessionId) -> Refusal:
-    return Refusal(unknown(session), session)

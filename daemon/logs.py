@@ -7,8 +7,8 @@ The cap works on the file itself (`logfile.halve`), since the writers hold it op
 says that older ones are gone.  That can take milliseconds per megabyte, so it is done on a helper
 thread; until it is done the file is read by nobody.
 
-Followers count in bytes ever written, not in places of the file: `base` is the difference, and
-grows with each cut.  Nothing here raises on a failing disk: `errors` counts, the call goes on.
+Who reads (`logreaders`) is served a chunk at a time, each in turn, for a few milliseconds of each
+turn of the loop.  Nothing here raises on a failing disk: `errors` counts, the call goes on.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from warmd.daemon import descriptors
 from warmd.daemon.inotify import GrowthWatch
-from warmd.daemon.logfile import CHUNK_BYTES, Cut, cleaned, halve, last_words, lines_from_end, read_at
+from warmd.daemon.logfile import Cut, cleaned, halve, last_words, read_at
+from warmd.daemon.logreaders import Follower, Log
 
 TAIL_READ_BYTES = 16 * 1024
+SERVE_SECONDS = 0.005
+"""Of one turn of the loop, for all who read logs."""
 
 _SESSION_ID = re.compile(r"(?:sess|pool)_[0-9a-f]{32}")
 
@@ -39,119 +44,6 @@ def _at_once(work: Callable[[], Cut], done: Callable[[Cut | BaseException], None
     done(result)
 
 
-class _Log:
-    """One file.  `base` + a place in the file = bytes ever written up to there."""
-
-    def __init__(self, path: str, fd: int) -> None:
-        self.path = path
-        self.fd = fd
-        self.base = 0
-        self.size = 0
-        self.watch: int | None = None
-        self.followers: list[Follower] = []
-        self.open = True
-        """Its session is alive, so that more may come."""
-        self.cutting = False
-        self.cut_from = 0
-        """After a cut that failed: no other before the file has grown to this."""
-
-    @property
-    def end(self) -> int:
-        return self.base + self.size
-
-    def look(self) -> None:
-        """Takes in what happened to the file.  Raises OSError."""
-        if self.cutting:
-            return
-        size = os.fstat(self.fd).st_size
-        if size < self.size:
-            # Someone else emptied the file: what is there now came after what was there before.
-            self.base += self.size
-        self.size = size
-
-    def moved(self, cut: Cut) -> None:
-        """The file has been cut."""
-        self.base += cut.by
-        self.size = os.fstat(self.fd).st_size
-        for follower in self.followers:
-            follower.catch_up(self.base + cut.begin)
-
-    def release(self) -> None:
-        """Gives the descriptor back once nobody needs it."""
-        if not (self.open or self.followers or self.cutting or self.fd < 0):
-            os.close(self.fd)
-            self.fd = -1
-
-
-class Follower:
-    """One reader of a log: chunks go to `deliver` as far as `credit` reaches, then `done` is called."""
-
-    def __init__(
-        self,
-        log: _Log,
-        position: int,
-        follow: bool,
-        deliver: Callable[[bytes], None],
-        done: Callable[[], None],
-    ) -> None:
-        self._log = log
-        self._position = position
-        self._last = None if follow else log.end
-        self._deliver = deliver
-        self._done = done
-        self._credit = 0
-        self._paused = False
-        self.closed = False
-
-    def add_credit(self, chunks: int) -> None:
-        """Room for `chunks` more; delivers what is there."""
-        self._credit += chunks
-        self.advance()
-
-    def pause(self, paused: bool) -> None:
-        """Its reader takes nothing for now."""
-        self._paused = paused
-        self.advance()
-
-    def advance(self) -> None:
-        """Delivers what is there and allowed; ends when there can be no more."""
-        while not (self.closed or self._paused) and self._credit > 0 and (chunk := self._next()):
-            self._credit -= 1
-            self._deliver(chunk)
-        if not self.closed and self._finished():
-            self.close()
-            self._done()
-
-    def close(self) -> None:
-        """Nothing is delivered any more, and `done` is not called."""
-        if not self.closed:
-            self.closed = True
-            self._log.followers.remove(self)
-            self._log.release()
-
-    def catch_up(self, kept_from: int) -> None:
-        """What lies before `kept_from` has been cut away: a reader behind that goes on at the mark."""
-        if self._position < kept_from:
-            self._position = self._log.base
-
-    def _next(self) -> bytes:
-        log = self._log
-        if log.cutting:
-            return b""
-        stop = log.end if self._last is None else min(self._last, log.end)
-        wanted = min(CHUNK_BYTES, stop - self._position)
-        chunk = read_at(log.fd, self._position - log.base, wanted)
-        self._position += len(chunk)
-        return chunk
-
-    def _finished(self) -> bool:
-        if self._log.cutting:
-            return False
-        if self._last is not None:
-            return self._position >= min(self._last, self._log.end)
-        return not self._log.open and self._position >= self._log.end
-
-
 class SessionLogs:
     """All session logs of one daemon.  Used by the loop's thread alone."""
 
@@ -164,9 +56,13 @@ class SessionLogs:
         self.last_error = ""
         self.in_thread: InThread = _at_once
         """Set by the server: a cut must not hold its loop."""
-        self._logs: dict[str, _Log] = {}
-        self._by_watch: dict[int, _Log] = {}
-        self._growing: set[_Log] = set()
+        self._logs: dict[str, Log] = {}
+        self._past: set[Log] = set()
+        """Those of sessions that are gone, while somebody reads them."""
+        self._ready: dict[Follower, None] = {}
+        """Those that there may be something to do for, in the order of their turns."""
+        self._by_watch: dict[int, Log] = {}
+        self._growing: set[Log] = set()
         """They grew at the last look, and are looked at again at the next tick."""
         self._watch = GrowthWatch.open()
         with self._counted():
@@ -192,10 +88,10 @@ class SessionLogs:
             # Workers of the shared pool have the same ids after each start of the daemon.
             self._ended.remove(path)
             with self._counted(), contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                self._unlink(path)
         with self._counted():
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._logs[session] = log = _Log(path, os.open(path, flags, 0o600))
+            self._logs[session] = log = self._opened(path, flags)
             self._look(log)
             self._rewatch(log)
         return path
@@ -208,7 +104,8 @@ class SessionLogs:
             with self._counted():
                 self._look(log)
             log.open = False
-            self._feed(log)
+            self._past.add(log)
+            log.feed()
             log.release()
         self._ended.append(self.path(session))
         self._prune()
@@ -233,20 +130,36 @@ class SessionLogs:
         tail_lines: int | None,
         follow: bool,
         deliver: Callable[[bytes], None],
-        done: Callable[[], None],
+        done: Callable[[OSError | None], None],
     ) -> Follower:
         """A reader of the log from its last `tail_lines` lines on (None: all), without credit yet.
 
         With `follow` it goes on until the session is gone.  Raises FileNotFoundError when nothing
-        is kept of that session.
+        is kept of that session, and OSError (EMFILE) when it cannot be opened for now.
         """
-        log = self._logs.get(session) or self._kept(self.path(session))
+        log = self._logs.get(session) or self._of_the_past(self.path(session))
         with self._counted():
             self._look(log)
-        place = 0 if tail_lines is None else lines_from_end(log.fd, log.size, tail_lines)
-        follower = Follower(log, log.base + place, follow, deliver, done)
+        follower = Follower(log, tail_lines, follow, deliver, done)
         log.followers.append(follower)
+        self.wake(follower)
         return follower
+
+    def wake(self, follower: Follower) -> None:
+        """There may be something to do for it."""
+        self._ready[follower] = None
+
+    def serve(self, seconds: float = SERVE_SECONDS) -> bool:
+        """Give those who read logs what they may have, for so long; whether there was anything to do."""
+        until = time.monotonic() + seconds
+        served = False
+        while self._ready and not (served and time.monotonic() > until):
+            follower = next(iter(self._ready))
+            del self._ready[follower]
+            if follower.serve():
+                self.wake(follower)
+            served = True
+        return served
 
     def readable(self) -> None:
         """To be called when `inotify_fd` is readable."""
@@ -262,23 +175,25 @@ class SessionLogs:
         self._watch.tick(bool(self._growing))
 
     def close(self) -> None:
-        """The files stay."""
+        """The files stay.  Who still reads is told nothing more."""
         for session in [*self._logs]:
             self.close_session(session)
+        for follower in [follower for log in self._past for follower in log.followers]:
+            follower.close()
         if self._watch:
             self._watch.close()
             self._watch = None
 
-    def _attend(self, log: _Log) -> None:
+    def _attend(self, log: Log) -> None:
         with self._counted():
             before = log.end
             self._look(log)
             if log.end == before:
                 self._growing.discard(log)
                 self._rewatch(log)
-        self._feed(log)
+        log.feed()
 
-    def _look(self, log: _Log) -> None:
+    def _look(self, log: Log) -> None:
         log.look()
         if log.cutting or log.size <= max(self.max_bytes, log.cut_from):
             return
@@ -286,7 +201,7 @@ class SessionLogs:
         fd, size, max_bytes = log.fd, log.size, self.max_bytes
         self.in_thread(lambda: halve(fd, size, max_bytes), lambda cut: self._cut(log, cut))
 
-    def _cut(self, log: _Log, cut: Cut | BaseException) -> None:
+    def _cut(self, log: Log, cut: Cut | BaseException) -> None:
         log.cutting = False
         with self._counted():
             if isinstance(cut, BaseException):
@@ -294,14 +209,10 @@ class SessionLogs:
                 raise cut
             log.cut_from = 0
             log.moved(cut)
-        self._feed(log)
+        log.feed()
         log.release()
 
-    def _feed(self, log: _Log) -> None:
-        for follower in [*log.followers]:
-            follower.advance()
-
-    def _rewatch(self, log: _Log) -> None:
+    def _rewatch(self, log: Log) -> None:
         if self._watch is None or log.watch is not None:
             return
         log.watch = self._watch.add(log.path)
@@ -309,18 +220,32 @@ class SessionLogs:
         # What came between the last look and the new watch fires nothing.
         self._look(log)
 
-    def _unwatch(self, log: _Log) -> None:
+    def _unwatch(self, log: Log) -> None:
         self._growing.discard(log)
         if self._watch and log.watch is not None:
             self._watch.remove(log.watch)
             self._by_watch.pop(log.watch, None)
             log.watch = None
 
-    @staticmethod
-    def _kept(path: str) -> _Log:
-        log = _Log(path, os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+    def _opened(self, path: str, flags: int) -> Log:
+        return Log(path, os.open(path, flags, 0o600), self.wake, self._past.discard)
+
+    def _of_the_past(self, path: str) -> Log:
+        for log in self._past:
+            if log.path == path:
+                return log
+        descriptors.check()
+        log = self._opened(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         log.open = False
+        self._past.add(log)
         return log
+
+    def _unlink(self, path: str) -> None:
+        """Raises OSError.  Who reads the file may go on."""
+        for log in self._past:
+            if log.path == path:
+                log.path = ""
+        os.unlink(path)
 
     def _found(self) -> list[str]:
         with self._counted(), os.scandir(self.folder) as entries:
@@ -331,7 +256,7 @@ class SessionLogs:
     def _prune(self) -> None:
         while len(self._ended) > self.keep:
             with self._counted(), contextlib.suppress(FileNotFoundError):
-                os.unlink(self._ended.popleft())
+                self._unlink(self._ended.popleft())
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ log = logging.getLogger("warmd.server")
 T = TypeVar("T")
 
 GOODBYE_SECONDS = 1.0
-"""For the last answers to leave the socket when the daemon stops."""
+"""For the last lines of logs to be read, and for the last answers to leave the socket, when it stops."""
 SIGNALS_TO_LEAVE = 3
 """The first SIGTERM or SIGINT drains, the second kills what runs, the third waits for nothing."""
 
@@ -99,7 +99,7 @@ class Server:
         self.why = Why(broker, self.fleet.look, self.started)
         self.control = Control(self)
         self._perform_by = self._performers()
-        self.loop.before_wait.append(self._arm)
+        self.loop.before_wait += [self._arm, logs.serve]
         if logs.inotify_fd >= 0:
             self.loop.watch(logs.inotify_fd, lambda _mask: logs.readable())
         become_subreaper()
@@ -307,28 +307,28 @@ class Server:
         self.submit(ev.CallArrived(client, call, fresh))
 
     def _credit(self, client: ClientId, credit: msg.Credit) -> None:
-        if self.control.owns(client, credit.id):
-            self.control.credit(client, credit.id, credit.parts)
+        if self.control.log_streams.owns(client, credit.id):
+            self.control.log_streams.credit(client, credit.id, credit.parts)
         else:
             self.submit(ev.CreditArrived(client, credit.id, credit.parts))
 
     def _cancel(self, client: ClientId, cancel: msg.Cancel) -> None:
-        if self.control.owns(client, cancel.id):
-            self.control.cancel(client, cancel.id)
+        if self.control.log_streams.owns(client, cancel.id):
+            self.control.log_streams.cancel(client, cancel.id)
         else:
             self.submit(ev.CancelArrived(client, cancel.id, cancel.how))
 
     def _gone(self, client: ClientId) -> None:
-        self.control.client_gone(client)
+        self.control.log_streams.client_gone(client)
         self.submit(ev.ClientGone(client))
 
     def _behind(self, client: ClientId, unread: int) -> None:
-        self.control.pause(client, True)
+        self.control.log_streams.pause(client, True)
         self.submit(ev.ClientBehind(client, unread))
 
     def _caught_up(self, client: ClientId) -> None:
         self.submit(ev.ClientCaughtUp(client))
-        self.control.pause(client, False)
+        self.control.log_streams.pause(client, False)
 
     def _on_stop_signal(self) -> None:
         self._signals += 1
@@ -385,5 +385,6 @@ class Server:
         self.in_thread(lambda: self.catalog.lookup(effect.app), done)
 
     def _stopped(self, _effect: fx.Stopped) -> None:
+        self.logs.serve(GOODBYE_SECONDS)
         self.front.broadcast(msg.Goodbye("the daemon was stopped"))
         self.loop.stop()

@@ -27,14 +27,31 @@ class Reader:
         self.chunks = 0
         self.ended = False
         self.follower = logs.follow(session, tail, follow, self._deliver, self._done)
+        self.add_credit(credit)
+
+    def add_credit(self, credit: int) -> None:
         self.follower.add_credit(credit)
+        serve(self.logs)
 
     def _deliver(self, chunk: bytes) -> None:
         self.data += chunk
         self.chunks += 1
 
-    def _done(self) -> None:
+    def _done(self, error: OSError | None) -> None:
         self.ended = True
+        self.error = error
+
+
+def serve(logs: SessionLogs) -> None:
+    """Everybody gets what he may have."""
+    while logs.serve():
+        pass
+
+
+def close(logs: SessionLogs, session: str) -> None:
+    """The session ends."""
+    logs.close_session(session)
+    serve(logs)
 
 
 def drive(logs: SessionLogs, until, seconds: float = 5.0) -> None:
@@ -44,6 +61,7 @@ def drive(logs: SessionLogs, until, seconds: float = 5.0) -> None:
         assert left > 0, "not in time"
         if select.select([logs.inotify_fd], [], [], left)[0]:
             logs.readable()
+            serve(logs)
 
 
 def append(path: str, data: bytes) -> None:

@@ -71,6 +71,15 @@ class RawClient:
         answer = self.answer(self.request(verb, **arguments))
         return values.unpack(answer.value) if type(answer) is msg.Result else answer
 
+    def log(self, session: str) -> bytes:
+        """All that the session's processes have printed so far."""
+        id, text = self.request("logs", 1000, session=session), b""
+        while type(message := self.next()) is msg.Part:
+            assert message.id == id
+            text += values.unpack(message.value)
+        assert type(message) is msg.Result, message
+        return text
+
     def call(
         self, app: str | None, function: str = "run", input: Any = None, session: str | None = "new"
     ) -> CallId:

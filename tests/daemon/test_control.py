@@ -2,10 +2,12 @@ import math
 import os
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
-from warmd.daemon import config
+from tests.daemon.logreader import close, serve
+from warmd.daemon import config, descriptors, logreaders, logstreams
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.control import Control
 from warmd.daemon.core.effects import Answer
@@ -102,6 +104,7 @@ class World:
         """The messages that answer a request."""
         self.sent.clear()
         self.control.handle(CLIENT, Request(ID, verb, arguments, window), NOW)
+        serve(self.logs)
         assert all(client == CLIENT and message.id == ID for client, message in self.sent)
         return [message for _, message in self.sent]
 
@@ -163,11 +166,11 @@ def test_progress_is_passed_on_as_it_came(world):
 
 def test_an_unknown_session_is_not_found(world):
     for verb in ("sessions.get", "sessions.keepalive", "sessions.end", "logs"):
-        failure = world.failure(verb, session="sess_" + "0" * 32)
+        failure = world.failure(verb, 1, session="sess_" + "0" * 32)
         assert failure.code == "SESSION_NOT_FOUND"
         assert "session" in failure.message
     assert world.events == []
-    assert world.failure("logs", session="../../etc/passwd").code == "SESSION_NOT_FOUND"
+    assert world.failure("logs", 1, session="../../etc/passwd").code == "SESSION_NOT_FOUND"
 
 
 def test_keepalive_and_end_are_events_and_answered_later(world):
@@ -211,7 +214,6 @@ def test_end_takes_exactly_one_choice(world, arguments):
         ("sessions.end", {"session": A, "running": "stop"}, "cancel"),
         ("logs", {"session": A, "tail": -1}, "number of lines"),
         ("logs", {"session": A, "tail": True}, "number of lines"),
-        ("logs", {"session": A, "follow": True}, "give the request a window"),
         ("stop", {"drain_seconds": -1}, "-1 is refused"),
         ("stop", {"drain_seconds": "soon"}, "not a duration"),
     ],
@@ -306,35 +308,81 @@ def write_log(world, data):
     return path
 
 
-def test_logs_at_once(world):
+def test_logs_as_they_are(world):
     write_log(world, b"one\ntwo\n")
-    assert world.value("logs", session=A) == b"one\ntwo\n"
-    assert world.value("logs", session=A, tail=1) == b"two\n"
+    assert values.unpack(world.ask("logs", 1, session=A, tail=1)[0].value) == b"two\n"
     first, last = world.ask("logs", 5, session=A)
     assert (type(first), values.unpack(first.value), first.number) == (Part, b"one\ntwo\n", 0)
     assert (type(last), last.parts) == (Result, 1)
-    assert not world.control.owns(CLIENT, ID)
+    assert not world.control.log_streams.owns(CLIENT, ID)
 
 
-def test_a_log_that_is_no_single_answer_is_refused_with_the_remedy(world, tmp_path):
-    world.settings = config.load({"run_dir": str(tmp_path), "max_message_bytes": 65536}, {}, [])
-    with open(world.logs.open_session(A), "ab") as file:
-        file.write(b"x" * 70_000)
-    failure = world.failure("logs", session=A)
-    assert failure.code == "TOO_LARGE"
-    assert "65536 (max_message_bytes)" in failure.message
+def test_a_log_that_cannot_be_read_any_further_is_told(world, monkeypatch):
+    write_log(world, b"one\n")
+    monkeypatch.setattr(logreaders, "read_at", Mock(side_effect=OSError("disk")))
+    (failure,) = world.ask("logs", 5, session=A)
+    assert (failure.code, "disk" in failure.message) == ("INTERNAL", True)
+    assert not world.control.log_streams.owns(CLIENT, ID)
+
+
+@pytest.mark.parametrize(("window", "text"), [(None, "give the request a window"), (-1, "max_stream_window")])
+def test_logs_without_a_sound_window_are_refused(world, window, text):
+    write_log(world, b"x")
+    failure = world.failure("logs", window, session=A)
+    assert failure.code == "INVALID" and text in failure.message
+    assert "10000" in world.failure("logs", 10_001, session=A).message
+
+
+def test_streams_of_logs_are_bounded_for_each_client_and_in_all(world, monkeypatch):
+    write_log(world, b"x")
+    monkeypatch.setattr(logstreams, "MAX_STREAMS_OF_CLIENT", 2)
+    monkeypatch.setattr(logstreams, "MAX_STREAMS", 3)
+
+    def refusal_of(client, number):
+        world.sent.clear()
+        id = bytes([number]) * 16
+        world.control.handle(client, Request(id, "logs", {"session": A, "follow": True}, 0), NOW)
+        return world.sent[-1][1] if world.sent else None
+
+    assert [refusal_of(CLIENT, number) for number in (1, 2)] == [None, None]
+    refused = refusal_of(CLIENT, 3)
+    assert (refused.code, refused.ran, refused.details) == ("QUEUE_FULL", "no", {"limit": 2})
+    assert "this client has 2 streams" in refused.message and "close it" in refused.message
+    assert refusal_of(CLIENT, 1).code == "INVALID", "the id is in use"
+    assert refusal_of(OTHER, 1) is None
+    refused = refusal_of(OTHER, 2)
+    assert refused.details == {"limit": 3} and "all clients together" in refused.message
+    world.control.log_streams.client_gone(CLIENT)
+    assert refusal_of(OTHER, 2) is None
+
+
+def test_no_log_is_opened_where_descriptors_are_short(world, monkeypatch):
+    write_log(world, b"one\n")
     world.logs.close_session(A)
+    monkeypatch.setattr(descriptors, "mark", lambda: 0)
+    failure = world.failure("logs", 5, session=A)
+    assert failure.code == "QUEUE_FULL" and "ulimit -n" in failure.message
+
+
+def test_who_does_not_read_gets_no_log_at_all(world):
+    write_log(world, b"one\n")
+    world.control.log_streams.pause(CLIENT, True)
+    assert world.ask("logs", 5, session=A) == []
+    world.control.log_streams.pause(CLIENT, False)
+    serve(world.logs)
+    assert [type(message) for _, message in world.sent] == [Part, Result]
 
 
 def test_followed_logs_wait_while_the_client_does_not_read(world):
     path = world.logs.open_session(A)
     world.ask("logs", 9, session=A, follow=True)
-    world.control.pause(CLIENT, True)
+    world.control.log_streams.pause(CLIENT, True)
     with open(path, "ab") as file:
         file.write(b"one\n")
-    world.logs.close_session(A)
+    close(world.logs, A)
     assert world.sent == []
-    world.control.pause(CLIENT, False)
+    world.control.log_streams.pause(CLIENT, False)
+    serve(world.logs)
     part, result = (message for _, message in world.sent)
     assert values.unpack(part.value) == b"one\n" and result.parts == 1
 
@@ -345,7 +393,7 @@ def test_requests_of_a_client_that_does_not_read_are_refused(world):
 
 
 def test_logs_of_a_session_that_is_gone_and_pruned(world):
-    failure = world.failure("logs", session=B)
+    failure = world.failure("logs", 1, session=B)
     assert "no longer kept" in failure.message
     assert failure.session == B
 
@@ -354,37 +402,38 @@ def test_followed_logs_wait_for_credit_and_end_with_the_session(world):
     write_log(world, b"x" * (CHUNK_BYTES + 5))
     (part,) = world.ask("logs", 1, session=A, follow=True)
     assert len(values.unpack(part.value)) == CHUNK_BYTES
-    assert world.control.owns(CLIENT, ID)
-    assert not world.control.owns(OTHER, ID)
-    world.control.credit(OTHER, ID, 5)
+    assert world.control.log_streams.owns(CLIENT, ID)
+    assert not world.control.log_streams.owns(OTHER, ID)
+    world.control.log_streams.credit(OTHER, ID, 5)
     assert len(world.sent) == 1
-    world.control.credit(CLIENT, ID, 5)
+    world.control.log_streams.credit(CLIENT, ID, 5)
+    serve(world.logs)
     assert [message.number for _, message in world.sent] == [0, 1]
-    world.logs.close_session(A)
+    close(world.logs, A)
     assert world.sent[-1][1] == Result(ID, None, 2)
-    assert not world.control.owns(CLIENT, ID)
+    assert not world.control.log_streams.owns(CLIENT, ID)
 
 
 def test_a_cancelled_follower_is_told_and_forgotten(world):
     path = write_log(world, b"x\n")
     world.ask("logs", 9, session=A, follow=True)
-    world.control.cancel(CLIENT, ID)
+    world.control.log_streams.cancel(CLIENT, ID)
     assert world.sent[-1][1].code == "CANCELLED"
     count = len(world.sent)
-    world.control.cancel(CLIENT, ID)
+    world.control.log_streams.cancel(CLIENT, ID)
     with open(path, "ab") as file:
         file.write(b"more\n")
-    world.logs.close_session(A)
+    close(world.logs, A)
     assert len(world.sent) == count
 
 
 def test_a_gone_client_is_forgotten(world):
     write_log(world, b"x\n")
     world.ask("logs", 9, session=A, follow=True)
-    world.control.client_gone(OTHER)
-    assert world.control.owns(CLIENT, ID)
-    world.control.client_gone(CLIENT)
-    assert not world.control.owns(CLIENT, ID)
+    world.control.log_streams.client_gone(OTHER)
+    assert world.control.log_streams.owns(CLIENT, ID)
+    world.control.log_streams.client_gone(CLIENT)
+    assert not world.control.log_streams.owns(CLIENT, ID)
     count = len(world.sent)
-    world.logs.close_session(A)
+    close(world.logs, A)
     assert len(world.sent) == count

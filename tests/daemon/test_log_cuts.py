@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.logreader import A, Later, Reader, append, drive
+from tests.daemon.logreader import A, Later, Reader, append, close, drive, serve
 from warmd.daemon import logfile
 from warmd.daemon.logfile import MARK
 from warmd.daemon.logs import SessionLogs
@@ -83,7 +83,7 @@ def test_a_follower_survives_cuts_without_loss_or_repetition(logs):
         20,
     )
     thread.join()
-    logs.close_session(A)
+    close(logs, A)
     assert reader.data == b"".join(wrote)
     assert os.path.getsize(path) < 200_000 < len(reader.data)
 
@@ -95,7 +95,7 @@ def test_a_slow_follower_is_told_of_the_gap(logs):
     reader = Reader(logs, A, credit=1)
     append(path, b"".join(b"line %06d\n" % n for n in range(20_000)))
     drive(logs, lambda: os.path.getsize(path) < 150_000)
-    reader.follower.add_credit(100)
+    reader.add_credit(100)
     assert reader.data.startswith(b"first\n")
     assert behind_mark(reader.data.removeprefix(b"first\n")).startswith(b"line 0")
     assert reader.data.endswith(b"line 019999\n")
@@ -120,7 +120,7 @@ def test_concurrent_writers_and_cuts_break_no_line_and_lose_none_where_blocks_ca
         drive(logs, lambda: not any(thread.is_alive() for thread in threads), 20)
     finally:
         stop.set()
-    logs.close_session(A)
+    close(logs, A)
     data = Path(path).read_bytes()
     assert len(data) <= 200_000
     kept = behind_mark(data).splitlines()
@@ -150,8 +150,10 @@ def test_nothing_is_read_while_a_cut_is_under_way(logs):
     new = Reader(logs, A, tail=1, follow=False)
     append(path, b"more\n")
     logs.readable()
+    serve(logs)
     assert (reader.data, new.data, new.ended, len(later.jobs)) == (b"first\n", b"", False, 1)
     later.work()
+    serve(logs)
     assert behind_mark(reader.data.removeprefix(b"first\n")).startswith(b"line ")
     assert reader.data.endswith(b"line 019999\nmore\n")
     assert (new.data, new.ended) == (lines[-1], True)
@@ -163,8 +165,9 @@ def test_a_session_that_ends_during_a_cut(logs):
     reader = Reader(logs, A)
     append(path, b"".join(b"line %06d\n" % n for n in range(20_000)))
     drive(logs, lambda: later.jobs)
-    logs.close_session(A)
+    close(logs, A)
     assert (reader.data, reader.ended) == (b"", False)
     later.work()
+    serve(logs)
     assert reader.data.endswith(b"line 019999\n")
     assert reader.ended

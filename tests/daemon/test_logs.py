@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.logreader import A, B, Later, Reader, append, drive
+from tests.daemon.logreader import A, B, Later, Reader, append, close, drive, serve
 from warmd.daemon.logfile import CHUNK_BYTES
 from warmd.daemon.logs import SessionLogs
 
@@ -29,7 +29,7 @@ def test_a_follower_sees_old_lines_and_live_ones(logs):
     drive(logs, lambda: reader.data.endswith(b"three\n"))
     assert not reader.ended
     append(path, b"last\n")
-    logs.close_session(A)
+    close(logs, A)
     assert reader.data.endswith(b"three\nlast\n")
     assert reader.ended
 
@@ -64,11 +64,11 @@ def test_delivery_stops_without_credit(logs):
     append(path, b"x" * (2 * CHUNK_BYTES + 10))
     reader = Reader(logs, A, credit=1)
     assert len(reader.data) == CHUNK_BYTES
-    reader.follower.add_credit(1)
+    reader.add_credit(1)
     assert len(reader.data) == 2 * CHUNK_BYTES
-    logs.close_session(A)
+    close(logs, A)
     assert not reader.ended
-    reader.follower.add_credit(1)
+    reader.add_credit(1)
     assert (len(reader.data), reader.ended) == (2 * CHUNK_BYTES + 10, True)
 
 
@@ -123,7 +123,7 @@ def test_tail_gives_the_last_lines_clean(logs):
     assert logs.tail(A).splitlines()[-3:] == ["red", "100%", "\ufffd"]
     append(path, b"y" * 9000 + b"\nend\n")
     assert logs.tail(A) == "end"
-    logs.close_session(A)
+    close(logs, A)
     assert logs.tail(A) == "end"
 
 
@@ -142,7 +142,7 @@ def test_old_logs_are_pruned_and_live_ones_never(logs):
     names = [f"sess_{n:032x}" for n in range(6)]
     for name in names:
         append(logs.open_session(name), b"hello\n")
-        logs.close_session(name)
+        close(logs, name)
     left = sorted(os.listdir(logs.folder))
     assert left == sorted([os.path.basename(live), *(f"{name}.log" for name in names[-3:])])
     with pytest.raises(FileNotFoundError):
@@ -171,7 +171,7 @@ def test_an_id_that_comes_again_starts_a_new_log(tmp_path):
     append(logs.open_session(pool), b"new\n")
     for name in (A, B):
         logs.open_session(name)
-        logs.close_session(name)
+        close(logs, name)
     assert logs.tail(pool) == "new"
     logs.close()
     assert logs.errors == 0
@@ -191,7 +191,7 @@ def test_a_failing_disk_costs_lines_only(tmp_path):
     assert logs.open_session(A).endswith(f"{A}.log")
     assert logs.tail(A) == ""
     logs.readable()
-    logs.close_session(A)
+    close(logs, A)
     logs.close()
     assert logs.errors >= 3
 
@@ -203,10 +203,58 @@ def test_descriptors_come_back(tmp_path):
         name = f"sess_{n:032x}"
         logs.open_session(name)
         reader = Reader(logs, name, credit=0 if n % 2 else 1)
-        logs.close_session(name)
+        close(logs, name)
         reader.follower.close()
     logs.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_all_who_read_a_log_share_a_descriptor_also_after_its_session(logs):
+    append(logs.open_session(A), b"one\n")
+    before = len(os.listdir("/proc/self/fd"))
+    live = [Reader(logs, A, credit=0) for _ in range(20)]
+    close(logs, A)
+    late = [Reader(logs, A, credit=0) for _ in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    for reader in (*live, *late):
+        reader.add_credit(1)
+        assert (reader.data, reader.ended) == (b"one\n", True)
+    again = [Reader(logs, A, credit=0) for _ in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    for reader in again:
+        reader.follower.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_who_reads_a_log_that_is_pruned_or_begun_anew_gets_it_to_its_end(tmp_path):
+    pool = "pool_" + "0" * 32
+    logs = SessionLogs(tmp_path, 100_000, keep=1)
+    append(logs.open_session(pool), b"old\n")
+    logs.close_session(pool)
+    old = Reader(logs, pool, credit=0)
+    append(logs.open_session(pool), b"new\n")
+    for name in (pool, B):
+        logs.close_session(name) if name == pool else logs.open_session(name)
+    new = Reader(logs, pool, credit=0)
+    close(logs, B)
+    with pytest.raises(FileNotFoundError):
+        Reader(logs, pool)
+    for reader, text in ((old, b"old\n"), (new, b"new\n")):
+        reader.add_credit(1)
+        assert (reader.data, reader.ended) == (text, True)
+    logs.close()
+
+
+def test_readers_have_their_turns_a_chunk_each(logs):
+    append(logs.open_session(A), b"x" * (3 * CHUNK_BYTES))
+    order = []
+    for name in "ab":
+        follower = logs.follow(A, None, False, lambda _, name=name: order.append(name), lambda _: None)
+        follower.add_credit(10)
+    assert order == []
+    while logs.serve(0):
+        pass
+    assert order == ["a", "b"] * 3 and not logs.serve()
 
 
 def test_a_cut_that_fails_is_counted_and_not_tried_again_at_once(logs):
@@ -217,6 +265,7 @@ def test_a_cut_that_fails_is_counted_and_not_tried_again_at_once(logs):
     drive(logs, lambda: later.jobs)
     (_, done) = later.jobs.pop()
     done(OSError("disk"))
+    serve(logs)
     assert (logs.errors, logs.last_error, len(reader.data)) == (1, "disk", 250_000)
     append(path, b"y" * 100_000)
     drive(logs, lambda: len(reader.data) == 350_000)

@@ -159,7 +159,7 @@ def test_a_session_ends_and_its_log_is_served(tmp_path):
         answers = {message.id: message for message in (client.next(), client.next())}
         assert answers[follow].parts == 2
         assert values.unpack(answers[end].value)["state"] == "ended"
-        assert client.ask("logs", session=session) == b"hello\nworld\n"
+        assert client.log(session) == b"hello\nworld\n"
         assert client.ask("sessions.end", session=session)["state"] == "ended"
 
 

@@ -142,7 +142,7 @@ def test_a_killed_worker_is_told_at_once_to_all_who_wait(client: RawClient) -> N
     pid, session = value(opened), opened.session
     running = client.call(None, "sleep", {"seconds": 60}, session)
     waiting = client.call(None, "pid", None, session)
-    while b"about to sleep" not in client.ask("logs", session=session):
+    while b"about to sleep" not in client.log(session):
         pass
     os.kill(pid, signal.SIGKILL)
     start = time.monotonic()

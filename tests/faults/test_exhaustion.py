@@ -14,10 +14,13 @@ import psutil
 import pytest
 
 import warmd
+from tests.daemon.rawclient import RawClient
 from tests.faults.daemons import serving
 from tests.faults.test_clients import VISITS
 from tests.faults.watch import begun, error_of, until, within, zoo
+from warmd.protocol.messages import Failure
 
+FLOODS = f"{Path(__file__).parents[1] / 'zoo_outputs.py'}:Floods"
 DESCRIPTORS, MORE_DESCRIPTORS = 96, 160
 PROCESSES = 24
 IDLE_SECONDS = 1.0
@@ -85,15 +88,29 @@ def test_sessions_leave_the_descriptors_that_connections_take_which_are_on_their
 def test_starts_at_one_time_leave_them_too(tmp_path: Path) -> None:
     """Each is looked at when it is ordered, not only when its turn at the starter has come."""
     with serving(tmp_path / "run", before_exec=at_most(DESCRIPTORS)) as (daemon, client):
-        opening = [
-            client.submit(app=zoo("Good"), session="new", function="run", timeout=20) for _ in range(DESCRIPTORS)
-        ]
+        good = {"app": zoo("Good"), "session": "new", "timeout": 20}
+        opening = [client.submit(good) for _ in range(DESCRIPTORS)]
         most = 0
         while not all(one.done() for one in opening):
             most = max(most, len(os.listdir(f"/proc/{daemon.process.pid}/fd")))
         assert most <= DESCRIPTORS * 7 // 8, "the backlog has no room"
         errors = [error_of(one.result) for one in opening if one.status().code]
         assert errors and all("ulimit -n" in str(error) for error in errors)
+
+
+def test_streams_of_logs_take_no_descriptors(tmp_path: Path) -> None:
+    with serving(tmp_path / "run", before_exec=at_most(DESCRIPTORS)) as (daemon, client):
+        with client.session(FLOODS) as session:
+            session.call("flood", {"megabytes": 1})
+        with RawClient(daemon.run_dir) as raw, client.session(zoo("Good")) as other:
+            for _ in range(DESCRIPTORS * 4):
+                raw.request("logs", 0, session=session.id)
+            refused = [message for message in raw.told() if type(message) is Failure]
+            assert {message.code for message in refused} == {"QUEUE_FULL"}
+            assert "this client has 256 streams of logs" in refused[0].message
+            assert other.call("run").output["n"] == 1
+            with warmd.Client(daemon.address) as late:
+                assert late.status().clients == 3
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 POURS = f"{Path(__file__).parents[1] / 'zoo_pours.py'}:Pours"
+FLOODS = f"{Path(__file__).parents[1] / 'zoo_outputs.py'}:Floods"
 CALLS = 40
 GROWTH_BYTES = 64 * MB
 STOPS_ITSELF = """
@@ -165,6 +166,29 @@ def test_a_client_that_never_reads_is_refused(daemon: LocalClient) -> None:
     for call in refused:
         assert (told[call].code, told[call].ran) == ("SLOW_CONSUMER", "no")
         assert "max_unread_bytes" in told[call].message
+    daemon.sessions.end(session)
+
+
+def test_many_logs_at_once_cost_a_bounded_memory_disturb_nobody_and_are_whole(daemon: LocalClient) -> None:
+    with Peak(daemon) as peak, RawClient(Path(daemon.status().run_dir), receive_queue=1) as raw:
+        session = raw.run(FLOODS, "flood", {"megabytes": 7}).session
+        with undisturbed(daemon.address):
+            logs = [raw.request("logs", 1000, session=session) for _ in range(100)]
+            until(lambda: daemon.status().slow_clients == 1)
+            raw.send(msg.Cancel(logs[0]))
+            assert daemon.status().slow_clients == 1
+        assert peak.growth < GROWTH_BYTES
+        for id in logs[10:]:
+            raw.send(msg.Cancel(id))
+        sizes, ends = dict.fromkeys(logs, 0), {}
+        while len(ends) < len(logs):
+            message = raw.next()
+            if type(message) is msg.Part:
+                sizes[message.id] += len(values.unpack(message.value))
+            else:
+                ends[message.id] = message
+    assert {sizes[id] for id in logs[1:10]} == {7 * MB + len("the last line\n")} and type(ends[logs[1]]) is msg.Result
+    assert ends[logs[0]].code == ends[logs[50]].code == "CANCELLED"
     daemon.sessions.end(session)
 
 
