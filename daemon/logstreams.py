@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 
 from warmd.daemon.core.book import unknown
-from warmd.daemon.logs import Follower
+from warmd.daemon.logreaders import Follower
 from warmd.daemon.services import Services
 from warmd.daemon.verbs import Refusal, invalid
 from warmd.protocol import messages, values

@@ -66,7 +66,7 @@ class Book:
         self.behind: dict[ClientId, Behind] = {}
         self.credits_dropped = 0
         self.deadlines = Deadlines()
-        self.keep = Keep(limits, started, self.deadlines, self.behind, self.send)
+        self.keep = Keep(limits, started, self.deadlines, self.behind, self.send, lambda: self.now)
         self.due: Key | None = None
         """The timer that is being dealt with."""
         self.draining = False

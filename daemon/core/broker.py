@@ -231,6 +231,7 @@ _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "finish": lambda book, session: stopping.kill(book, book.sessions[session]),
     "drain": lambda book, _: ending.drain_over(book),
     "kept": lambda book, call: book.keep.overdue(call),
+    "unserved": lambda book, _: book.keep.go_on(),
 }
 
 _RULES: Mapping[type, Rule] = {

@@ -69,6 +69,8 @@ def _contain_timer(book: Book, why: str) -> None:
         _give_up(book, book.sessions.get(cast("SessionId", subject)), why)
     elif kind == "kept" and subject in book.keep.ended:
         book.keep.overdue(cast("CallId", subject))
+    elif kind == "unserved":
+        book.keep.give_up_next(why)
     elif kind == "behind" and subject in book.behind:
         _give_up_reader(book, cast("ClientId", subject), why)
     else:

@@ -12,7 +12,7 @@ from warmd.daemon.core import policy
 from warmd.daemon.core.ahead import worker_of
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import AttachArrived, CallArrived
-from warmd.daemon.core.kept import Kept
+from warmd.daemon.core.record import Kept
 from warmd.daemon.core.session import Job, Session
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Body

@@ -7,8 +7,8 @@ from math import inf
 
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.holdings import size_of
-from warmd.daemon.core.kept import Kept
 from warmd.daemon.core.readers import is_paused
+from warmd.daemon.core.record import Kept, final_bytes
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.daemon.core.views import runs
 from warmd.protocol.messages import ClientId
@@ -143,6 +143,8 @@ def _check_timers(book: Book) -> None:
             assert subject in book.keep.ended, "a call is to be forgotten that has not ended"
         elif kind in TIMERS_OF_CLIENTS:
             assert subject in book.behind and not book.behind[subject].given_up, "a client is not behind"  # type: ignore[index]
+        elif kind == "unserved":
+            assert subject is None, "the slices for readers are one queue"
         else:
             assert kind == "drain" and book.draining, f"an unknown timer: {kind}"
 
@@ -160,6 +162,8 @@ def _check_keep(book: Book) -> None:
     assert len(listed) == sum(len(kept.readers) for kept in keep.calls.values()), "a reader reads nothing"
     for reader in listed:
         assert reader in reader.kept.readers, "a reader's call does not know it"
+    assert set(keep.unserved) <= set(listed), "a reader that has left is to be served"
+    assert not keep.unserved or ("unserved", None) in book.deadlines, "readers wait for nothing"
 
 
 def _check_kept(book: Book, kept: Kept) -> None:
@@ -168,9 +172,10 @@ def _check_kept(book: Book, kept: Kept) -> None:
     assert (kept.final is not None) == ended == (job is None), f"{label} has ended, or not"
     assert job is None or job.kept is kept, f"{label} writes into another's record"
     assert ended == (("kept", kept.id) in book.deadlines), f"{label} is kept for ever, or not long enough"
-    assert len(kept.parts) == kept.next - kept.first, f"{label} keeps {len(kept.parts)} parts"
+    size = kept.parts.bytes + (final_bytes(kept.final) if kept.final is not None else 0)
+    assert kept.bytes == size, f"{label} costs {size} bytes and counts {kept.bytes}"
     for reader in kept.readers:
-        behind = reader.client in book.behind
+        behind = reader.client in book.behind or reader in book.keep.unserved
         if reader.credit is None:
             assert not ended or behind, f"{label} has a reader who was not told of its end"
         else:

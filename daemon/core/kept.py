@@ -8,6 +8,9 @@ A detached call has no client that it could lose: what it gives goes into a reco
     readers  each with the number that it is at and its own credit; without a window it waits for
              the end alone
 
+In one event a reader is told a slice of what it has room for; the rest follows in later ones, a slice
+for all who wait for their turn (`unserved`), so that nobody else's call waits for thousands of parts.
+
 All that is kept counts, with what the keeping itself costs, and is never over `detached_max_bytes`
 between two events: whole calls go first, those that ended first before all; then the oldest parts
 of the running call that has most.  Readers do not count: who is slower than that is told so.
@@ -16,13 +19,13 @@ of the running call that has most.  Readers do not count: who is slower than tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Container
+from typing import Literal
 
 from warmd.daemon.core import policy
 from warmd.daemon.core.deadlines import Deadlines
 from warmd.daemon.core.policy import Limits
+from warmd.daemon.core.record import PACKED_NONE, Grave, Kept, Reader, final_bytes, owned
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import (
     Accepted,
@@ -36,54 +39,6 @@ from warmd.protocol.messages import (
     SessionId,
 )
 
-PACKED_NONE = b"\xc0"
-BYTES_OF_A_CHARACTER = 4
-"""As many as Python takes at most."""
-
-
-@dataclass(slots=True, eq=False)
-class Reader:
-    """One conversation in which a call's parts and its end are told."""
-
-    client: ClientId
-    id: CallId
-    kept: Kept
-    at: int
-    """The number of the next part to be told, which may be yet to come."""
-    credit: int | None
-    """None: only the end is wanted."""
-
-
-@dataclass(slots=True, eq=False)
-class Kept:
-    """A detached call, as far as it has come."""
-
-    id: CallId
-    function: str
-    session: SessionId | None = None
-    admitted: bool = False
-    """Its session is known; None then means the shared pool."""
-    parts: dict[int, bytes] = field(default_factory=dict)
-    first: int = 0
-    next: int = 0
-    bytes: int = 0
-    final: Result | Failure | None = None
-    ended: float = 0.0
-    readers: list[Reader] = field(default_factory=list)
-
-    @property
-    def code(self) -> str | None:
-        """The error that it ended with; None for none."""
-        return self.final.code if isinstance(self.final, Failure) else None
-
-
-class Grave(NamedTuple):
-    """What is remembered of a call that is no longer kept."""
-
-    code: str | None
-    ended: float
-    why: Literal["time", "room"]
-
 
 class Keep:
     """All detached calls, from their arrival until nobody can ask for them any more."""
@@ -95,18 +50,22 @@ class Keep:
         deadlines: Deadlines,
         behind: Container[ClientId],
         send: Callable[[ClientId, FromDaemon], None],
+        now: Callable[[], float],
     ) -> None:
         self.calls: dict[CallId, Kept] = {}
         self.ended: OrderedDict[CallId, Kept] = OrderedDict()
         """Those of them that are done, the first to end first."""
         self.graves: OrderedDict[CallId, Grave] = OrderedDict()
         self.readers: dict[ClientId, dict[CallId, Reader]] = {}
+        self.unserved: dict[Reader, None] = {}
+        """Those that have more coming than one event may tell, in the order of their turns."""
         self.bytes = 0
         self._limits = limits
         self._started = started
         self._deadlines = deadlines
         self._behind = behind
         self._send = send
+        self._now = now
 
     def open(self, call: CallId, function: str) -> Kept:
         """A detached call has arrived."""
@@ -121,11 +80,7 @@ class Keep:
 
     def add(self, kept: Kept, value: Body) -> None:
         """One more part."""
-        # A view would keep the whole message that it is a part of.
-        own = value if isinstance(value, bytes) else bytes(value)
-        kept.parts[kept.next] = own
-        kept.next += 1
-        self._count(kept, part_bytes(own))
+        self._count(kept, kept.parts.add(owned(value)))
         for reader in tuple(kept.readers):
             self._serve(reader)
         self._make_room(kept)
@@ -133,7 +88,7 @@ class Keep:
     def end(self, kept: Kept, final: Result | Failure, now: float) -> None:
         """The call is over; from now on its time runs."""
         if isinstance(final, Result):
-            final = Result(final.id, final.session, final.parts, final.timing, bytes(final.value))
+            final = Result(final.id, final.session, final.parts, final.timing, owned(final.value))
         kept.final, kept.ended, kept.session = final, now, final.session or kept.session
         self._count(kept, final_bytes(final))
         self.ended[kept.id] = kept
@@ -153,6 +108,7 @@ class Keep:
                 self._fail(reader, Problem("CALL_GONE", f"call {kept.id.hex()}: {text}", "maybe"))
             self._deadlines.drop(("kept", kept.id))
             self._remove(kept)
+        self._deadlines.drop(("unserved", None))
 
     # Readers
 
@@ -163,7 +119,7 @@ class Keep:
         kept.readers.append(reader)
         if kept.admitted:
             self._send(client, Accepted(id, kept.session))
-        self._serve(reader)
+        self._serve_in_turn(reader)
 
     def reader(self, client: ClientId, id: CallId) -> Reader | None:
         return self.readers.get(client, {}).get(id)
@@ -173,12 +129,35 @@ class Keep:
         reader = self.reader(client, id)
         if reader is not None and reader.credit is not None:
             reader.credit = min(reader.credit + parts, self._limits.max_stream_window)
-            self._serve(reader)
+            self._serve_in_turn(reader)
 
     def serve(self, client: ClientId) -> None:
         """The client, which was behind in its reading (`readers.py`), takes more again."""
-        for reader in tuple(self.readers.get(client, {}).values()):
-            self._serve(reader)
+        for reader in self.readers.get(client, {}).values():
+            if self._has_news(reader):
+                self.unserved[reader] = None
+        self.go_on()
+
+    def go_on(self) -> None:
+        """A slice for those who wait for their turn."""
+        room = policy.TOLD_AT_ONCE_BYTES
+        while self.unserved and room > 0:
+            reader = next(iter(self.unserved))
+            room = self._tell(reader, room)
+            self.unserved.pop(reader, None)
+            if self._has_news(reader):
+                self.unserved[reader] = None
+        self._go_on_later()
+
+    def give_up_next(self, why: str) -> None:
+        """Whose turn it is cannot be served; the others can."""
+        for reader in tuple(self.unserved)[:1]:
+            self._fail(reader, Problem("INTERNAL", why, "maybe"))
+        self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        if self.unserved:
+            self._deadlines.set(("unserved", None), self._now() + policy.TELL_AGAIN_SECONDS)
 
     def detach(self, client: ClientId, id: CallId) -> None:
         """A reader, if it is one, wants to hear no more; the call goes on."""
@@ -190,6 +169,7 @@ class Keep:
         """The client is gone, and with it its readers."""
         for reader in self.readers.pop(client, {}).values():
             reader.kept.readers.remove(reader)
+            self.unserved.pop(reader, None)
 
     # What is said of what is not kept
 
@@ -231,22 +211,51 @@ class Keep:
     # Serving
 
     def _serve(self, reader: Reader) -> None:
-        """Tell it all that it has room for, and the end when there is nothing before that."""
-        kept = reader.kept
-        if reader.credit is not None:
-            reads = reader.client not in self._behind
-            while reads and reader.credit > 0 and reader.at < kept.next:
+        """Tell it what it has room for, unless it waits for its turn; much of it later."""
+        if reader not in self.unserved:
+            self._tell(reader, policy.TOLD_AT_ONCE_BYTES)
+            if self._has_news(reader):
+                self._serve_later(reader)
+
+    def _serve_in_turn(self, reader: Reader) -> None:
+        """The same behind others who wait: where one client asks for much again and again."""
+        if not self.unserved:
+            self._serve(reader)
+        elif self._has_news(reader):
+            self._serve_later(reader)
+
+    def _serve_later(self, reader: Reader) -> None:
+        self.unserved[reader] = None
+        if ("unserved", None) not in self._deadlines:
+            self._go_on_later()
+
+    def _has_news(self, reader: Reader) -> bool:
+        """Whether there is something that it can be told now."""
+        kept, final = reader.kept, reader.kept.final
+        if self.reader(reader.client, reader.id) is not reader:
+            return False
+        if reader.credit is not None and reader.at < kept.next:
+            return reader.credit > 0 and reader.client not in self._behind
+        return isinstance(final, Failure) or (final is not None and not self._waits_for(reader, final))
+
+    def _tell(self, reader: Reader, room: int) -> int:
+        """Tell it its parts, and the end when there is nothing before that; what is left of `room`."""
+        while room > 0 and self._has_news(reader):
+            kept, final = reader.kept, reader.kept.final
+            room -= policy.TOLD_PART_BYTES
+            if reader.credit is not None and reader.at < kept.next:
+                part = kept.parts.get(reader.at) or b""
                 reader.credit -= 1
-                self._send(reader.client, Part(reader.id, reader.at, kept.parts[reader.at]))
+                self._send(reader.client, Part(reader.id, reader.at, part))
                 reader.at += 1
-            if reader.at < kept.next:
-                return
-        if isinstance(kept.final, Failure):
-            final = kept.final
-            problem = Problem(final.code, final.message, final.ran, final.details)  # type: ignore[arg-type]
-            self._fail(reader, problem)
-        elif kept.final is not None and not self._waits_for(reader, kept.final):
-            self._conclude(reader, kept.final)
+                room -= len(part)
+            elif isinstance(final, Failure):
+                self._fail(reader, Problem(final.code, final.message, final.ran, final.details))  # type: ignore[arg-type]
+            else:
+                assert final is not None, "there were no news"
+                room -= len(self._value_for(reader, final) or b"")
+                self._conclude(reader, final)
+        return room
 
     def _waits_for(self, reader: Reader, final: Result) -> bool:
         """It does not read, and what it is to be given is large: that is kept here for the time being."""
@@ -281,6 +290,7 @@ class Keep:
 
     def _quit(self, reader: Reader) -> None:
         reader.kept.readers.remove(reader)
+        self.unserved.pop(reader, None)
         mine = self.readers[reader.client]
         del mine[reader.id]
         if not mine:
@@ -301,13 +311,13 @@ class Keep:
                 continue
             most = max(self.calls.values(), key=lambda kept: len(kept.parts) and kept.bytes)
             if most.parts:
-                self._drop_oldest_part(most)
+                self._drop_oldest_parts(most)
             else:
                 self._forget(latest, "room")
 
-    def _drop_oldest_part(self, kept: Kept) -> None:
-        self._count(kept, -part_bytes(kept.parts.pop(kept.first)))
-        kept.first += 1
+    def _drop_oldest_parts(self, kept: Kept) -> None:
+        """As many as have to go, or all."""
+        self._count(kept, -kept.parts.drop(self.bytes - self._limits.detached_max_bytes))
         for reader in tuple(kept.readers):
             if reader.credit is not None and reader.at < kept.first:
                 self._fail(reader, self.dropped(kept, reader.at))
@@ -325,25 +335,3 @@ class Keep:
         del self.calls[kept.id]
         del self.ended[kept.id]
         self.bytes -= kept.bytes
-
-
-def part_bytes(value: bytes) -> int:
-    """What keeping a part costs."""
-    return len(value) + policy.KEPT_PART_BYTES
-
-
-def final_bytes(final: Result | Failure) -> int:
-    """What keeping a call that has ended costs, without its parts."""
-    if isinstance(final, Result):
-        return len(final.value) + policy.KEPT_CALL_BYTES
-    return _text_bytes([final.message, final.details]) + policy.KEPT_CALL_BYTES
-
-
-def _text_bytes(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value) * BYTES_OF_A_CHARACTER
-    if isinstance(value, Mapping):
-        return sum(_text_bytes([key, item]) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return sum(map(_text_bytes, value))
-    return 0

@@ -32,6 +32,12 @@ KEPT_PART_BYTES = 128
 """What keeping one costs beside its value."""
 REMEMBERED_CALLS = 10_000
 """How many detached calls that are no longer kept still have an answer that says why."""
+TOLD_AT_ONCE_BYTES = 2**20
+"""What one event tells a reader of what is kept; nobody else is served meanwhile."""
+TOLD_PART_BYTES = 8192
+"""To tell a part takes as long as to copy so much, beside its value."""
+TELL_AGAIN_SECONDS = 0.001
+"""Then the next slice follows."""
 MAX_READERS = 64
 """How many may be attached to one call at one time."""
 

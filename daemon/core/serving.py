@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from warmd.daemon.core import ahead, detached, ladder, readers, stopping
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.kept import PACKED_NONE
+from warmd.daemon.core.record import PACKED_NONE
 from warmd.daemon.core.session import Job, Phase, Session, Withdrawal
 from warmd.protocol import work
 from warmd.protocol.messages import Body, Part, Result, Timing

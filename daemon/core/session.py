@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple, TypeAlias
 
-from warmd.daemon.core.kept import Kept
+from warmd.daemon.core.record import Kept
 from warmd.protocol.messages import NOTHING, AppRef, Body, CallId, ClientId, SessionId
 from warmd.protocol.work import Ordinal, WorkerId
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from warmd.daemon.core.kept import Kept
+from warmd.daemon.core.record import Kept
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.protocol.messages import NOTHING, Body, Failure, SessionId
 from warmd.protocol.work import WorkerId

@@ -18,8 +18,14 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.broker import Broker
-from warmd.daemon.core.kept import final_bytes, part_bytes
-from warmd.daemon.core.policy import ALWAYS_SENT_BYTES, CATCH_UP_SECONDS, DETACHED_WINDOW, Limits
+from warmd.daemon.core.policy import (
+    ALWAYS_SENT_BYTES,
+    CATCH_UP_SECONDS,
+    DETACHED_WINDOW,
+    KEPT_PART_BYTES,
+    Limits,
+)
+from warmd.daemon.core.record import final_bytes
 from warmd.protocol import work
 from warmd.protocol.messages import Accepted, AppRef, CallId, ClientId, Failure, Result, SessionId
 from warmd.protocol.work import AppSpec, Invoke, WorkerId
@@ -300,8 +306,9 @@ class Stage:
         keep = self.broker._book.keep
         for kept in keep.calls.values():
             given = self.calls[kept.id].given
-            assert list(kept.parts.items()) == [(n, given[n]) for n in range(kept.first, kept.next)]
-            size = sum(map(part_bytes, kept.parts.values()))
+            parts = [kept.parts.get(number) for number in range(kept.first, kept.next)]
+            assert parts == given[kept.first : kept.next]
+            size = sum(len(part) + KEPT_PART_BYTES for part in parts)
             size += final_bytes(kept.final) if kept.final is not None else 0
             assert size == kept.bytes, "the memory that is kept is not known"
         for kept in keep.ended.values():

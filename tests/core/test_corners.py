@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.core.world import EVERYTHING, World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
-from warmd.daemon.core.kept import final_bytes
 from warmd.daemon.core.policy import Limits
+from warmd.daemon.core.record import final_bytes
 from warmd.protocol import work
 from warmd.protocol.messages import AppRef, CallId, Failure
 from warmd.protocol.work import Ordinal, WorkerId

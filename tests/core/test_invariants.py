@@ -8,8 +8,8 @@ import pytest
 
 from tests.core.world import EVERYTHING, World
 from warmd.daemon.core.book import Book, IllegalMoveError
-from warmd.daemon.core.kept import Grave, Kept, Reader
 from warmd.daemon.core.policy import Limits
+from warmd.daemon.core.record import Grave, Kept, Reader
 from warmd.daemon.core.session import LEGAL_MOVES, Phase, Session
 from warmd.protocol.messages import CallId
 from warmd.protocol.work import WorkerId
@@ -133,7 +133,7 @@ BREAKAGES: dict[str, Callable[[Book], None]] = {
     "a call that writes into another's record": lambda b: setattr(
         b.jobs[kept_of(b, done=False).id], "kept", kept_of(b, done=True)
     ),
-    "a part that is lost": lambda b: kept_of(b, done=True).parts.clear(),
+    "a part that is lost": lambda b: kept_of(b, done=True).parts.drop(1),
     "a reader that is not listed": lambda b: b.keep.readers.clear(),
     "a reader that its call does not know": lambda b: kept_of(b, done=True).readers.__setitem__(
         0, reader_of(b, done=False)

@@ -160,7 +160,7 @@ def test_a_view_is_copied() -> None:
     world = World()
     heard = world.call(world.session(), "count", detach=True)
     world.yields(memoryview(bytearray(b"xx part xx"))[3:7])  # type: ignore[arg-type]
-    ((part,),) = [found.parts.values() for found in world.broker._book.keep.calls.values()]
+    (part,) = [found.parts.get(0) for found in world.broker._book.keep.calls.values()]
     assert type(part) is bytes and world.attach(heard).parts == [b"part"]
 
 

@@ -21,9 +21,16 @@ from tests.core.acts_of_readers import ActsOfReaders
 from tests.core.acts_of_workers import ActsOfWorkers
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.core import policy
 
 LATE_STEP_SECONDS = 0.1
 """How late `TimePassed` may come; every rule but those about time may happen in between."""
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of detached calls are told one part in one event, so that some wait for their turn."""
+    monkeypatch.setattr(policy, "TOLD_AT_ONCE_BYTES", 1)
 
 
 class Daemon(ActsOfClients, ActsOfFate, ActsOfReaders, ActsOfWorkers):

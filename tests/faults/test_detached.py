@@ -15,14 +15,17 @@ from pathlib import Path
 import pytest
 
 import warmd
-from tests.faults.watch import AT_ONCE_SECONDS, error_of, together, until, within
+from tests.daemon.rawclient import RawClient
+from tests.faults.watch import AT_ONCE_SECONDS, error_of, together, undisturbed, until, within
 from tests.zoo_detached import piece
 from warmd import plan
 from warmd.owndaemon import LocalClient
+from warmd.protocol.messages import Attach, CallId, Part, Result
 
 ZOO = Path(__file__).parents[1] / "zoo_detached.py"
 POURS = f"{ZOO}:Pours"
 COUNT, SIZE = 320, 32 * 1024
+MANY = 8000
 """10 MiB in all."""
 PAUSE_SECONDS = 0.001
 WHOLE = b"".join(piece(number, SIZE) for number in range(COUNT))
@@ -179,6 +182,26 @@ def test_readers_neither_hold_it_up_nor_end_it(client: LocalClient) -> None:
 
         together(read_from, range(0, COUNT, COUNT // 10))
         assert piece(0, SIZE) + b"".join(asleep) == WHOLE
+
+
+def test_readers_of_very_many_parts_disturb_nobody(client: LocalClient) -> None:
+    with client.session(POURS) as session, RawClient(client.run_dir) as raw:
+        given = {"name": "all", "count": MANY, "size": 1}
+        call = session.submit("pour", given, detach=True)
+        client.calls.result(call.call_id, timeout=60)
+        with undisturbed(client.address):
+            readers = [CallId(os.urandom(16)) for _ in range(10)]
+            for id in readers:
+                raw.send(Attach(id, CallId(bytes.fromhex(call.call_id)), 0, MANY))
+            parts, ends = dict.fromkeys(readers, 0), {}
+            while len(ends) < len(readers):
+                message = raw.next()
+                if type(message) is Part:
+                    assert message.number == parts[message.id]
+                    parts[message.id] += 1
+                elif type(message) is Result:
+                    ends[message.id] = message.parts
+        assert parts == ends == dict.fromkeys(readers, MANY)
 
 
 def test_a_repetition_of_it_runs_no_second_time(client: LocalClient) -> None:
