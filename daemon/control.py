@@ -16,6 +16,7 @@ import warmd
 from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
+from warmd.daemon.core.policy import LISTED
 from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.infos import array, packed_call, packed_info, resident_bytes
 from warmd.daemon.logstreams import LogStreams
@@ -82,7 +83,9 @@ class Control:
         return view
 
     def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
-        return array([packed_info(view, now) for view in self._broker.views(all)])
+        living = len([*self._broker.views()])
+        newest = [*self._broker.views(all)][-(living + LISTED) :]
+        return array([packed_info(view, now) for view in newest])
 
     def _sessions_get(self, _client: ClientId, _request: Request, now: float, session: SessionId) -> bytes:
         return packed_info(self._known(session), now)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,6 +60,8 @@ log = logging.getLogger("warmd.front")
 
 MESSAGES_PER_TURN = 64
 """Then the workers get their turn; what is left is taken up at once afterwards."""
+TURN_SECONDS = 0.01
+"""The same after so long: a few large listings take as long as many calls."""
 MAX_FRAMES = 4
 MANY_SENT_A_TURN = 2
 """More, on the average of the last turns, are a rush (`protocol.iothread`)."""
@@ -231,12 +234,14 @@ class Front:
 
     def _drain(self) -> bool:
         """Take one turn's messages; whether there are more."""
-        get = self._get
+        get, until = self._get, time.monotonic() + TURN_SECONDS
         for _ in range(MESSAGES_PER_TURN):
             self._unsure = False
             if not get(_EVENTS) & _POLLIN:
                 return self._unsure
             self._receive()
+            if time.monotonic() > until:
+                break
         self._unsure = True
         return True
 

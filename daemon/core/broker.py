@@ -25,6 +25,7 @@ Where the rules are:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
 from warmd.daemon.core import (
@@ -34,6 +35,7 @@ from warmd.daemon.core import (
     ending,
     ladder,
     lifetimes,
+    policy,
     pools,
     readers,
     serving,
@@ -102,6 +104,7 @@ class Broker:
         return self._book.view(live) if live else self._book.dead.get(SessionId(session))
 
     def views(self, include_dead: bool = False) -> list[SessionView]:
+        """All sessions; those that are gone come first, the oldest before all."""
         live = [self._book.view(session) for session in self._book.sessions.values()]
         return [*self._book.dead.values(), *live] if include_dead else live
 
@@ -114,8 +117,11 @@ class Broker:
         return kept_view_of(kept) if kept is not None else None
 
     def detached_views(self) -> list[CallView]:
-        """The detached calls that are under way or kept, in the order of their arrival."""
-        return [view for id in self._book.keep.calls if (view := self.call_view(id.hex()))]
+        """The detached calls under way and the newest that are kept, in the order of their arrival."""
+        keep = self._book.keep
+        listed = set(islice(reversed(keep.ended), policy.LISTED))
+        ids = [id for id in keep.calls if id in listed or id not in keep.ended]
+        return [view for id in ids if (view := self.call_view(id.hex()))]
 
     def missing_call(self, call: str) -> Problem:
         """Why there is no view of a call."""

@@ -22,6 +22,8 @@ CATCH_UP_SECONDS = 1.0
 """A client that is behind in reading has this long to catch up before results are lost to it."""
 ALWAYS_SENT_BYTES = 1024
 """A result of no more is never dropped: the error in its place would be as large."""
+LISTED = 1000
+"""How many of the sessions that are gone, or of the calls that are over, a listing shows: the newest."""
 REMEMBERED_SESSIONS = 10_000
 """How many sessions that are gone still have an answer that says why."""
 

@@ -194,6 +194,18 @@ def test_a_call_can_be_looked_at_from_its_arrival_until_it_is_gone() -> None:
     assert world.broker.call_view(id) is None and world.broker.detached_views() == []
 
 
+def test_of_the_calls_that_are_kept_the_newest_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "LISTED", 1)
+    world = World()
+    running = world.call(world.session(), detach=True)
+    session = world.session()
+    ended = [world.call(session, detach=True) for _ in range(3)]
+    for _ in ended:
+        world.returns()
+    listed = [view.id for view in world.broker.detached_views()]
+    assert listed == [running.call.id.hex(), ended[-1].call.id.hex()]
+
+
 def test_how_it_failed_can_be_looked_at() -> None:
     world = World(holds={fx.LookUp})
     heard = world.call("new", detach=True)

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.daemon.logreader import close, serve
-from warmd.daemon import config, descriptors, logreaders, logstreams
+from warmd.daemon import config, control, descriptors, logreaders, logstreams
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.control import Control
 from warmd.daemon.core.effects import Answer
@@ -154,6 +154,15 @@ def test_dead_sessions_are_shown_when_asked_for(world):
     assert [info["id"] for info in world.value("sessions.list", all=True)] == [B, A]
     info = world.value("sessions.get", session=B)
     assert (info["state"], info["reason"], info["memory"]) == ("died", "killed by SIGKILL", None)
+
+
+def test_of_the_sessions_that_are_gone_the_newest_are_listed(world, monkeypatch):
+    monkeypatch.setattr(control, "LISTED", 2)
+    world.dead = {f"{number}": replace(DEAD, id=f"{number}") for number in range(5)}
+    assert [info["id"] for info in world.value("sessions.list", all=True)] == ["3", "4", A]
+    world.live = {}
+    assert [info["id"] for info in world.value("sessions.list", all=True)] == ["3", "4"]
+    assert world.value("sessions.list") == []
 
 
 def test_progress_is_passed_on_as_it_came(world):

@@ -18,6 +18,7 @@ import pytest
 import zmq
 
 from tests.daemon.turning import turn_for, turn_until
+from warmd.daemon import front as front_module
 from warmd.daemon import peers
 from warmd.daemon.front import MESSAGES_PER_TURN, Front
 from warmd.daemon.loop import Loop
@@ -340,6 +341,20 @@ def _existing(links: Iterator[str]) -> Iterator[str]:
             return
         except StopIteration:
             return
+
+
+def test_messages_that_take_long_leave_the_others_their_turn(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "TURN_SECONDS", 0.0)
+    dealer = house.dealer()
+    sent = [credit() for _ in range(20)]
+    for message in sent:
+        house.send(dealer, message)
+    came: list[int] = []
+    house.loop.turn_ended.append(lambda: came.append(len(house.came)))
+    assert house.await_messages(20) == sent
+    assert max(after - before for before, after in pairwise(came)) <= 2
 
 
 def test_all_are_told_goodbye(house: House) -> None:
