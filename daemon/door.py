@@ -20,7 +20,7 @@ import os
 import socket
 import struct
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -39,7 +39,7 @@ ARRIVAL_SECONDS = 10.0
 EXIT_SECONDS = 0.5
 """From a link's end-of-file to the exit that it announces."""
 MAX_STRANGERS = 64
-"""Connections without a token at one time; more wait in the listener's backlog."""
+"""Connections without a token at one time; for more the oldest go, of the process that has most."""
 ARRIVED_BYTES = 4096
 READS_AT_EXIT = 64
 """What a dead worker left in its socket is less than this many reads of 64 KiB."""
@@ -71,7 +71,7 @@ class Door:
         self._said = said
         self._lost = lost
         self._expected: dict[str, tuple[WorkerId, list[Body], Sequence[int]]] = {}
-        self._strangers: set[_Stranger] = set()
+        self._strangers: dict[_Stranger, None] = {}
         self._links: dict[WorkerId, Link] = {}
         self._unflushed: list[Link] = []
         self._listener = _listen(path)
@@ -146,9 +146,15 @@ class Door:
             sock.close()
             return
         sock.setblocking(False)
-        self._strangers.add(_Stranger(self, sock, pid))
-        if len(self._strangers) >= MAX_STRANGERS:
-            self._listen_again_in(1.0)
+        self._strangers[_Stranger(self, sock, pid)] = None
+        if len(self._strangers) > MAX_STRANGERS:
+            self._turn_away(self._most_unlikely())
+
+    def _most_unlikely(self) -> _Stranger:
+        """To be a worker: that has one connection, and may be slow to speak."""
+        of_process = Counter(stranger.pid for stranger in self._strangers)
+        most = max(of_process.values())
+        return next(stranger for stranger in self._strangers if of_process[stranger.pid] == most)
 
     def _listen_again_in(self, seconds: float) -> None:
         self._loop.unwatch(self._listener.fileno())
@@ -166,7 +172,7 @@ class Door:
             self._turn_away(stranger)
             return
         worker, begin, fds = entry
-        self._strangers.discard(stranger)
+        self._strangers.pop(stranger, None)
         link = Link(self, worker, stranger.detach())
         self._links[worker] = link
         if arrived.protocol != PROTOCOL:
@@ -216,7 +222,7 @@ class _Stranger:
 
     def close(self) -> None:
         self._timer.cancel()
-        self._door._strangers.discard(self)
+        self._door._strangers.pop(self, None)
         if self._sock.fileno() >= 0:
             self._door._loop.unwatch(self._sock.fileno())
             self._sock.close()

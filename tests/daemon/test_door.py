@@ -6,6 +6,8 @@ import os
 import select
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,10 +189,24 @@ def test_who_says_nothing_is_turned_away(house: House, monkeypatch: pytest.Monke
 
 def test_a_crowd_of_strangers_keeps_no_worker_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door_module, "MAX_STRANGERS", 3)
-    monkeypatch.setattr(door_module, "ARRIVAL_SECONDS", 0.1)
-    for _ in range(6):
-        house.visitor()
+    crowd = [house.visitor() for _ in range(6)]
     house.let_in()
+    turned_away = [visitor.is_turned_away() for visitor in crowd]
+    assert turned_away == [True] * 4 + [False] * 2, "the oldest go"
+
+
+SLOW = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(1))"
+
+
+def test_nor_does_it_turn_one_away_who_is_slow(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "MAX_STRANGERS", 3)
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(house.path)], stdout=subprocess.PIPE) as slow:
+        turn_until(house.loop, lambda: house.door._strangers)
+        crowd = [house.visitor() for _ in range(20)]
+        turn_until(house.loop, lambda: house.door.turned_away == 18)
+        assert slow.poll() is None and slow.pid in {stranger.pid for stranger in house.door._strangers}
+        assert [visitor.is_turned_away() for visitor in crowd[-2:]] == [False] * 2
+        slow.kill()
 
 
 def test_a_worker_of_another_version_fails_its_start(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.faults.watch import (
     zoo,
 )
 from warmd.owndaemon import LocalClient
+from warmd.protocol import places
 
 FAILING = {
     "SetupRaises": "ValueError: setup does not want to",
@@ -38,6 +40,7 @@ FAILING = {
 }
 HANGING = ("SetupHangs", "SetupHangsInC")
 OTHERS_SECONDS = 3.0
+SILENT_SECONDS = 5.0
 """In that time another session starts, on a machine that is busy with tests."""
 STORM = 50
 CLASS = "class App:\n    def run(self):\n        return 1\n"
@@ -132,6 +135,18 @@ def test_a_slow_start_delays_nobody(client: LocalClient) -> None:
     for call in slow:
         call.cancel()
         assert (error_of(call.result).code, call.status().code) == ("CANCELLED", "CANCELLED")
+
+
+def test_strangers_at_the_door_delay_no_start(client: LocalClient) -> None:
+    """They connect and say nothing; so many that the last of them wait to be let in."""
+    door = places.door_path(client.run_dir)
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(150)]
+    for one in silent:
+        one.connect(str(door))
+    with within(SILENT_SECONDS), client.session(zoo("Good")) as session:
+        assert session.call("run").output["n"] == 1
+    for one in silent:
+        one.close()
 
 
 def test_fifty_starts_at_once_all_come_up(client: LocalClient) -> None:
