@@ -1,21 +1,21 @@
 """Finds apps: from what a client names to where a worker imports it from.
 
-Files are read, nothing of an app is ever imported or run here: a folder's class is found with
-`ast`.  `lookup` and `apps` run on a helper thread; their caches are replaced whole, never changed.
+Files are read, nothing of an app is ever imported or run here: a folder's class is found by its name
+(`sources`).  `lookup` and `apps` run on a helper thread; their caches are replaced whole, never changed.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib.metadata
 import os
+import re
 import sys
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from warmd.daemon.sources import names_in
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import AppRef, Origin
 from warmd.protocol.work import AppSpec
@@ -23,7 +23,8 @@ from warmd.protocol.work import AppSpec
 GROUP = "warmd.apps"
 CLASS = "App"
 """The class of an app's file, unless the file defines only one."""
-MAX_SOURCE_BYTES = 4 * 2**20
+MAX_SOURCE_BYTES = 2**20
+"""A larger file is not searched for its class."""
 MAX_NAMES_SHOWN = 20
 
 
@@ -227,14 +228,24 @@ def _spec_of_file(app: str, path: str, name: str | None) -> AppSpec:
 
 def _class_in(path: str, wanted: str | None) -> str:
     """The app's class in a file: the one asked for, `App`, or the only one.  Raises AppLookupError."""
-    tree = _parsed(path)
-    classes = [node.name for node in _at_top(tree.body) if isinstance(node, ast.ClassDef)]
-    names = set(classes) | set(_bound(tree.body))
+    size, source = _read(path)
+    if size > MAX_SOURCE_BYTES:
+        if wanted:
+            return wanted
+        raise AppLookupError(
+            "APP_NOT_FOUND",
+            f"{path} has {size} bytes, and up to {MAX_SOURCE_BYTES} a file is searched for its class: "
+            f"say which one it is with {path}:{CLASS} or module:{CLASS}",
+        )
+    classes, others = names_in(source)
+    names = {*classes, *others}
     if wanted:
-        if wanted in names or "*" in names:
+        # However it is defined, its name stands there; the worker tells if it is no class.
+        if "*" in names or re.search(rf"\b{wanted}\b", source):
             return wanted
         close = difflib.get_close_matches(wanted, sorted(names), n=1)
-        meant = f"; did you mean {close[0]!r}?" if close else f"; it defines {', '.join(classes) or 'none'}"
+        shown = ", ".join(classes[:MAX_NAMES_SHOWN]) or "none"
+        meant = f"; did you mean {close[0]!r}?" if close else f"; it defines {shown}"
         raise AppLookupError("APP_NOT_FOUND", f"{path} defines no class {wanted!r}{meant}")
     if CLASS in names:
         return CLASS
@@ -252,40 +263,11 @@ def _class_in(path: str, wanted: str | None) -> str:
     )
 
 
-_parsing = threading.Lock()
-"""Two threads in `ast.parse` at once can upset each other in CPython 3.11: it counts the depth of the
-tree for both together, and raises SystemError."""
-
-
-def _parsed(path: str) -> ast.Module:
+def _read(path: str) -> tuple[int, str]:
+    """The file's size, and its text as far as it is searched.  Raises AppLookupError."""
     try:
         with open(path, "rb") as file:
-            source = file.read(MAX_SOURCE_BYTES)
-        with _parsing:
-            return ast.parse(source, path)
+            data = file.read(MAX_SOURCE_BYTES)
+            return os.fstat(file.fileno()).st_size, data.decode("utf-8-sig", "replace")
     except OSError as error:
         raise AppLookupError("APP_NOT_FOUND", f"{path} cannot be read: {error.strerror}") from error
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise AppLookupError("APP_NOT_FOUND", f"{path} is not valid Python: {error}") from error
-
-
-def _at_top(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module, with those inside its `if` and `try` blocks."""
-    for node in body:
-        yield node
-        if isinstance(node, (ast.If, ast.Try, ast.With)):
-            inner = [*node.body, *getattr(node, "orelse", []), *getattr(node, "finalbody", [])]
-            for handler in getattr(node, "handlers", []):
-                inner += handler.body
-            yield from _at_top(inner)
-
-
-def _bound(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Names that the module imports or assigns: `App` may well be one of them."""
-    for node in _at_top(body):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.Assign):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            yield node.target.id

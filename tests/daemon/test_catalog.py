@@ -2,11 +2,10 @@ import os
 import re
 import sys
 import venv
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
+from warmd.daemon import catalog as catalog_module
 from warmd.daemon.catalog import AppLookupError, Catalog
 from warmd.protocol.messages import AppRef, Origin
 from warmd.protocol.work import AppSpec
@@ -68,6 +67,7 @@ def problem_of(catalog, ref):
         ("imported", "app:App", ["imported"]),
         ("assigned", "app:App", ["assigned"]),
         ("guarded", "app:App", ["guarded"]),
+        ("broken", "app:App", ["broken"]),
         ("infer", "inference:App", ["infer"]),
         ("packaged", "packaged:App", ["", "packaged"]),
         ("relative", "relative.app:App", ["", "relative"]),
@@ -88,7 +88,6 @@ def test_app_folders_by_name_and_by_path(catalog, folders, name, target, paths):
     [
         ("several", r"several classes \(A, B\).*app\.py:A"),
         ("none", "defines no class"),
-        ("broken", "not valid Python"),
         ("empty", r"holds no app\.py"),
     ],
 )
@@ -119,6 +118,26 @@ def test_paths_that_lead_nowhere(catalog, folders):
     (folders / "huge").mkdir()
     (folders / "huge" / "app.py").write_text("(" * 100_000)
     assert problem_of(catalog, AppRef("huge")).code == "APP_NOT_FOUND"
+
+
+def test_a_file_that_is_too_large_is_not_searched(catalog, folders, monkeypatch):
+    monkeypatch.setattr(catalog_module, "MAX_SOURCE_BYTES", 100)
+    path = str(folders / "big.py")
+    with open(path, "w") as file:
+        file.write("class App: ...\n" + "#" * 86)
+    problem = problem_of(catalog, AppRef(path))
+    for fact in ("has 101 bytes", "up to 100", f"{path}:App", "module:App"):
+        assert fact in problem.message
+    assert catalog.lookup(AppRef(path + ":Anything")).target == "big:Anything"
+
+
+def test_a_class_that_is_asked_for_may_be_defined_in_any_way(catalog, folders):
+    (folders / "odd.py").write_text("class A: ...\nglobals()['Made'] = A\nif A: Other = A\n")
+    for name in ("Made", "Other"):
+        assert catalog.lookup(AppRef(f"{folders}/odd.py:{name}")).target == f"odd:{name}"
+    assert "defines no class 'Mad'" in problem_of(catalog, AppRef(f"{folders}/odd.py:Mad")).message
+    (folders / "star.py").write_text("from a import *\n")
+    assert catalog.lookup(AppRef(f"{folders}/star.py:Any")).target == "star:Any"
 
 
 def test_module_and_class_travel_with_the_clients_place(catalog, tmp_path):
@@ -171,7 +190,7 @@ def test_the_list_holds_what_can_be_called_by_name(catalog, folders):
     apps = {app["name"]: app for app in catalog.apps()}
     assert list(apps) == sorted(apps)
     assert {"counter", "chat", "plain", "infer", "not-a-name"} <= set(apps)
-    assert not {"several", "broken", "empty", ".hidden", "_private", "file.py"} & set(apps)
+    assert not {"several", "empty", ".hidden", "_private", "file.py"} & set(apps)
     assert apps["counter"] == {
         "name": "counter",
         "target": "warmd.apps.counter:Counter",
@@ -198,27 +217,3 @@ def test_registered_names_come_before_folders(folders):
     (folders / "counter").mkdir()
     (folders / "counter" / "app.py").write_text("class App: ...")
     assert Catalog([str(folders)]).lookup(AppRef("counter")).target == "warmd.apps.counter:Counter"
-
-
-class Churn:
-    """Garbage in a circle: its collection gives other threads their turn in the midst of C code."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-    def __del__(self) -> None:
-        sum(range(200))
-
-
-def test_many_lookups_at_once_do_not_upset_each_other():
-    """In CPython 3.11 two threads in `ast.parse` at once can raise SystemError."""
-    catalog = Catalog([])
-    zoo = Path(__file__).parents[1] / "zoo.py"
-
-    def look(_: int) -> None:
-        for _ in range(100):
-            Churn()
-            assert catalog.lookup(AppRef(f"{zoo}:Good")).target == "zoo:Good"
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(look, range(4)))

@@ -88,7 +88,7 @@ def test_an_import_that_fails_says_why(client: LocalClient, tmp_path: Path, sour
 def test_an_app_that_is_not_there_is_told(client: LocalClient, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("x = 1\n")
     (tmp_path / "bad.py").write_text("import =\n" + CLASS)
-    for app in (*(f"{tmp_path}/{name}.py:App" for name in ("app", "none", "bad")), "no_such_app"):
+    for app in (*(f"{tmp_path}/{name}.py:App" for name in ("app", "none")), "no_such_app"):
         with within(AT_ONCE_SECONDS):
             error = error_of(lambda app=app: client.run(app=app, session="new"))  # type: ignore[misc]
         assert (error.code, error.ran) == ("APP_NOT_FOUND", "no")
@@ -97,6 +97,9 @@ def test_an_app_that_is_not_there_is_told(client: LocalClient, tmp_path: Path) -
     check_failed_start(
         error_of(lambda: client.run(app="no_such_module:App", session="new")), "no_such_module"
     )
+    error = error_of(lambda: client.run(app=f"{tmp_path}/bad.py:App", session="new"))
+    assert (error.code, error.ran) == ("START_FAILED", "no")
+    assert "SyntaxError" in str(error) and "bad.py" in str(error)
 
 
 def test_a_hanging_start_ends_with_its_callers_patience(client: LocalClient) -> None:
@@ -135,6 +138,19 @@ def test_a_slow_start_delays_nobody(client: LocalClient) -> None:
     for call in slow:
         call.cancel()
         assert (error_of(call.result).code, call.status().code) == ("CANCELLED", "CANCELLED")
+
+
+def test_the_search_for_a_class_in_a_large_file_disturbs_nobody(client: LocalClient, tmp_path: Path) -> None:
+    line = "    {'a': [1, 2, 3], 'b': ('x', 'y', -1.5), 'c': None, 'd': True},\n"
+    source = "class App:\n    def run(self):\n        return len(TABLE)\nTABLE = [\n" + line * 15_000 + "]\n"
+    (tmp_path / "large.py").write_text(source)
+    with undisturbed(client.address):
+        result = client.run(app=str(tmp_path / "large.py"), session="new")
+    assert result.output == 15_000
+    (tmp_path / "larger.py").write_text(source + "#" * 2**20)
+    error = error_of(lambda: client.run(app=str(tmp_path / "larger.py")))
+    assert error.code == "APP_NOT_FOUND" and "larger.py:App" in str(error) and str(2**20) in str(error)
+    assert client.run(app=f"{tmp_path / 'larger.py'}:App", session="new").output == 15_000
 
 
 def test_strangers_at_the_door_delay_no_start(client: LocalClient) -> None:
