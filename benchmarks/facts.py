@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("pyzmq", "msgpack", "loky", "psutil")
+PACKAGES = (
+    "pyzmq", "msgpack", "loky", "psutil", "numpy", "polars", "torch", "pyro5", "distributed",
+    "jupyter_client", "ipykernel", "fastapi", "uvicorn", "ray",
+)  # fmt: skip
 
 
 def machine_facts() -> dict[str, Any]:
@@ -23,7 +26,7 @@ def machine_facts() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "commit": _commit(),
         "command": " ".join(sys.orig_argv),
@@ -35,6 +38,13 @@ def _cpu_model() -> str | None:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
+from benchmarks import processes
 from benchmarks.bounds import within
 
 OPEN_SECONDS = 90.0
@@ -27,6 +29,9 @@ class Unavailable(Exception):
 
 class Peer(ABC):
     """One warm `Work`.  Methods end within `CALL_SECONDS` or raise; what a peer cannot do says why not."""
+
+    pids: frozenset[int] = frozenset()
+    """The processes that were started to open it; set by `opened`."""
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
@@ -82,6 +87,7 @@ def opened(file: str) -> Iterator[Peer]:
         peer: Peer = getattr(importlib.import_module(f"benchmarks.peers.{file}"), FILES[file])()
     except ImportError as error:
         raise _missing(error) from error
+    before = processes.tree(os.getpid())
     try:
         with within(OPEN_SECONDS, f"the start of {peer.name}"):
             try:
@@ -91,6 +97,7 @@ def opened(file: str) -> Iterator[Peer]:
             first, second = peer.call(1), peer.call(2)
         if second != first + 2:
             raise Unavailable(f"it does not keep its state: {first}, then {second}")
+        peer.pids = frozenset(processes.tree(os.getpid()) - before)
         yield peer
     finally:
         with within(CALL_SECONDS, f"the end of {peer.name}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 
 from benchmarks.peers import CALL_SECONDS, Peer
@@ -17,10 +18,12 @@ class DaskActor(Peer):
     no_sessions = "an actor is an object in a worker process that others use too"
     no_pipeline = ""
 
-    def open(self) -> None:
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dask-")
+
+    def open(self) -> None:
+        dask.config.set({"temporary-directory": self._folder.name})
         self._cluster = LocalCluster(
-            local_directory=self._folder.name,
             n_workers=1,
             threads_per_worker=1,
             processes=True,

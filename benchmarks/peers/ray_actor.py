@@ -10,6 +10,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from benchmarks import netns
@@ -34,6 +36,7 @@ class RayActor(Peer):
         # Else it writes a token into the user's home; nobody else is in this network.
         os.environ["RAY_AUTH_MODE"] = "disabled"
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+        os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
         import ray
 
         # Short: the names of its Unix sockets are long.
@@ -55,7 +58,9 @@ class RayActor(Peer):
         return int(self._ray.get(self._actor.incr.remote(by), timeout=CALL_SECONDS)["n"])
 
     def begin(self, by: int) -> Any:
-        return self._actor.incr.remote(by).future()
+        return SimpleNamespace(
+            result=partial(self._ray.get, self._actor.incr.remote(by), timeout=CALL_SECONDS)
+        )
 
     def echo(self, array: Any) -> Any:
         return self._ray.get(self._actor.echo.remote(self._ray.put(array)), timeout=CALL_SECONDS)
