@@ -1,6 +1,8 @@
 """One of several client processes: for each number on its input it makes so many calls, then says "done".
 
-python -m benchmarks.client_process floor ADDRESS | warmd ADDRESS SESSION | loky
+    python -m benchmarks.client_process floor ADDRESS | warmd ADDRESS SESSION | loky WORKERS
+
+With several workers it is one pool, which as many threads call.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.peers.children import child, first_line
 
 ENDING_SECONDS = 10.0
+WARM_UP_CALLS = 32
 
 
 @contextlib.contextmanager
@@ -57,22 +61,25 @@ def caller(kind: str, *arguments: str) -> Callable[[], object]:
 
         address, session = arguments
         return Counted(warmd.Client(address), session).call
-    from benchmarks.peers.pool_loky import LokyPool
+    from loky.process_executor import ProcessPoolExecutor
 
-    pool = LokyPool()
-    pool.open()
-    return lambda: pool.call(1)
+    from benchmarks.peers import work
+
+    pool = ProcessPoolExecutor(max_workers=int(arguments[0]))
+    return lambda: pool.submit(work.incr, 1).result()
 
 
 def main(kind: str, *arguments: str) -> None:
     """Until its input ends."""
     call = caller(kind, *arguments)
-    call()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            call()
-        print("done", flush=True)
+    threads = int(arguments[0]) if kind == "loky" else 1
+    with ThreadPoolExecutor(threads) as callers:
+        list(callers.map(lambda _: call(), range(WARM_UP_CALLS)))
+        print("ready", flush=True)
+        for line in sys.stdin:
+            shares = [int(line) // threads] * threads
+            list(callers.map(lambda share: [call() for _ in range(share)], shares))
+            print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class FloorClient:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.broker_pid = 0
+        self.worker_pids: list[int] = []
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)
@@ -112,26 +114,27 @@ def running_floor(workers: int = 1, parts: int = 0) -> Iterator[FloorClient]:
     """
     with tempfile.TemporaryDirectory(prefix="floor-") as folder, contextlib.ExitStack() as stack:
         address = f"ipc://{folder}/floor.sock"
-        ours = []
+        ours, pids = [], []
         for _ in range(workers):
             pair = socket.socketpair()
             with pair[1]:
-                stack.enter_context(_started("worker", str(parts), links=[pair[1]]))
+                pids.append(stack.enter_context(_started("worker", str(parts), links=[pair[1]])))
             ours.append(stack.enter_context(pair[0]))
-        stack.enter_context(_started("broker", address, links=ours))
+        broker_pid = stack.enter_context(_started("broker", address, links=ours))
         client = FloorClient(address)
+        client.broker_pid, client.worker_pids = broker_pid, pids
         stack.callback(client.close)
         client.stream(parts)
         yield client
 
 
 @contextlib.contextmanager
-def _started(role: str, argument: str, links: Sequence[socket.socket]) -> Iterator[None]:
+def _started(role: str, argument: str, links: Sequence[socket.socket]) -> Iterator[int]:
     fds = [link.fileno() for link in links]
     command = [sys.executable, "-m", "benchmarks.floor", role, argument, *map(str, fds)]
     process = subprocess.Popen(command, pass_fds=fds)
     try:
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait(10)

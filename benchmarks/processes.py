@@ -53,15 +53,20 @@ def pss_bytes(pid: int) -> int:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of one process, all its threads."""
-    exact = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            exact += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:
-            # The kernel may not keep it; ticks of 10 ms hide most of what an idle process does.
-            fields = _stat(pid)
-            return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / os.sysconf("SC_CLK_TCK")
-    return exact / 1e9
+    try:
+        return sum(thread_seconds(pid).values())
+    except FileNotFoundError:
+        # The kernel may not keep it; ticks of 10 ms hide most of what an idle process does.
+        fields = _stat(pid)
+        return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / os.sysconf("SC_CLK_TCK")
+
+
+def thread_seconds(pid: int) -> dict[int, float]:
+    """User and system time of each thread, by its id.  Raises FileNotFoundError if the kernel keeps none."""
+    return {
+        int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    }
 
 
 def _stat(pid: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import warmd
 from benchmarks.figures import pipelined
 
+_BEGUN = time.monotonic()
 START_SECONDS = 300.0
 STARTS_AT_ONCE = 50
 IDLE_SECONDS = 3600
@@ -63,4 +65,5 @@ def open_sessions(client: Any, count: int) -> list[str]:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """To the standard error, with the seconds since the program's start."""
+    print(f"{time.monotonic() - _BEGUN:5.0f} s  {text}", file=sys.stderr, flush=True)

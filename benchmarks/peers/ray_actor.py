@@ -36,7 +36,6 @@ class RayActor(Peer):
         # Else it writes a token into the user's home; nobody else is in this network.
         os.environ["RAY_AUTH_MODE"] = "disabled"
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-        os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
         import ray
 
         # Short: the names of its Unix sockets are long.

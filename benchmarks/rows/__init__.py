@@ -29,7 +29,7 @@ class Effort:
     idle_seconds: float
 
 
-SMOKE = Effort(rounds=6, slow_rounds=3, calls=100, pipelined=500, idle_sessions=20, idle_seconds=5.0)
+SMOKE = Effort(rounds=6, slow_rounds=2, calls=100, pipelined=500, idle_sessions=20, idle_seconds=5.0)
 FULL = Effort(rounds=40, slow_rounds=10, calls=200, pipelined=1000, idle_sessions=1000, idle_seconds=30.0)
 SLICE_SECONDS = 0.25
 
@@ -123,7 +123,7 @@ class Contest(Row):
     def beside(self, peer: Peer) -> None:
         contestant = self.of_peer(peer)
         if contestant is not None:
-            rounds = max(3, self.rounds // 3)
+            rounds = max(2, self.rounds // 3)
             self.blocks[peer.name] = sampled([self.floor, self.warmd, contestant], rounds)
 
     def of_peer(self, peer: Peer) -> Contestant | None:  # noqa: ARG002

@@ -18,6 +18,8 @@ from benchmarks.subjects import open_sessions, warmd_counter
 
 FLOOR = "forwarding floor"
 CLIENTS = 8
+OWN_POOLS = "loky, a pool in each client"
+ONE_POOL = f"loky, {CLIENTS} threads of one client"
 RIVALS = ("pool", "actor", "http")
 
 
@@ -79,7 +81,8 @@ class Pipelined(Contest):
 class ManyClients(Contest):
     """Each client is a process of its own, and makes one call after the other to what is its own.
 
-    That of loky is a pool of its own in the client itself, so nothing stands between the two.
+    A pool of loky cannot be shared by processes.  So each client has one of its own, with one worker
+    and nothing in between; or one process has a pool of 8, which 8 threads call.
     """
 
     key = "many-clients"
@@ -92,15 +95,20 @@ class ManyClients(Contest):
         sessions = open_sessions(client, CLIENTS)
         self.floor = self._clients(stack, FLOOR, [["floor", floor.address]] * CLIENTS)
         self.warmd = self._clients(stack, "warmd", [["warmd", client.address, one] for one in sessions])
-        self.others = [self._clients(stack, "loky", [["loky"]] * CLIENTS)]
+        self.others = [
+            self._clients(stack, OWN_POOLS, [["loky", "1"]] * CLIENTS),
+            self._clients(stack, ONE_POOL, [["loky", str(CLIENTS)]]),
+        ]
 
     def _clients(self, stack: contextlib.ExitStack, name: str, arguments: Any) -> Contestant:
         calls = stack.enter_context(running_clients(arguments))
         return Contestant(name, lambda: rate(calls, CLIENTS * self.effort.calls))
 
     def targets(self) -> list[Target]:
-        floor, loky = self.to_floor("warmd"), self.warmd_to("loky")
-        return [
-            Target(f"calls/s of {CLIENTS} clients / forwarding floor", floor, 0.6, at_most=False),
-            Target(f"calls/s of {CLIENTS} clients / loky", loky, 5.0, at_most=False),
+        text = f"calls/s of {CLIENTS} clients"
+        floor = self.to_floor("warmd")
+        against_loky = [
+            Target(f"{text} / {name}", self.warmd_to(name), 5.0, at_most=False)
+            for name in (OWN_POOLS, ONE_POOL)
         ]
+        return [Target(f"{text} / forwarding floor", floor, 0.6, at_most=False), *against_loky]
