@@ -228,7 +228,7 @@ def main(arguments: list[str]) -> None:
     """A process of the floor, or without arguments the measurement of the floor alone."""
     if arguments:
         role, argument, *descriptors = arguments
-        run = {"broker": run_broker, "worker": run_worker}[role]
+        run = run_broker if role == "broker" else run_worker
         run(argument, *(socket.socket(fileno=int(descriptor)) for descriptor in descriptors))
         return
     with running_floor() as client:

@@ -19,8 +19,8 @@ def draw(reports: Sequence[Report], folder: Path) -> dict[str, str]:
     import matplotlib
 
     matplotlib.use("svg")
-    # The same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "warmd"
+    # The same figures give the same file, and text stays text.
+    matplotlib.rcParams.update({"svg.hashsalt": "warmd", "svg.fonttype": "none"})
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for report in reports:

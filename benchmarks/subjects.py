@@ -11,6 +11,7 @@ from typing import Any
 
 import warmd
 from benchmarks.figures import pipelined
+from warmd.owndaemon import LocalClient
 
 _BEGUN = time.monotonic()
 START_SECONDS = 300.0
@@ -46,7 +47,7 @@ class Counted:
 
 
 @contextlib.contextmanager
-def warmd_counter(sessions: int) -> Iterator[tuple[warmd.Client, Counted]]:
+def warmd_counter(sessions: int) -> Iterator[tuple[LocalClient, Counted]]:
     """A daemon of its own with so many idle sessions, the first of which is to be called."""
     with warmd.local(max_sessions=max(256, sessions + 16)) as client:
         yield client, Counted(client, open_sessions(client, sessions)[0])

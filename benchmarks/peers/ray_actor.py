@@ -6,6 +6,7 @@ Ray listens on more than loopback, so it runs only where the run has a network o
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -40,18 +41,18 @@ class RayActor(Peer):
 
         # Short: the names of its Unix sockets are long.
         self._folder = tempfile.mkdtemp(prefix="ray-")
-        self._ray = ray
+        self._ray: Any = ray
         ray.init(
             num_cpus=4,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             object_store_memory=STORE_BYTES,
             _node_ip_address="127.0.0.1",
             _temp_dir=self._folder,
         )
-        self._remote = ray.remote(Work)
-        self._actor = self._remote.remote()
+        self._remote: Any = ray.remote(Work)
+        self._actor: Any = self._remote.remote()
 
     def call(self, by: int) -> int:
         return int(self._ray.get(self._actor.incr.remote(by), timeout=CALL_SECONDS)["n"])

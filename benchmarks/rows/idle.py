@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import warmd
 from benchmarks import processes
@@ -105,7 +106,7 @@ class Memory(Row):
 
 
 @contextlib.contextmanager
-def _waiting_python():  # type: ignore[no-untyped-def]
+def _waiting_python() -> Iterator[int]:
     code = "print(flush=True); input()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:

@@ -34,9 +34,9 @@ class NewSession(Contest):
     def open(self, stack: contextlib.ExitStack) -> None:
         fork = stack.enter_context(running_forkfloor())
         client = stack.enter_context(warmd.local())
-        self.floor = started("os.fork + first answer", lambda: _done(fork()))
+        self.floor = started("os.fork + first answer", _whole(fork))
         self.warmd = started("warmd", lambda: _session(client, WORK_APP, "incr"))
-        self.others = [started("python -c pass", lambda: _done(_run("-c", "pass")))]
+        self.others = [started("python -c pass", _whole(lambda: _run("-c", "pass")))]
 
     def of_peer(self, peer: Peer) -> Contestant | None:
         if peer.no_sessions:
@@ -71,7 +71,7 @@ class HeavyStart(Contest):
                 raise Unavailable(f"{module} is not installed")
         path = str(HEAVY / self.file)
         client = stack.enter_context(warmd.local())
-        self.floor = started("its spawn", lambda: _done(_run(path)))
+        self.floor = started("its spawn", _whole(lambda: _run(path)))
         self.warmd = started("warmd", lambda: _session(client, f"{path}:App", "answer"))
 
     def targets(self) -> list[Target]:
@@ -118,6 +118,11 @@ def _run(*arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, timeout=SPAWN_SECONDS)
 
 
-def _done(_result: object) -> Callable[[], object]:
-    """For what has ended by itself."""
-    return lambda: None
+def _whole(act: Callable[[], object]) -> Callable[[], Callable[[], object]]:
+    """As a start, what has ended by itself when it returns."""
+
+    def start() -> Callable[[], object]:
+        act()
+        return lambda: None
+
+    return start
