@@ -26,6 +26,9 @@ def steady(name: str, turns: list[str], figures: Callable[[int], float]) -> Cont
     return Contestant(name, sample)
 
 
+ALONE = SMOKE.rounds + 1
+
+
 class Slow(Peer):
     name = "slow"
     kind = "actor"
@@ -47,11 +50,12 @@ class Race(Contest):
     def open(self, stack: contextlib.ExitStack) -> None:  # noqa: ARG002
         self.turns: list[str] = []
         self.floor = steady("floor", self.turns, lambda turn: 1.0 * turn)
-        self.warmd = steady("warmd", self.turns, lambda turn: 2.0 * turn)
+        # Twice the floor at first, and then, with a peer beside it, thrice.
+        self.warmd = steady("warmd", self.turns, lambda turn: turn * (2.0 if turn <= ALONE else 3.0))
 
     def of_peer(self, peer: Peer) -> Contestant:
         # Since the peer has come later, in the same rounds the others are slower than at first.
-        return steady(peer.name, self.turns, lambda turn: 10.0 * (turn + SMOKE.rounds + 1))
+        return steady(peer.name, self.turns, lambda turn: 10.0 * (turn + ALONE))
 
     def targets(self) -> list[Target]:
         return [Target("warmd / floor", self.to_floor("warmd"), 2.0)]
@@ -74,13 +78,16 @@ def test_all_have_their_turn_in_each_round_and_the_first_does_not_count() -> Non
 
 def test_a_peer_is_compared_in_the_rounds_that_it_was_in(race: Race) -> None:
     race.beside(Slow())
-    assert race.warmd_to("slow") == pytest.approx(0.2)
+    assert race.warmd_to("slow") == pytest.approx(0.3)
     assert race.to_floor("slow") == pytest.approx(10.0)
 
 
 def test_ratios_of_warmd_are_those_without_a_peer(race: Race) -> None:
+    race.beside(Slow())
     (report,) = race.reports()
-    assert [line.name for line in report.lines] == ["floor", "warmd"]
+    assert [(line.name, line.to_floor) for line in report.lines] == [
+        ("floor", 1.0), ("warmd", 2.0), ("slow", 10.0)
+    ]  # fmt: skip
     assert report.targets[0].value == 2.0
     assert report.targets[0].met
 
