@@ -18,6 +18,7 @@ import stat
 from pathlib import Path
 
 from warmd.protocol import places
+from warmd.protocol.errors import told
 
 LOGS, DAEMON_LOG, KEYS = "logs", "daemon.log", "keys"
 """What a run directory that was chosen explicitly holds besides (`places.state_dir`)."""
@@ -58,7 +59,7 @@ class RunDirectory:
             places.make_private_dir(path)
             taken = RunDirectory(path, _lock(path))
         except (OSError, ValueError) as error:
-            raise StartError(f"the run directory {path} cannot be used: {_said(error)}") from error
+            raise StartError(f"the run directory {path} cannot be used: {told(error)}") from error
         try:
             taken._clear()
             taken._write_pid()
@@ -140,12 +141,6 @@ def _read_pid(run_dir: Path) -> str:
     except OSError:
         return "unknown"
     return text if text.isdigit() else "unknown"
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def harden() -> None:
