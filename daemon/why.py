@@ -106,9 +106,7 @@ class Why:
         views = self._book.views(include_dead=True)
         shown = [{"id": v.id, "name": v.name, "app": v.app, "state": v.state} for v in views]
         found = names.match(text, shown)
-        if found is not None:
-            return self._book.view(SessionId(found))
-        return next((view for view in reversed(views) if view.name == text), None)
+        return None if found is None else self._book.view(SessionId(found))
 
     def _call_beginning(self, text: str) -> CallId | None:
         digits = text.lower()

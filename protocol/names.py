@@ -23,16 +23,20 @@ def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str | None:
     """The id of the one session whose id begins with `text` (with or without `sess_`) or whose
     name is `text`; workers of the shared pool count as sessions.  None when none fits.
 
-    Sessions that are gone count only if no living one fits, and never by their name.  Raises
-    Invalid when several fit.
+    Sessions that are gone count only if no living one fits; of those of one name it is the newest,
+    which stands last in `sessions`.  Raises Invalid when several fit.
     """
     known = list(sessions)
-    named = [info for info in known if info.get("name") == text and not is_gone(info)]
+    living = [info for info in known if not is_gone(info)]
+    gone = [info for info in known if is_gone(info)]
+    return _fitting(text, living) or _fitting(text, gone)
+
+
+def _fitting(text: str, sessions: list[Mapping[str, Any]]) -> str | None:
+    named = [info for info in sessions if info.get("name") == text]
     if named:
-        return str(named[0]["id"])
-    fitting = [info for info in known if _begins(str(info["id"]), text)]
-    living = [info for info in fitting if not is_gone(info)]
-    candidates = living or fitting
+        return str(named[-1]["id"])
+    candidates = [info for info in sessions if _begins(str(info["id"]), text)]
     if len(candidates) > 1:
         raise Invalid(_ambiguous(text, candidates))
     return str(candidates[0]["id"]) if candidates else None

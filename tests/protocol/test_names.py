@@ -49,8 +49,14 @@ def test_a_prefix_that_fits_none(text: str) -> None:
     assert names.match(text, KNOWN) is None
 
 
-def test_a_name_counts_only_while_its_session_lives() -> None:
-    assert names.match("mine", [info("c1", "ended", name="mine")]) is None
+def test_a_name_means_the_living_session_before_the_newest_that_is_gone() -> None:
+    known = [info("c1", "ended", name="mine"), info("c2", "died", name="mine")]
+    assert names.match("mine", known) == info("c2")["id"]
+    assert names.match("mine", [info("c3", name="mine"), *known]) == info("c3")["id"]
+
+
+def test_a_living_session_that_begins_so_comes_before_the_name_of_one_that_is_gone() -> None:
+    assert names.match("c4", [info("c1", "ended", name="c4"), info("c4")]) == info("c4")["id"]
 
 
 def test_workers_of_the_pool_can_be_looked_at() -> None:
