@@ -1,4 +1,5 @@
-"""Which session a person means: by a whole id, by its name, or by a beginning that fits only one."""
+"""Which session or call a person means: by a whole id, a session by its name too, or by a beginning
+that fits only one."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warmd.protocol.errors import Invalid
+from warmd.protocol.messages import CALL_ID_BYTES
 
 WHOLE_ID = re.compile(r"sess_[0-9a-f]{32}")
+WHOLE_CALL = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
 PREFIX = "sess_"
 SHOWN = 10
 """How many matches an ambiguous prefix lists."""
@@ -40,6 +43,19 @@ def _fitting(text: str, sessions: list[Mapping[str, Any]]) -> str | None:
     if len(candidates) > 1:
         raise Invalid(_ambiguous(text, candidates))
     return str(candidates[0]["id"]) if candidates else None
+
+
+def is_whole_call(text: str) -> bool:
+    """Whether `text` is a call's id as it stands."""
+    return WHOLE_CALL.fullmatch(text) is not None
+
+
+def match_call(text: str, calls: Iterable[str]) -> str | None:
+    """The one of these ids that begins with `text`, or None.  Raises Invalid when several do."""
+    candidates = unique(id for id in calls if text and id.startswith(text.lower()))
+    if len(candidates) > 1:
+        raise Invalid(f"{len(candidates)} calls begin with {text!r}: give more digits")
+    return candidates[0] if candidates else None
 
 
 def is_gone(info: Mapping[str, Any]) -> bool:

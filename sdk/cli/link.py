@@ -68,6 +68,14 @@ def resolve(client: Client, text: str) -> str:
     return text if names.is_whole(text) else names.match(text, client.sessions.list(all=True)) or text
 
 
+def resolve_call(client: Client, text: str) -> str:
+    """The id of the call that the user means by an id, or by a unique beginning of a detached one's."""
+    if names.is_whole_call(text):
+        return text
+    # What fits nothing goes on as it is, and is refused as no id.
+    return names.match_call(text, (info["id"] for info in client.calls.list())) or text
+
+
 def cancel_stream(stream: Stream) -> None:
     """Cancel the call behind a stream, and read it to its end, which raises CallCancelled.
 

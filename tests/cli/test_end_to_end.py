@@ -130,18 +130,6 @@ def test_options_of_a_new_session(typed: Terminal) -> None:
     assert "5m0s" in typed("inspect", "mine").out
 
 
-def test_a_name_goes_on_meaning_the_last_session_that_had_it(typed: Terminal) -> None:
-    for _ in range(2):
-        last = typed("run", "counter", "--name", "late", "--json").json["session"]
-        typed("end", "late")
-    assert typed("inspect", "late", "--json").json["id"] == last
-    assert typed("logs", "late").code == 0
-    assert typed("end", "late").out == f"{last}\n"
-    for words in (["call", "late"], ["keepalive", "late"], ["hold", "late", "1m"]):
-        said = typed(*words)
-        assert said.code == 3 and f"session {last} has ended" in said.err
-
-
 def test_streams(typed: Terminal, session: str) -> None:
     said = typed("call", session, "count_up", "n=3", "--stream")
     assert [json.loads(line) for line in said.out.splitlines()] == [{"i": 0}, {"i": 1}, {"i": 2}]

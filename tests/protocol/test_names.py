@@ -64,6 +64,13 @@ def test_workers_of_the_pool_can_be_looked_at() -> None:
     assert names.match("d1", [pool]) == names.match("pool_d", [pool]) == pool["id"]
 
 
+def test_a_call_is_meant_by_the_beginning_that_fits_it_alone() -> None:
+    assert names.match_call("3BD", ["3bd5855a", "3be00000", "3bd5855a"]) == "3bd5855a"
+    assert names.match_call("4", ["3bd5855a"]) is names.match_call("", ["3bd5855a"]) is None
+    with pytest.raises(Invalid, match="2 calls begin with '3b': give more digits"):
+        names.match_call("3b", ["3bd5855a", "3be00000"])
+
+
 def test_only_whole_ids_need_no_question() -> None:
     assert names.is_whole(str(info("3f2a")["id"]))
     assert not names.is_whole("3f2a")

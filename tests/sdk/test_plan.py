@@ -29,6 +29,11 @@ def refused(match: str, **options: Any) -> warmd.Invalid:
     return caught.value
 
 
+def test_the_first_digits_tell_calls_apart() -> None:
+    ids = [plan.call({"app": "counter"}).id for _ in range(50)]
+    assert len({id[:6] for id in ids}) == len({id[6:] for id in ids}) == 50
+
+
 def test_what_is_left_out_is_left_to_the_daemon() -> None:
     call = plan.call({"app": "counter"})
     assert (call.session, call.function, call.timeout_seconds, call.window, call.new) == (
