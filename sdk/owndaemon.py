@@ -20,8 +20,6 @@ from warmd.connect import await_ready
 from warmd.protocol import places
 
 ENDING_SECONDS = 15.0
-VARIABLES = {"app_folders": "WARMD_APPS"}
-"""Settings whose variable has another name than they."""
 
 
 class LocalClient(Client):
@@ -84,12 +82,11 @@ class OwnDaemon:
             "--ready-fd", str(ready_end), "--lifeline-fd", str(lifeline),
         ]
         # fmt: on
-        chosen = {
-            VARIABLES.get(name, f"WARMD_{name.upper()}"): _spelled(value) for name, value in settings.items()
-        }
+        for name, value in settings.items():
+            command.append(f"--setting={name}={_spelled(value)}")
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-            pass_fds=(lifeline, ready_end), start_new_session=True, env={**os.environ, **chosen},
+            pass_fds=(lifeline, ready_end), start_new_session=True,
         )  # fmt: skip
 
 
