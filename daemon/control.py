@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import warmd
-from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView
@@ -149,8 +148,11 @@ class Control:
     def _known(self, session: SessionId) -> SessionView:
         view = self._broker.view(session)
         if view is None:
-            raise _not_found(session)
+            raise self._not_found(session)
         return view
+
+    def _not_found(self, session: SessionId) -> Refusal:
+        return Refusal(self._broker.missing_session(session), session)
 
     def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
         return array([packed_info(view, now) for view in self._broker.views(all)])
@@ -240,7 +242,7 @@ class Control:
 
     def _no_log(self, session: SessionId) -> Refusal:
         if self._broker.view(session) is None:
-            return _not_found(session)
+            return self._not_found(session)
         keep = self._services.settings.log_keep
         text = f"the log of session {session} is no longer kept: log_keep is {keep} ended sessions"
         return Refusal(Problem("SESSION_NOT_FOUND", text), session)
@@ -308,7 +310,3 @@ def _memory_limited_by(services: Services) -> str | None:
     if services.settings.worker_memory == math.inf:
         return None
     return "cgroup" if services.cgroups and services.cgroups.limits_memory else "measure"
-
-
-def _not_found(session: SessionId) -> Refusal:
-    return Refusal(unknown(session), session)
