@@ -186,7 +186,9 @@ def new_id() -> CallId:
 def session_id(value: object) -> str:
     """The id of a session that exists already.  Raises Invalid for what can be none."""
     if not isinstance(value, str) or not value or value == NEW_SESSION:
-        raise Invalid(f"session: expected the id of a session (sess_...), got {value!r}")
+        id = getattr(value, "id", None)
+        hint = f"; give its id, {id}" if isinstance(id, str) else ""
+        raise Invalid(f"session: expected the id of a session (sess_...), got {value!r}{hint}")
     return value
 
 

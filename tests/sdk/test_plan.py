@@ -107,6 +107,7 @@ def test_options_given_twice_or_as_no_dict_are_refused() -> None:
         ({"app": zoo.Good()}, "give the class Good itself"),
         ({"session": ""}, "session"),
         ({"session": 7}, "session"),
+        ({"session": warmd.Session(None, SESSION, owned=False)}, f"give its id, {SESSION}"),  # type: ignore[arg-type]
         ({"function": ""}, "function"),
         ({"function": 7}, "function"),
         ({"session": "new", "name": " "}, "name"),
@@ -175,6 +176,11 @@ def test_ending_names_one_thing(given: dict[str, Any]) -> None:
     chosen = {"id": None, "app": None, "all": False, "running": "cancel", **given}
     with pytest.raises(warmd.Invalid):
         plan.ending(**chosen)
+
+
+def test_a_manager_is_made_of_a_client_and_an_app() -> None:
+    with pytest.raises(warmd.Invalid, match=r"got str: SessionManager\(client, app\)"):
+        warmd.SessionManager("counter", warmd.Client())  # type: ignore[call-overload]
 
 
 def test_a_handle_is_by_app_or_by_id() -> None:
