@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from warmd.cli.exits import BAD_CONFIG, UNAVAILABLE, Refusal
-from warmd.cli.link import host, open_client, running_daemon
+from warmd.cli.link import named_address, open_client, running_daemon
 from warmd.cli.talk import data, json_object, json_option, say, table
 from warmd.protocol import places
 from warmd.protocol.errors import DaemonUnavailable, told
@@ -99,7 +98,7 @@ def _kept_keys() -> Iterator[KeyFolder]:
 
 
 def _run_dir() -> Path:
-    given = host() or os.environ.get("WARMD_HOST")
+    given = named_address()
     if not given:
         return places.default_run_dir()
     try:

@@ -33,6 +33,11 @@ def host(ctx: click.Context | None = None) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def named_address(ctx: click.Context | None = None) -> str | None:
+    """The address given by --host, or else by WARMD_HOST."""
+    return host(ctx) or os.environ.get("WARMD_HOST") or None
+
+
 @contextlib.contextmanager
 def open_client(ctx: click.Context | None = None, *, autostart: bool | None = None) -> Iterator[Client]:
     """A client for one command.  Raises DaemonUnavailable."""
