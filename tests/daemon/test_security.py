@@ -71,7 +71,7 @@ def test_a_foreign_or_broken_pid_file_is_no_obstacle(tmp_path, text):
 def test_links_are_not_followed(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(StartError, match="is not a directory"):
+    with pytest.raises(StartError, match="is a file, or a symbolic link: choose another WARMD_RUN_DIR"):
         RunDirectory.take(tmp_path / "link")
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "real" / "lock").symlink_to(tmp_path / "victim")

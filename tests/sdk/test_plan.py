@@ -212,6 +212,21 @@ def test_elsewhere_than_on_linux_a_client_says_what_is_missing(monkeypatch: pyte
         warmd.Client()
 
 
+def test_a_run_directory_that_is_a_file_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setenv("WARMD_RUN_DIR", str(tmp_path / "file"))
+    with warmd.Client() as client, pytest.raises(warmd.DaemonUnavailable) as caught:
+        client.status()
+    assert "is a file, or a symbolic link: choose another WARMD_RUN_DIR" in str(caught.value)
+    monkeypatch.setenv("WARMD_RUN_DIR", str(tmp_path / "file" / "below"))
+    with warmd.Client() as client, pytest.raises(warmd.DaemonUnavailable) as caught:
+        client.status()
+    assert "file: File exists; `warmd doctor` says more" in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
 def test_addresses_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(warmd.Invalid, match="needs a key"):
         warmd.Client("tcp://host:1")
