@@ -27,6 +27,7 @@ from warmd.daemon.server import Server
 from warmd.daemon.settings import Settings
 from warmd.daemon.tree import kill_adopted
 from warmd.protocol import places
+from warmd.protocol.errors import told
 
 log = logging.getLogger("warmd.main")
 
@@ -90,19 +91,14 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
         try:
             server = Server(settings, ToldBroker(settings.limits(), time.monotonic()), catalog, logs)
         except Exception as error:
-            raise StartError(f"the daemon cannot open its sockets in {settings.run_path}: {error}") from error
+            text = f"the daemon cannot open its sockets in {settings.run_path}: {told(error)}"
+            raise StartError(text) from error
         logs.in_thread = server.in_thread
         server.own_lines_dropped = lambda: own_log.lines_dropped
         try:
             _watch_lifeline(server, lifeline_fd)
             _ignore_hangup(server)
-            log.info(
-                "warmd %s serves at %s (ready in %.0f ms)",
-                warmd.__version__,
-                places.address_of(places.socket_path(settings.run_path)),
-                (time.monotonic() - started) * 1000,
-                extra={"pid": os.getpid()},
-            )
+            _announce(server, settings, time.monotonic() - started)
             # From within the loop: by then SIGTERM is a stop and no longer a sudden death.
             server.loop.post(lambda: notice.give("ready\n"))
             server.run()
@@ -114,6 +110,22 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
         logs.close()
     log.info("stopped", extra={"pid": os.getpid()})
     return STOPPED
+
+
+def _announce(server: Server, settings: Settings, took_seconds: float) -> None:
+    addresses = [places.address_of(places.socket_path(settings.run_path))]
+    if server.remote is not None:
+        addresses.append(server.remote.address)
+    log.info(
+        "warmd %s serves at %s (ready in %.0f ms)",
+        warmd.__version__,
+        " and ".join(addresses),
+        took_seconds * 1000,
+        extra={"pid": os.getpid()},
+    )
+    for folder in settings.app_folders:
+        if not os.path.isdir(folder):
+            log.warning("WARMD_APPS names %s, and there is no such folder: none of its apps is found", folder)
 
 
 class _Notice:
