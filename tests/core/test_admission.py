@@ -263,6 +263,7 @@ def test_a_name_in_place_of_an_id_is_said_to_be_one() -> None:
     failure = refusal(world, "mine")
     assert failure.code == "SESSION_NOT_FOUND"
     assert f"'mine' is the name of a session, and a call names its id: give {session}" in failure.message
+    assert world.broker.missing_session(SessionId("mine")).message == failure.message
 
 
 def test_a_name_joins_the_session_that_has_it() -> None:
