@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import sys
 import time
@@ -37,6 +36,7 @@ from warmd.daemon.launch import Launch, Launcher, new_token, with_advice, worker
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
 from warmd.daemon.memory import MemoryWatch, kernel_kills
+from warmd.daemon.processes import await_exit
 from warmd.daemon.stacks import StackCapture
 from warmd.daemon.tree import Sweeper
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
@@ -136,7 +136,7 @@ class Fleet:
         until = time.monotonic() + CLOSE_SECONDS
         for worker in self._workers.values():
             if worker.pidfd >= 0:
-                select.select([worker.pidfd], [], [], max(0.0, until - time.monotonic()))
+                await_exit(worker.pidfd, max(0.0, until - time.monotonic()))
             self._release(worker)
         self._workers.clear()
         self.door.close()
