@@ -57,6 +57,7 @@ log = logging.getLogger("warmd.fleet")
 
 WITHDRAWAL_SECONDS = 0.002
 """By then a store to the control page is seen by all cores (`core.ahead`)."""
+LOOK_AGAIN_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
 ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted})
@@ -189,6 +190,7 @@ class Fleet:
             worker.capture.cancel()
 
         def done(text: str) -> None:
+            worker.capture = None
             self._submit(StackCaptured(effect.worker, effect.ordinal, text))
 
         worker.capture = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
@@ -271,11 +273,20 @@ class Fleet:
     def _started(self, id: WorkerId, pid: int, pidfd: int) -> None:
         worker = self._workers[id]
         worker.pid, worker.pidfd = pid, pidfd
-        self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
         worker.kernel_kills = kernel_kills()
         if self._cgroups is None or not self._cgroups.limits_memory:
             self._memory.add(pid, worker.token, lambda found: self._end_for_memory(worker, found))
         self._submit(WorkerSpawned(id, pid))
+        try:
+            self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
+        except OSError as error:
+            self._submit(LinkLost(id, f"cannot be watched: {error}"))  # which ends it
+            self._look_for_exit(worker)
+
+    def _look_for_exit(self, worker: Worker) -> None:
+        if worker.id in self._workers and not worker.exited:
+            self._on_exit(worker)
+            self._loop.call_in(LOOK_AGAIN_SECONDS, lambda: self._look_for_exit(worker))
 
     # What workers say
 
