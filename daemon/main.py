@@ -20,12 +20,13 @@ from collections.abc import Iterator
 import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.diary import ToldBroker
+from warmd.daemon.leftovers import kill_adopted
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.ownlog import OwnLog
+from warmd.daemon.processes import await_exit
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
 from warmd.daemon.settings import Settings
-from warmd.daemon.tree import kill_adopted
 from warmd.protocol import places
 from warmd.protocol.errors import told
 
@@ -103,9 +104,11 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
             server.loop.post(lambda: notice.give("ready\n"))
             server.run()
         finally:
-            server.close(ignore_signals=True)
-            if killed := kill_adopted():
-                log.warning("killed %d processes that ended sessions had left behind", killed)
+            try:
+                server.close(ignore_signals=True)
+            finally:
+                if killed := kill_adopted():
+                    log.warning("killed %d processes that ended sessions had left behind", killed)
     finally:
         logs.close()
     log.info("stopped", extra={"pid": os.getpid()})
@@ -193,9 +196,7 @@ def _await_end(pid: int) -> None:
     except OSError:
         return
     try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(TRACKER_SECONDS * 1000):
+        if not await_exit(pidfd, TRACKER_SECONDS):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

@@ -71,10 +71,17 @@ class RunDirectory:
     def close(self, remove: bool = False) -> None:
         """Gives the directory up; `remove` deletes it too, with its logs.
 
-        Only what is the daemon's is deleted: a directory that holds other files stays, with them.
+        Only what is the daemon's is deleted: a directory that holds other files stays, with them.  So
+        does one that was made since by another daemon, after ours had been removed.
         """
         if self._lock_fd < 0:
             return
+        if _same_file(self._lock_fd, places.lock_path(self.path)):
+            self._delete(remove)
+        os.close(self._lock_fd)
+        self._lock_fd = -1
+
+    def _delete(self, remove: bool) -> None:
         with contextlib.suppress(OSError, StartError):
             self._clear()
         names = [places.pid_path(self.path)]
@@ -88,8 +95,6 @@ class RunDirectory:
         if remove:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
-        os.close(self._lock_fd)
-        self._lock_fd = -1
 
     def _clear(self) -> None:
         socket = places.socket_path(self.path)
@@ -131,7 +136,7 @@ def _lock(run_dir: Path) -> int:
 def _same_file(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.lstat())
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -110,12 +110,19 @@ def _end(process: subprocess.Popen[bytes], lifeline: int, run_dir: Path) -> None
             for sent in (None, signal.SIGTERM, signal.SIGKILL):
                 if sent is not None:
                     signal.pidfd_send_signal(pidfd, sent)
-                if select.select([pidfd], [], [], ENDING_SECONDS)[0]:
+                if _has_ended(pidfd):
                     break
         finally:
             os.close(pidfd)
         process.wait(ENDING_SECONDS)
     shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Waits for it.  (`select` takes no descriptor over 1023.)"""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(ENDING_SECONDS * 1000))
 
 
 def _spelled(value: object) -> str:
