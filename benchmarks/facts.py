@@ -10,12 +10,19 @@ from typing import Any
 
 from warmd.cli import machine
 
+PEERS = (
+    "numpy", "polars", "torch", "pyro5", "distributed", "jupyter_client", "ipykernel", "fastapi", "uvicorn",
+    "ray",
+)  # fmt: skip
+
 
 def machine_facts() -> dict[str, Any]:
-    """What `warmd bench` says of the machine, with time, commit and command."""
+    """What `warmd bench` says of the machine, with time, commit, command and the peers' versions."""
+    facts = machine.machine_facts((*machine.PACKAGES, *PEERS))
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        **machine.machine_facts(),
+        **facts,
+        "packages": {name: version for name, version in facts["packages"].items() if version},
         "commit": _commit(),
         "command": " ".join(sys.orig_argv),
     }

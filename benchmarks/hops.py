@@ -16,26 +16,24 @@ processor time that a daemon and 20 idle sessions take together in 30 s.
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import json
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import warmd
 from benchmarks import processes
 from benchmarks.facts import machine_facts
-from benchmarks.floor import IN_FLIGHT, running_floor
+from benchmarks.figures import Target, call_times, paired_ratio, rate
+from benchmarks.floor import FloorClient, running_floor
+from benchmarks.subjects import Counted, open_sessions, say, warmd_counter
 
 IDLE_SESSIONS = (1, 50, 200)
 CPU_SESSIONS = 20
 CPU_SECONDS = 30.0
 SETTLE_SECONDS = 3.0
-START_SECONDS = 300.0
 WARM_UP_CALLS = 200
 SLICE_CALLS = 200
 SLICE_PIPELINED = 1000
@@ -51,8 +49,7 @@ class Subject:
     """Something to call, and what was measured of it."""
 
     name: str
-    call: Callable[[], Any]
-    pipeline: Callable[[int], Any]
+    callee: FloorClient | Counted
     times: list[float] = field(default_factory=list)
     medians: list[float] = field(default_factory=list)
     """Of each round's calls."""
@@ -60,18 +57,12 @@ class Subject:
     """Of each round, in calls per second."""
 
     def measure_calls(self) -> None:
-        times = []
-        for _ in range(SLICE_CALLS):
-            begun = time.perf_counter()
-            self.call()
-            times.append(time.perf_counter() - begun)
+        times = call_times(self.callee.call, SLICE_CALLS)
         self.times += times
         self.medians.append(statistics.median(times))
 
     def measure_pipeline(self) -> None:
-        begun = time.perf_counter()
-        self.pipeline(SLICE_PIPELINED)
-        self.rates.append(SLICE_PIPELINED / (time.perf_counter() - begun))
+        self.rates.append(rate(self.callee.pipeline, SLICE_PIPELINED))
 
     def figures(self, floor: Subject) -> dict[str, float]:
         cuts = statistics.quantiles(self.times, n=100)
@@ -86,72 +77,16 @@ class Subject:
         }
 
 
-def paired_ratio(values: list[float], others: list[float]) -> float:
-    """The median of the rounds' own ratios."""
-    return statistics.median(one / other for one, other in zip(values, others, strict=True))
-
-
-@dataclass(frozen=True)
-class Target:
-    """One line of the verdict."""
-
-    text: str
-    value: float
-    limit: float
-    at_most: bool = True
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.limit if self.at_most else self.value >= self.limit
-
-
-@contextlib.contextmanager
-def floor_subject() -> Iterator[Subject]:
-    with running_floor() as client:
-        yield Subject("floor", client.call, client.pipeline)
-
-
-@contextlib.contextmanager
-def warmd_subject(sessions: int) -> Iterator[Subject]:
-    """A daemon of its own with so many idle sessions, the first of which is called."""
-    with warmd.local() as client:
-        session = open_sessions(client, sessions)[0]
-
-        def call() -> None:
-            client.run(app="counter", function="incr", input={"by": 1}, session=session)
-
-        def pipeline(calls: int) -> None:
-            under_way: collections.deque[Any] = collections.deque()
-            for _ in range(calls):
-                if len(under_way) == IN_FLIGHT:
-                    under_way.popleft().result()
-                under_way.append(
-                    client.submit(app="counter", function="incr", input={"by": 1}, session=session)
-                )
-            for last in under_way:
-                last.result()
-
-        yield Subject(f"warmd, {sessions} session{'s' * (sessions > 1)}", call, pipeline)
-
-
-def open_sessions(client: Any, count: int) -> list[str]:
-    """The ids of `count` new sessions of the counter, each called once."""
-    calls = [
-        client.submit(app="counter", function="get", session="new", session_timeout=3600)
-        for _ in range(count)
-    ]
-    return [call.result(timeout=START_SECONDS).session_id for call in calls]
-
-
 def measure(seconds: float) -> list[Subject]:
     """All subjects in turns, for so many seconds each."""
     with contextlib.ExitStack() as stack:
-        subjects = [stack.enter_context(floor_subject())]
+        subjects = [Subject("floor", stack.enter_context(running_floor()))]
         for count in IDLE_SESSIONS:
             say(f"starting a daemon with {count} sessions")
-            subjects.append(stack.enter_context(warmd_subject(count)))
+            _, counted = stack.enter_context(warmd_counter(count))
+            subjects.append(Subject(f"warmd, {count} session{'s' * (count > 1)}", counted))
         for subject in subjects:
-            subject.pipeline(WARM_UP_CALLS)
+            subject.callee.pipeline(WARM_UP_CALLS)
         say(f"measuring for {seconds * len(subjects):.0f} s")
         end = time.monotonic() + seconds * len(subjects)
         while time.monotonic() < end:
@@ -199,10 +134,6 @@ def as_text(figures: dict[str, dict[str, float]], targets: list[Target], facts: 
         lines.append(f"{target.text:40}{target.value:>8.4f}  {bound:14}{'ok' if target.met else 'MISSED'}")
     lines += ["", f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, {facts['commit']}"]
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -32,19 +32,41 @@ def tree(root: int) -> set[int]:
 
 def cpu_seconds_below(root: int) -> float:
     """User and system time of `root` and all processes below it."""
-    return sum(_cpu_seconds(pid) for pid in tree(root))
+    return sum(cpu_seconds(pid) for pid in tree(root))
 
 
-def _cpu_seconds(pid: int) -> float:
-    exact = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            exact += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:
-            # The kernel may not keep it; ticks of 10 ms hide most of what an idle process does.
-            fields = _stat(pid)
-            return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / os.sysconf("SC_CLK_TCK")
-    return exact / 1e9
+def alive(pid: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        return _stat(pid)[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def pss_bytes(pid: int) -> int:
+    """Its proportional set: memory of its own, and its share of what it has in common with others."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(f"process {pid} has no memory: it has ended")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process, all its threads."""
+    try:
+        return sum(thread_seconds(pid).values())
+    except FileNotFoundError:
+        # The kernel may not keep it; ticks of 10 ms hide most of what an idle process does.
+        fields = _stat(pid)
+        return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / os.sysconf("SC_CLK_TCK")
+
+
+def thread_seconds(pid: int) -> dict[int, float]:
+    """User and system time of each thread, by its id.  Raises FileNotFoundError if the kernel keeps none."""
+    return {
+        int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    }
 
 
 def _stat(pid: int) -> list[str]:

@@ -28,6 +28,7 @@ from typing import Any
 import warmd
 from benchmarks import processes
 from benchmarks.facts import machine_facts
+from benchmarks.subjects import say
 
 TESTS = Path(__file__).parents[1] / "tests"
 CALL_SECONDS = 30.0
@@ -240,10 +241,6 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"{name:28}{shown}{'   GREW' if name in found['grown'] else ''}")
     lines += [f"{count} x {text}" for text, count in found["failures"].items()]
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -24,9 +24,11 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from warmd.daemon.core.events import OutOfMemory
+from warmd.daemon.processes import NO_DESCRIPTORS
 from warmd.protocol.work import WorkerId
 
 log = logging.getLogger("warmd.cgroup")
@@ -43,16 +45,21 @@ _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 class Cgroups:
     """The workers' cgroups below `base`.  `limits_memory`: `memory.max` can be set for them."""
 
-    def __init__(self, base: Path, run_dir: str) -> None:
+    def __init__(
+        self, base: Path, run_dir: str, in_service: Callable[[], Container[int]] = frozenset
+    ) -> None:
         self.base = base
         self._prefix = f"warmd-{hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]}-"
-        self._end_leftovers()
+        self._end_leftovers(in_service)
         self.limits_memory = self._hand_down_memory()
 
     @staticmethod
-    def open(chosen: str, run_dir: str) -> Cgroups | None:
+    def open(
+        chosen: str, run_dir: str, in_service: Callable[[], Container[int]] = frozenset
+    ) -> Cgroups | None:
         """In the folder that the setting names, or in the daemon's own cgroup if that was delegated.
 
+        What an earlier daemon of `run_dir` left there is ended, but for the processes `in_service`.
         None where neither is so.  Raises OSError where a named folder cannot be used.
         """
         base = Path(chosen) if chosen else delegated()
@@ -61,7 +68,7 @@ class Cgroups:
         if chosen and not (base / "cgroup.kill").exists():
             raise OSError(f"{base} (setting cgroup) is no cgroup of version 2 with cgroup.kill (Linux 5.14)")
         try:
-            return Cgroups(base, run_dir)
+            return Cgroups(base, run_dir, in_service)
         except OSError as error:
             if chosen:
                 raise
@@ -70,7 +77,7 @@ class Cgroups:
 
     def make(self, worker: WorkerId, memory_bytes: int | None) -> Path:
         """A cgroup for one worker.  Raises OSError."""
-        path = self.base / f"{self._prefix}{worker}"
+        path = self.base / f"{self._prefix}{os.getpid()}-{worker}"
         path.mkdir()
         if memory_bytes is not None and self.limits_memory:
             (path / "memory.max").write_text(str(memory_bytes))
@@ -79,13 +86,16 @@ class Cgroups:
                 (path / "memory.swap.max").write_text("0")
         return path
 
-    def _end_leftovers(self) -> None:
-        for path in self.base.glob(f"{self._prefix}*"):
-            if path.name != self._own_name:
-                kill(path)
-                until = time.monotonic() + KILL_SECONDS
-                while not remove(path) and time.monotonic() < until:
-                    time.sleep(LOOK_SECONDS)
+    def _end_leftovers(self, in_service: Callable[[], Container[int]]) -> None:
+        paths = [path for path in self.base.glob(f"{self._prefix}*") if path.name != self._own_name]
+        spared = in_service() if paths else ()
+        for path in paths:
+            if any(pid in spared for pid in pids(path)):
+                continue
+            kill(path)
+            until = time.monotonic() + KILL_SECONDS
+            while not remove(path) and time.monotonic() < until:
+                time.sleep(LOOK_SECONDS)
 
     @property
     def _own_name(self) -> str:
@@ -131,11 +141,17 @@ def _is_set(path: Path, attribute: str) -> bool:
 
 
 def pids(path: Path) -> set[int]:
-    """The processes in a worker's cgroup and in those that it has made below."""
+    """The processes in a worker's cgroup and in those that it has made below.
+
+    Raises OSError where they cannot be read for want of descriptors.
+    """
     found: set[int] = set()
     for folder in (path, *path.rglob("*/")):
-        with contextlib.suppress(OSError):
+        try:
             found |= {int(pid) for pid in (folder / "cgroup.procs").read_text().split()}
+        except OSError as error:  # it is gone, or of a kind that holds no processes
+            if error.errno in NO_DESCRIPTORS:
+                raise
     return found
 
 
@@ -144,7 +160,7 @@ def _pid_in(path: Path, pid: int) -> bool:
 
 
 def kill(path: Path) -> None:
-    """SIGKILL for all in it, at one moment."""
+    """SIGKILL for all in it, at one moment.  Where that fails they are there still (`pids`)."""
     with contextlib.suppress(OSError), open(path / "cgroup.kill", "r+b", buffering=0) as file:
         file.write(b"1")
 

@@ -1,9 +1,9 @@
 """The daemon's settings: what each is, where its value comes from, and how it is checked.
 
-A value is taken from the first of: flags, the environment (`WARMD_<NAME>`), the files in the order
-given, the default.  `standard_files` are the user's and the machine's; a project's own file
-(`project_files`) is read only where a person typed `warmd serve`: a daemon started by a client runs
-in whatever directory that client happened to be in, and serves all of them.
+A value is taken from the first of: flags, keywords of `warmd.local`, the environment (`WARMD_<NAME>`),
+the files in the order given, the default.  `standard_files` are the user's and the machine's; a
+project's own file (`project_files`) is read only where a person typed `warmd serve`: a daemon started
+by a client runs in whatever directory that client happened to be in, and serves all of them.
 
 What is unknown is an error that names its source, so that a typing error never passes silently.
 """
@@ -28,7 +28,7 @@ NOT_SETTINGS = frozenset(
     PREFIX + name
     for name in (
         "HOST", "KEY", "TOKEN", "CONFIG", "LOG", "CHECK", "AUTOSTART", "DEBUG",
-        "WORKER_TOKEN", "SESSION_ID", "APP", "CALL_ID", "DAEMON_PID",
+        "WORKER_TOKEN", "SESSION_ID", "APP", "CALL_ID", "DAEMON_PID", "DAEMON_SESSION",
     )
 )  # fmt: skip
 """Variables of ours that say something to the client or to a worker, and nothing here."""
@@ -86,17 +86,24 @@ def spell(kind: str, value: Any) -> str:
 
 
 def load(
-    flags: Mapping[str, object], environ: Mapping[str, str], files: Sequence[Path] | None = None
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    files: Sequence[Path] | None = None,
+    keywords: Mapping[str, str] = {},
 ) -> Settings:
     """The settings in force.  Raises ConfigError.
 
     `flags` maps settings to values, None meaning not given.  `files` come strongest first and may
-    be missing on disk; None stands for `standard_files(environ)`.
+    be missing on disk; None stands for `standard_files(environ)`.  `keywords` are those of `warmd.local`.
     """
     known = {row.name: row for row in schema()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    sources = [*_from_flags(flags, known), *_from_environ(environ, known)]
+    sources = [
+        *_from_flags(flags, known),
+        *_from_keywords(keywords, known),
+        *_from_environ(environ, known),
+    ]
     for path in standard_files(environ) if files is None else files:
         sources += _from_file(path, known)
     for name, raw, origin in sources:
@@ -141,6 +148,13 @@ def _from_flags(flags: Mapping[str, object], known: Mapping[str, Setting]) -> li
         if value is not None:
             found.append((name, value, f"flag --{_dashed(name)}"))
     return found
+
+
+def _from_keywords(keywords: Mapping[str, str], known: Mapping[str, Setting]) -> list[_Found]:
+    for name in keywords:
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}{_suggest(name, known)}")
+    return [(name, value, f"setting {name}") for name, value in keywords.items()]
 
 
 def _from_environ(environ: Mapping[str, str], known: Mapping[str, Setting]) -> list[_Found]:
@@ -190,8 +204,8 @@ def _dashed(name: str) -> str:
 
 
 def _checked(row: Setting, raw: object, origin: str) -> Any:
-    # A flag and a variable name their setting; a file does not.
-    what = origin if origin.startswith(("flag ", "environment ")) else f"{origin}: {row.name}"
+    # All but a file name their setting.
+    what = origin if origin.startswith(("flag ", "setting ", "environment ")) else f"{origin}: {row.name}"
     try:
         value = _PARSERS[row.kind](raw, what)
     except ValueError as error:

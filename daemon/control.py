@@ -13,7 +13,6 @@ import os
 from typing import Any, Literal
 
 import warmd
-from warmd.daemon.core.book import unknown
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.policy import LISTED
@@ -79,8 +78,11 @@ class Control:
     def _known(self, session: SessionId) -> SessionView:
         view = self._broker.view(session)
         if view is None:
-            raise Refusal(unknown(session), session)
+            raise self._not_found(session)
         return view
+
+    def _not_found(self, session: SessionId) -> Refusal:
+        return Refusal(self._broker.missing_session(session), session)
 
     def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
         living = len([*self._broker.views()])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import sys
 import time
@@ -37,6 +36,7 @@ from warmd.daemon.launch import Launch, Launcher, new_token, with_advice, worker
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
 from warmd.daemon.memory import MemoryWatch, kernel_kills
+from warmd.daemon.processes import await_exit
 from warmd.daemon.stacks import StackCapture
 from warmd.daemon.tree import Sweeper
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
@@ -57,6 +57,7 @@ log = logging.getLogger("warmd.fleet")
 
 WITHDRAWAL_SECONDS = 0.002
 """By then a store to the control page is seen by all cores (`core.ahead`)."""
+LOOK_AGAIN_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
 ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted})
@@ -136,7 +137,7 @@ class Fleet:
         until = time.monotonic() + CLOSE_SECONDS
         for worker in self._workers.values():
             if worker.pidfd >= 0:
-                select.select([worker.pidfd], [], [], max(0.0, until - time.monotonic()))
+                await_exit(worker.pidfd, max(0.0, until - time.monotonic()))
             self._release(worker)
         self._workers.clear()
         self.door.close()
@@ -189,6 +190,7 @@ class Fleet:
             worker.capture.cancel()
 
         def done(text: str) -> None:
+            worker.capture = None
             self._submit(StackCaptured(effect.worker, effect.ordinal, text))
 
         worker.capture = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
@@ -271,11 +273,20 @@ class Fleet:
     def _started(self, id: WorkerId, pid: int, pidfd: int) -> None:
         worker = self._workers[id]
         worker.pid, worker.pidfd = pid, pidfd
-        self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
         worker.kernel_kills = kernel_kills()
         if self._cgroups is None or not self._cgroups.limits_memory:
             self._memory.add(pid, worker.token, lambda found: self._end_for_memory(worker, found))
         self._submit(WorkerSpawned(id, pid))
+        try:
+            self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
+        except OSError as error:
+            self._submit(LinkLost(id, f"cannot be watched: {error}"))  # which ends it
+            self._look_for_exit(worker)
+
+    def _look_for_exit(self, worker: Worker) -> None:
+        if worker.id in self._workers and not worker.exited:
+            self._on_exit(worker)
+            self._loop.call_in(LOOK_AGAIN_SECONDS, lambda: self._look_for_exit(worker))
 
     # What workers say
 

@@ -18,8 +18,10 @@ import os
 import queue
 import re
 import secrets
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +32,12 @@ from warmd.protocol.work import WorkerId
 log = logging.getLogger("warmd.launch")
 
 TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
+RUN_DIR_VARIABLE = "WARMD_RUN_DIR"
+DAEMON_PID_VARIABLE = "WARMD_DAEMON_PID"
+DAEMON_SESSION_VARIABLE = "WARMD_DAEMON_SESSION"
 TOKEN_BYTES = 32
 STOP_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.01
 DESCRIPTORS_FOR_A_START = 12
 """loky's two pipes, that of its exec, what becomes of them; the pidfd and the link."""
 _REMEDIES = {
@@ -66,15 +72,16 @@ def worker_environment(
     """What a worker's environment has beyond the daemon's own; ours wins over the user's.
 
     The run directory makes clients inside an app find this daemon, and the next daemon there
-    find what this one left behind.
+    find what this one left behind (`leftovers`).
     """
     return {
         **user,
         TOKEN_VARIABLE: token,
         "WARMD_SESSION_ID": session,
         "WARMD_APP": app,
-        "WARMD_RUN_DIR": run_dir,
-        "WARMD_DAEMON_PID": str(os.getpid()),
+        RUN_DIR_VARIABLE: run_dir,
+        DAEMON_PID_VARIABLE: str(os.getpid()),
+        DAEMON_SESSION_VARIABLE: str(os.getsid(0)),
     }
 
 
@@ -149,12 +156,26 @@ class Launcher:
                 with self.forking:
                     pid = _fork(launch)
                     self.known.add(pid)
-                pidfd = os.pidfd_open(pid)
+                pidfd = self._held(pid)
             except Exception as error:
                 log.warning("worker %d could not be started: %r", launch.worker, error)
                 self._failed(launch.worker, with_remedy(error))
             else:
                 self._started(launch.worker, pid, pidfd)
+
+
+    def _held(self, pid: int) -> int:
+        """The pidfd of a process just started; without one it is ended.  Raises OSError."""
+        try:
+            return os.pidfd_open(pid)
+        except OSError:
+            # A child that nobody has reaped keeps its pid.
+            os.kill(pid, signal.SIGKILL)
+            until = time.monotonic() + STOP_SECONDS
+            while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is None and time.monotonic() < until:
+                time.sleep(LOOK_AGAIN_SECONDS)
+            self.known.discard(pid)
+            raise
 
 
 class _Environment(dict[str, str]):

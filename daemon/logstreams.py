@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from warmd.daemon.core.book import unknown
 from warmd.daemon.logreaders import Follower
 from warmd.daemon.services import Services
 from warmd.daemon.verbs import Refusal, invalid
@@ -133,7 +132,7 @@ class LogStreams:
 
     def _no_log(self, session: SessionId) -> Refusal:
         if self._services.broker.view(session) is None:
-            return Refusal(unknown(session), session)
+            return Refusal(self._services.broker.missing_session(session), session)
         keep = self._services.settings.log_keep
         text = f"the log of session {session} is no longer kept: log_keep is {keep} ended sessions"
         return Refusal(Problem("SESSION_NOT_FOUND", text), session)

@@ -20,6 +20,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from warmd.protocol.units import LONGEST_WAIT_SECONDS
+
 log = logging.getLogger("warmd.loop")
 
 READ = select.EPOLLIN
@@ -62,9 +64,9 @@ class Loop:
         self.watch(self._doorbell, self._run_posted)
 
     def watch(self, fd: int, callback: Callable[[int], object], mask: int = READ) -> None:
-        """Call `callback(mask)` whenever `fd` is ready (level-triggered)."""
-        self._callbacks[fd] = callback
+        """Call `callback(mask)` whenever `fd` is ready (level-triggered).  Raises OSError."""
         self._epoll.register(fd, mask)
+        self._callbacks[fd] = callback
 
     def change(self, fd: int, mask: int) -> None:
         self._epoll.modify(fd, mask)
@@ -152,7 +154,9 @@ class Loop:
         timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
-        return max(0.0, timers[0][0] - time.monotonic()) if timers else -1
+        if not timers:
+            return -1
+        return min(max(0.0, timers[0][0] - time.monotonic()), LONGEST_WAIT_SECONDS)
 
     def _end_turn(self) -> None:
         for finish in self.turn_ended:

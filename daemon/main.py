@@ -20,13 +20,15 @@ from collections.abc import Iterator
 import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.diary import ToldBroker
+from warmd.daemon.leftovers import kill_adopted
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.ownlog import OwnLog
+from warmd.daemon.processes import await_exit
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
 from warmd.daemon.settings import Settings
-from warmd.daemon.tree import kill_adopted
 from warmd.protocol import places
+from warmd.protocol.errors import told
 
 log = logging.getLogger("warmd.main")
 
@@ -90,30 +92,43 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
         try:
             server = Server(settings, ToldBroker(settings.limits(), time.monotonic()), catalog, logs)
         except Exception as error:
-            raise StartError(f"the daemon cannot open its sockets in {settings.run_path}: {error}") from error
+            text = f"the daemon cannot open its sockets in {settings.run_path}: {told(error)}"
+            raise StartError(text) from error
         logs.in_thread = server.in_thread
         server.own_lines_dropped = lambda: own_log.lines_dropped
         try:
             _watch_lifeline(server, lifeline_fd)
             _ignore_hangup(server)
-            log.info(
-                "warmd %s serves at %s (ready in %.0f ms)",
-                warmd.__version__,
-                places.address_of(places.socket_path(settings.run_path)),
-                (time.monotonic() - started) * 1000,
-                extra={"pid": os.getpid()},
-            )
+            _announce(server, settings, time.monotonic() - started)
             # From within the loop: by then SIGTERM is a stop and no longer a sudden death.
             server.loop.post(lambda: notice.give("ready\n"))
             server.run()
         finally:
-            server.close(ignore_signals=True)
-            if killed := kill_adopted():
-                log.warning("killed %d processes that ended sessions had left behind", killed)
+            try:
+                server.close(ignore_signals=True)
+            finally:
+                if killed := kill_adopted():
+                    log.warning("killed %d processes that ended sessions had left behind", killed)
     finally:
         logs.close()
     log.info("stopped", extra={"pid": os.getpid()})
     return STOPPED
+
+
+def _announce(server: Server, settings: Settings, took_seconds: float) -> None:
+    addresses = [places.address_of(places.socket_path(settings.run_path))]
+    if server.remote is not None:
+        addresses.append(server.remote.address)
+    log.info(
+        "warmd %s serves at %s (ready in %.0f ms)",
+        warmd.__version__,
+        " and ".join(addresses),
+        took_seconds * 1000,
+        extra={"pid": os.getpid()},
+    )
+    for folder in settings.app_folders:
+        if not os.path.isdir(folder):
+            log.warning("WARMD_APPS names %s, and there is no such folder: none of its apps is found", folder)
 
 
 class _Notice:
@@ -181,9 +196,7 @@ def _await_end(pid: int) -> None:
     except OSError:
         return
     try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(TRACKER_SECONDS * 1000):
+        if not await_exit(pidfd, TRACKER_SECONDS):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

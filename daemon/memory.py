@@ -14,6 +14,7 @@ and then only the measure counts.  A tree can be over its limit for as long as a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -21,7 +22,10 @@ from pathlib import Path
 
 from warmd.daemon.core.events import OutOfMemory
 from warmd.daemon.loop import Loop
-from warmd.daemon.tree import orphans, token_in
+from warmd.daemon.processes import token_in
+from warmd.daemon.tree import orphans
+
+log = logging.getLogger("warmd.memory")
 
 MEASURE_SECONDS = 0.5
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -55,7 +59,11 @@ class MemoryWatch:
         if not self._ticking or self.limit_bytes is None:
             return
         self._loop.call_in(MEASURE_SECONDS, self._measure)
-        adopted = [(token_in(pid), pid) for pid in orphans(self._watched)]
+        try:
+            adopted = [(token_in(pid), pid) for pid in orphans(self._watched)]
+        except OSError as error:
+            log.warning("the workers' memory cannot be measured: %s", error)
+            return
         for pid, (token, exceeded) in list(self._watched.items()):
             roots = [pid, *(other for carried, other in adopted if carried == token)]
             used = used_bytes(roots, self.limit_bytes)

@@ -71,7 +71,8 @@ class Remote:
         try:
             router.bind(self.address)
         except zmq.ZMQError as error:
-            raise OSError(error.errno, f"{error.strerror} (setting listen)", self.address) from error
+            text = f"{zmq.strerror(error.errno or 0)} (setting listen)"  # the error's own has the address too
+            raise OSError(error.errno, text, self.address) from error
         self.address = str(router.getsockopt_string(zmq.LAST_ENDPOINT))
         if not self._names:
             log.warning("no client has a key for %s yet: `warmd keys new NAME` makes one", self.address)

@@ -18,6 +18,7 @@ import stat
 from pathlib import Path
 
 from warmd.protocol import places
+from warmd.protocol.errors import told
 
 LOGS, DAEMON_LOG, KEYS = "logs", "daemon.log", "keys"
 """What a run directory that was chosen explicitly holds besides (`places.state_dir`)."""
@@ -58,7 +59,7 @@ class RunDirectory:
             places.make_private_dir(path)
             taken = RunDirectory(path, _lock(path))
         except (OSError, ValueError) as error:
-            raise StartError(f"the run directory {path} cannot be used: {_said(error)}") from error
+            raise StartError(f"the run directory {path} cannot be used: {told(error)}") from error
         try:
             taken._clear()
             taken._write_pid()
@@ -70,10 +71,17 @@ class RunDirectory:
     def close(self, remove: bool = False) -> None:
         """Gives the directory up; `remove` deletes it too, with its logs.
 
-        Only what is the daemon's is deleted: a directory that holds other files stays, with them.
+        Only what is the daemon's is deleted: a directory that holds other files stays, with them.  So
+        does one that was made since by another daemon, after ours had been removed.
         """
         if self._lock_fd < 0:
             return
+        if _same_file(self._lock_fd, places.lock_path(self.path)):
+            self._delete(remove)
+        os.close(self._lock_fd)
+        self._lock_fd = -1
+
+    def _delete(self, remove: bool) -> None:
         with contextlib.suppress(OSError, StartError):
             self._clear()
         names = [places.pid_path(self.path)]
@@ -87,8 +95,6 @@ class RunDirectory:
         if remove:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
-        os.close(self._lock_fd)
-        self._lock_fd = -1
 
     def _clear(self) -> None:
         socket = places.socket_path(self.path)
@@ -130,7 +136,7 @@ def _lock(run_dir: Path) -> int:
 def _same_file(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.lstat())
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
@@ -140,12 +146,6 @@ def _read_pid(run_dir: Path) -> str:
     except OSError:
         return "unknown"
     return text if text.isdigit() else "unknown"
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def harden() -> None:

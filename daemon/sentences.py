@@ -171,7 +171,7 @@ def _failed(facts: Facts) -> str:
     code = facts["code"]
     outcome = BY_CODE[code].outcome if code in BY_CODE else ""
     how = _ENDED_WITH.get(outcome, "failed")
-    after = f" after {span(facts['took'])}" if outcome in ("timeout", "cancelled", "app_error") else ""
+    after = f" after {span(facts['took'])}," if outcome in ("timeout", "cancelled", "app_error") else ""
     return f"{_call(facts)} {how}{after}{_ago(facts)} ({code}, ran = {facts['ran']}): {facts['message']}"
 
 

@@ -33,13 +33,14 @@ from warmd.daemon.diary import ToldBroker
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front
 from warmd.daemon.launch import check_descriptors, with_remedy
+from warmd.daemon.leftovers import in_service, kill_leftovers
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.memory import MemoryWatch
 from warmd.daemon.peers import refusal
 from warmd.daemon.remote import Remote
 from warmd.daemon.settings import Settings
-from warmd.daemon.tree import become_subreaper, kill_leftovers
+from warmd.daemon.tree import become_subreaper
 from warmd.daemon.why import Why
 from warmd.protocol import messages as msg
 from warmd.protocol import places
@@ -91,7 +92,7 @@ class Server:
         self._keys = KeyFolder(places.keys_dir(run_dir))
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
-        self.cgroups = Cgroups.open(settings.cgroup, str(run_dir))
+        self.cgroups = Cgroups.open(settings.cgroup, os.path.realpath(run_dir), in_service)
         self.fleet = self._open_fleet(run_dir)
         self.front = self._open_front(run_dir)
         broker.story.who = self._who

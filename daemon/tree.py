@@ -6,8 +6,8 @@ itself undumpable) or was overwritten are found as children of members, and as m
 worker's own session.  That is safe because the worker stays a zombie until its tree is swept: so
 long no stranger can get its pid, nor a session of that number.
 
-Signals go out through a pidfd alone: opened, then the process looked at once more, then killed.
-One sweeper thread does all of this; each pass over /proc serves every tree that is being ended.
+One sweeper thread does all of this; each pass over /proc serves every tree that is being ended.  It
+looks and kills through descriptors, and keeps two in reserve for when there are no others left.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import contextlib
 import ctypes
 import logging
 import os
-import re
 import select
-import signal
 import threading
 import time
 from collections import deque
@@ -27,7 +25,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmd.daemon import cgroup
-from warmd.daemon.launch import STOP_SECONDS, TOKEN_VARIABLE, Launcher
+from warmd.daemon.launch import STOP_SECONDS, Launcher
+from warmd.daemon.processes import (
+    NO_DESCRIPTORS,
+    Process,
+    kill,
+    list_processes,
+    own_children,
+    stat_fields,
+    with_children,
+)
 from warmd.protocol.work import WorkerId
 
 log = logging.getLogger("warmd.tree")
@@ -36,9 +43,11 @@ SWEEP_SECONDS = 5.0
 """A process that outlives SIGKILL for so long sleeps in the kernel and cannot be killed."""
 LOOK_AGAIN_SECONDS = 0.25
 """A fork may have outrun the last pass while something else of the tree dies slowly."""
+BREATH_SECONDS = 0.005
+"""Before the next look where all that was found had ended by itself."""
+RESERVE = 2
+"""To kill one process: its pidfd, and a look into /proc meanwhile."""
 
-_TOKEN = re.compile(rb"(?:^|\0)" + TOKEN_VARIABLE.encode() + rb"=([0-9a-f]{64})(?:\0|$)")
-_RUN_DIR = re.compile(rb"(?:^|\0)WARMD_RUN_DIR=([^\0]*)")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -62,6 +71,23 @@ class _Tree:
     """pid -> pidfd of those that were sent SIGKILL and have not ended."""
 
 
+class _Reserve:
+    """Descriptors for times when the process has no others."""
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    def fill(self) -> None:
+        """As far as there are any."""
+        with contextlib.suppress(OSError):
+            while len(self._held) < RESERVE:
+                self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def give_up(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+
 class Sweeper:
     """Ends trees on a thread of its own.
 
@@ -76,6 +102,8 @@ class Sweeper:
         self._orphans = False
         self._stopping = False
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._reserve = _Reserve()
+        self._reserve.fill()
         self._thread = threading.Thread(target=self._serve, name="warmd-sweeper", daemon=True)
         self._thread.start()
 
@@ -94,6 +122,7 @@ class Sweeper:
         self._stopping = True
         os.eventfd_write(self._bell, 1)
         self._thread.join(STOP_SECONDS)
+        self._reserve.give_up()
         os.close(self._bell)
 
     def _serve(self) -> None:
@@ -104,6 +133,9 @@ class Sweeper:
                 trees.append(self._ordered.popleft())
             try:
                 trees = self._pass(trees)
+            except OSError as error:
+                log.warning("what sessions have left cannot be looked for: %s", error)
+                time.sleep(LOOK_AGAIN_SECONDS)
             except Exception:
                 log.exception("a sweep failed")
                 time.sleep(LOOK_AGAIN_SECONDS)
@@ -117,41 +149,63 @@ class Sweeper:
         dying = {pidfd: (tree, pid) for tree in trees for pid, pidfd in tree.dying.items()}
         for pidfd in dying:
             poll.register(pidfd, select.POLLIN)
-        until = time.monotonic() + LOOK_AGAIN_SECONDS
-        while dying or not trees:
+        until = time.monotonic() + (LOOK_AGAIN_SECONDS if dying else BREATH_SECONDS)
+        while True:
             for fd, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000 if trees else None):
                 if fd == self._bell:
                     os.eventfd_read(fd)
                     return
                 poll.unregister(fd)
                 self._ended(*dying.pop(fd))
-            if trees and time.monotonic() >= until:
+            if trees and (not dying or time.monotonic() >= until):
                 return
 
     def _pass(self, trees: list[_Tree]) -> list[_Tree]:
-        """Kills what there is of all trees; the trees that are not gone yet."""
+        """Kills what there is of all trees; the trees that are not gone yet.  Raises OSError."""
+        self._reserve.fill()
+        try:
+            return self._look_and_kill(trees)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+        self._reserve.give_up()
+        try:
+            return self._look_and_kill(trees)
+        finally:
+            self._reserve.fill()
+
+    def _look_and_kill(self, trees: list[_Tree]) -> list[_Tree]:
         if self._orphans:
-            self._orphans = False
             self._reap()
         processes = list_processes() if trees else []
-        left = []
+        over: dict[WorkerId, tuple[int, ...]] = {}
         for tree in trees:
             found = members(processes, tree.token, tree.leader, _inside(tree.cgroup))
-            for process in found:
-                if process.pid not in tree.dying and (pidfd := _kill(process)) is not None:
-                    tree.dying[process.pid] = pidfd
-            if tree.dying and time.monotonic() < tree.give_up_at:
-                left.append(tree)
-            elif found and not tree.dying:
-                left.append(tree)  # all of them ended by themselves just now: look once more
-        gone = [tree for tree in trees if tree not in left]
-        if gone:
+            self._kill(tree, found, trees)
+            # Where all of them ended by themselves just now, there may be more.
+            there = tree.dying or [process.pid for process in found]
+            if not there or time.monotonic() >= tree.give_up_at:
+                over[tree.worker] = tuple(sorted(there))
+        if over:
             self._reap()
-        for tree in gone:
-            stuck = tuple(sorted(tree.dying))
-            _close_all(tree)
-            self._swept(tree.worker, stuck)
-        return left
+        for tree in trees:
+            if tree.worker in over:
+                _close_all(tree)
+                self._swept(tree.worker, over[tree.worker])
+        return [tree for tree in trees if tree.worker not in over]
+
+    def _kill(self, tree: _Tree, found: Iterable[Process], trees: Iterable[_Tree]) -> None:
+        for process in found:
+            if process.pid in tree.dying:
+                continue
+            try:
+                pidfd = kill(process)
+            except OSError as error:
+                if error.errno in NO_DESCRIPTORS and any(one.dying for one in trees):
+                    return  # the ends of those give descriptors back
+                raise
+            if pidfd is not None:
+                tree.dying[process.pid] = pidfd
 
     def _ended(self, tree: _Tree, pid: int) -> None:
         pidfd = tree.dying.pop(pid)
@@ -165,41 +219,21 @@ class Sweeper:
         """Reaps adopted orphans one by one: waiting for any child would steal the workers' ends.
 
         Children in the daemon's own session are its own (resource trackers), never orphans: a
-        worker's tree has left that session before the app could start anything.
+        worker's tree has left that session before the app could start anything.  Raises OSError.
         """
         session = os.getsid(0)
-        with self._launcher.forking:
-            for pid in _children():
-                stat = _stat(pid)
-                if stat and stat[0] == b"Z" and int(stat[3]) != session and pid not in self._launcher.known:
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One live process; `pid` and `started` together are never given out again."""
-
-    pid: int
-    parent: int
-    session: int
-    started: int
-    environ: bytes
-    """Empty where it cannot be read."""
-
-
-def list_processes() -> list[Process]:
-    """All live processes."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [process for pid in pids if (process := look_at(pid))]
-
-
-def look_at(pid: int) -> Process | None:
-    """None for a process that has ended, a zombie included."""
-    stat = _stat(pid)
-    if stat is None or stat[0] in (b"Z", b"X"):
-        return None
-    return Process(pid, int(stat[1]), int(stat[3]), int(stat[19]), _read(f"/proc/{pid}/environ"))
+        self._orphans = False
+        try:
+            with self._launcher.forking:
+                for pid in own_children():
+                    stat = stat_fields(pid)
+                    orphan = stat and int(stat[3]) != session and pid not in self._launcher.known
+                    if stat and orphan and stat[0] == b"Z":
+                        with contextlib.suppress(ChildProcessError):
+                            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        except OSError:
+            self._orphans = True
+            raise
 
 
 def _inside(group: Path | None) -> Container[int]:
@@ -216,130 +250,26 @@ def members(
     """Those of `processes` that belong to the tree, its leader and those `inside` its cgroup included."""
     found = []
     for process in processes:
-        match = _TOKEN.search(process.environ)
-        carries = match is not None and match[1] == token
-        if carries or process.session == leader or process.pid in inside:
+        if process.token == token or process.session == leader or process.pid in inside:
             found.append(process)
-    return _with_children(processes, found)
-
-
-def _with_children(processes: Sequence[Process], members: Sequence[Process]) -> list[Process]:
-    """The members and all below them."""
-    found = {process.pid: process for process in members}
-    more = bool(found)
-    while more:
-        children = [process for process in processes if process.parent in found and process.pid not in found]
-        found.update((process.pid, process) for process in children)
-        more = bool(children)
-    return list(found.values())
+    return with_children(processes, found)
 
 
 def orphans(known: Container[int]) -> list[int]:
-    """This process's children that are neither `known` nor its own helpers: adopted from workers."""
+    """This process's children that are neither `known` nor its own helpers: adopted from workers.
+
+    Raises OSError where they cannot be looked at.
+    """
     session = os.getsid(0)
     found = []
-    for pid in _children():
-        stat = _stat(pid) if pid not in known else None
+    for pid in own_children():
+        stat = stat_fields(pid) if pid not in known else None
         if stat is not None and int(stat[3]) != session:
             found.append(pid)
     return found
-
-
-def token_in(pid: int) -> bytes | None:
-    """The worker's token that the process carries in its environment."""
-    match = _TOKEN.search(_read(f"/proc/{pid}/environ"))
-    return match[1] if match else None
-
-
-def kill_leftovers(run_dir: str) -> int:
-    """Ends what workers of an earlier daemon of this run directory left behind; how many it was.
-
-    Only to be called by the holder of the run directory's lock.
-    """
-    wanted = os.fsencode(run_dir)
-    return _kill_all(lambda: _leftovers(list_processes(), wanted))
-
-
-def kill_adopted() -> int:
-    """Ends the orphans that this process has adopted, and all below them; how many it was.
-
-    At the daemon's end, when every worker is gone: also what has lost its token has no place then.
-    """
-    return _kill_all(lambda: _below(list_processes(), os.getpid()))
-
-
-def _leftovers(processes: Sequence[Process], run_dir: bytes) -> list[Process]:
-    """Those that carry a token of that run directory, those of their sessions, and all below them.
-
-    A carrier is in a session that its own tree has made: the worker's, or one made since.
-    """
-    carriers = []
-    for process in processes:
-        match = _RUN_DIR.search(process.environ)
-        if match is not None and match[1] == run_dir and _TOKEN.search(process.environ):
-            carriers.append(process)
-    sessions = {process.session for process in carriers}
-    found = _with_children(processes, [process for process in processes if process.session in sessions])
-    # An app of an earlier daemon may itself have started this one.
-    return [process for process in found if process.session != os.getsid(0)]
-
-
-def _below(processes: Sequence[Process], pid: int) -> list[Process]:
-    """All below a process, but those of its own session and what is below these."""
-    children = [process for process in processes if process.parent == pid]
-    return _with_children(processes, [process for process in children if process.session != os.getsid(0)])
-
-
-def _kill_all(find: Callable[[], Sequence[Process]]) -> int:
-    """Kills what `find` finds until it finds nothing, for at most 5 s; how many processes it was."""
-    killed: set[tuple[int, int]] = set()
-    until = time.monotonic() + SWEEP_SECONDS
-    while (found := find()) and time.monotonic() < until:
-        for process in found:
-            pidfd = _kill(process)
-            if pidfd is not None:
-                killed.add((process.pid, process.started))
-                select.select([pidfd], [], [], 0.01)
-                os.close(pidfd)
-    return len(killed)
-
-
-def _kill(process: Process) -> int | None:
-    """SIGKILL for exactly this process: its pidfd, or None if it has ended."""
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return None
-    # The pid may have been given out again since it was listed; the pidfd holds on to it now.
-    now = look_at(process.pid)
-    if now is None or now.started != process.started:
-        os.close(pidfd)
-        return None
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    return pidfd
 
 
 def _close_all(tree: _Tree) -> None:
     for pidfd in tree.dying.values():
         os.close(pidfd)
     tree.dying.clear()
-
-
-def _children() -> list[int]:
-    """The pids of this process's children, of whichever thread."""
-    lists = [_read(f"/proc/self/task/{task}/children") for task in os.listdir("/proc/self/task")]
-    return [int(pid) for one in lists for pid in one.split()]
-
-
-def _stat(pid: int) -> list[bytes] | None:
-    """The fields of /proc/PID/stat from the state on; the name before it may hold anything."""
-    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split() or None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from warmd.protocol import units
+from warmd.protocol import names, units
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import CALL_ID_BYTES, Request, SessionId
 
@@ -19,7 +18,6 @@ class Refusal(Exception):
         self.session = session
 
 
-CALL_ID = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
 Check = Callable[[object], Any]
 
 
@@ -30,7 +28,7 @@ def _text(value: object) -> str:
 
 
 def _call(value: object) -> str:
-    if not isinstance(value, str) or not CALL_ID.fullmatch(value):
+    if not isinstance(value, str) or not names.is_whole_call(value):
         raise ValueError(f"must be the id of a call, {2 * CALL_ID_BYTES} hex digits")
     return value
 

@@ -17,7 +17,6 @@ from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.sentences import sentence
 from warmd.daemon.story import LEFT, PastCall, Story
 from warmd.protocol import names
-from warmd.protocol.errors import Invalid
 from warmd.protocol.messages import CALL_ID_BYTES, CallId, SessionId
 from warmd.protocol.work import WorkerId
 
@@ -106,19 +105,14 @@ class Why:
         views = self._book.views(include_dead=True)
         shown = [{"id": v.id, "name": v.name, "app": v.app, "state": v.state} for v in views]
         found = names.match(text, shown)
-        if found is not None:
-            return self._book.view(SessionId(found))
-        return next((view for view in reversed(views) if view.name == text), None)
+        return None if found is None else self._book.view(SessionId(found))
 
     def _call_beginning(self, text: str) -> CallId | None:
-        digits = text.lower()
-        if len(digits) < MIN_CALL_DIGITS:
+        if len(text) < MIN_CALL_DIGITS:
             return None
-        known = dict.fromkeys([*self._book.open_calls(), *self._book.story.call_ids()])
-        fitting = [id for id in known if id.hex().startswith(digits)]
-        if len(fitting) > 1:
-            raise Invalid(f"{len(fitting)} calls begin with {text!r}: give more digits")
-        return fitting[0] if fitting else None
+        known = [*self._book.open_calls(), *self._book.story.call_ids()]
+        found = names.match_call(text, (id.hex() for id in known))
+        return None if found is None else CallId(bytes.fromhex(found))
 
     def _session_facts(self, standing: Standing, now: float) -> Facts:
         view = standing.view

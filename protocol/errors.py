@@ -270,3 +270,14 @@ def quoted(value: object, most: int) -> str:
     """
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
+
+
+def told(error: Exception) -> str:
+    """An error as part of a sentence: of the system's the words, without the number, and the file.
+
+    >>> told(PermissionError(13, "Permission denied", "/x"))
+    '/x: Permission denied'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -50,6 +50,10 @@ PATIENCE_SECONDS = 2.5
 """How long after its time-out a call is given up here.  The daemon answers within 2 s; if it has
 not, it is stopped or hangs."""
 SPARE_DUES = 64
+READING = frozenset(
+    ("sessions.list", "sessions.get", "calls.get", "calls.list", "why", "logs", "apps.list", "status")
+)
+"""Requests that change nothing, so that nobody need ask whether they were carried out."""
 
 
 @dataclass(slots=True, eq=False)
@@ -226,9 +230,12 @@ class Exchange:
     def _loss(self, pending: Pending, reason: str) -> Problem:
         if self.refusal is not None:
             return self.refusal
-        known = "it may have run" if pending.sent else "it did not run, it was not sent"
         ran: Ran = "maybe" if pending.sent else "no"
-        return Problem("DAEMON_LOST", f"the connection to the daemon is lost: {reason}; {known}", ran)
+        known = "; it may have run" if pending.sent else "; it did not run, it was not sent"
+        message = pending.message
+        if isinstance(message, Attach) or (isinstance(message, Request) and message.verb in READING):
+            known = ""
+        return Problem("DAEMON_LOST", f"the connection to the daemon is lost: {reason}{known}", ran)
 
     def _conversation(self, message: FromDaemon, now: float) -> None:
         if isinstance(message, Welcome):

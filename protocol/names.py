@@ -1,4 +1,5 @@
-"""Which session a person means: by a whole id, by its name, or by a beginning that fits only one."""
+"""Which session or call a person means: by a whole id, a session by its name too, or by a beginning
+that fits only one."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warmd.protocol.errors import Invalid
+from warmd.protocol.messages import CALL_ID_BYTES
 
 WHOLE_ID = re.compile(r"sess_[0-9a-f]{32}")
+WHOLE_CALL = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
 PREFIX = "sess_"
 SHOWN = 10
 """How many matches an ambiguous prefix lists."""
@@ -23,19 +26,36 @@ def match(text: str, sessions: Iterable[Mapping[str, Any]]) -> str | None:
     """The id of the one session whose id begins with `text` (with or without `sess_`) or whose
     name is `text`; workers of the shared pool count as sessions.  None when none fits.
 
-    Sessions that are gone count only if no living one fits, and never by their name.  Raises
-    Invalid when several fit.
+    Sessions that are gone count only if no living one fits; of those of one name it is the newest,
+    which stands last in `sessions`.  Raises Invalid when several fit.
     """
     known = list(sessions)
-    named = [info for info in known if info.get("name") == text and not is_gone(info)]
+    living = [info for info in known if not is_gone(info)]
+    gone = [info for info in known if is_gone(info)]
+    return _fitting(text, living) or _fitting(text, gone)
+
+
+def _fitting(text: str, sessions: list[Mapping[str, Any]]) -> str | None:
+    named = [info for info in sessions if info.get("name") == text]
     if named:
-        return str(named[0]["id"])
-    fitting = [info for info in known if _begins(str(info["id"]), text)]
-    living = [info for info in fitting if not is_gone(info)]
-    candidates = living or fitting
+        return str(named[-1]["id"])
+    candidates = [info for info in sessions if _begins(str(info["id"]), text)]
     if len(candidates) > 1:
         raise Invalid(_ambiguous(text, candidates))
     return str(candidates[0]["id"]) if candidates else None
+
+
+def is_whole_call(text: str) -> bool:
+    """Whether `text` is a call's id as it stands."""
+    return WHOLE_CALL.fullmatch(text) is not None
+
+
+def match_call(text: str, calls: Iterable[str]) -> str | None:
+    """The one of these ids that begins with `text`, or None.  Raises Invalid when several do."""
+    candidates = unique(id for id in calls if text and id.startswith(text.lower()))
+    if len(candidates) > 1:
+        raise Invalid(f"{len(candidates)} calls begin with {text!r}: give more digits")
+    return candidates[0] if candidates else None
 
 
 def is_gone(info: Mapping[str, Any]) -> bool:

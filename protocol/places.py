@@ -150,11 +150,11 @@ def make_private_dir(path: Path) -> Path:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode):
             raise PermissionError(
-                f"{path} is not a directory (or a symbolic link to one): remove it"
+                f"{path} is a file, or a symbolic link: choose another WARMD_RUN_DIR"
             ) from None
         if found.st_uid != os.getuid():
             raise PermissionError(
-                f"{path} belongs to uid {found.st_uid}, not to you: choose another directory"
+                f"{path} belongs to uid {found.st_uid}, not to you: choose another WARMD_RUN_DIR"
             ) from None
         if stat.S_IMODE(found.st_mode) & 0o077:
             path.chmod(0o700)

@@ -12,6 +12,8 @@ import re
 NEVER = "never"
 MOST_SECONDS = 10**12
 """Longer than any machine lives; a larger number is a mistake."""
+LONGEST_WAIT_SECONDS = 3600.0
+"""poll and epoll count milliseconds in 31 bits, which is 24 days: who waits longer looks up in between."""
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _BYTES = {
     "": 1, "B": 1,

@@ -120,7 +120,7 @@ class AsyncClient:
         return Info(await self._request("why", {"id": id}))
 
     async def stop(self, drain: float | str | None = None) -> Info:
-        """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
+        """Tell the daemon to stop, as `Client.stop`: returns at once."""
         return Info(await self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))
 
     async def reload_keys(self) -> Info:

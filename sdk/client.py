@@ -151,7 +151,8 @@ class Client:
         return Info(self._request("why", {"id": id}))
 
     def stop(self, drain: float | str | None = None) -> Info:
-        """Stop the daemon; what runs may finish within `drain` (default: the daemon's setting)."""
+        """Tell the daemon to stop.  Returns at once: what runs may finish within `drain` (default: the
+        daemon's setting), and its process ends after that."""
         return Info(self._request("stop", {"drain_seconds": plan.duration(drain, "drain")}))
 
     def reload_keys(self) -> Info:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmd.protocol import places
-from warmd.protocol.errors import DaemonUnavailable, Invalid, NotAllowed, exception_from
+from warmd.protocol.errors import DaemonUnavailable, Invalid, NotAllowed, exception_from, told
 from warmd.reach import Place, UnixPlace, place_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS = 3.0
 START_SECONDS = 20.0
 RETRY_SECONDS = 0.02
-WORKERS_VARIABLES = ("WARMD_WORKER_TOKEN", "WARMD_SESSION_ID", "WARMD_DAEMON_PID", "WARMD_APP")
+WORKERS_VARIABLES = (
+    "WARMD_WORKER_TOKEN", "WARMD_SESSION_ID", "WARMD_DAEMON_PID", "WARMD_DAEMON_SESSION", "WARMD_APP",
+)  # fmt: skip
 _READY = b"ready\n"
 
 
@@ -106,7 +108,8 @@ class Connector:
         except OSError as error:
             if isinstance(error, DaemonUnavailable | NotAllowed):
                 raise
-            raise DaemonUnavailable(f"the daemon cannot be started: {error}") from error
+            text = f"the daemon cannot be started: {told(error)}; `warmd doctor` says more"
+            raise DaemonUnavailable(text) from error
 
     def _start_alone(self, run_dir: Path, log_path: Path) -> None:
         try:

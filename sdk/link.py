@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias
 from warmd.protocol.errors import DaemonLost
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, CallId, Part, Request
+from warmd.protocol.units import LONGEST_WAIT_SECONDS
 from warmd.result import raise_problem
 from warmd.transport import Transport
 
@@ -235,13 +236,13 @@ class Link:
             self.transport.pump()
 
     def _rest(self, until: float | None) -> float | None:
-        """How long to wait at most; None for as long as it takes."""
+        """How long to wait before the next look; None for as long as it takes."""
         due = self.exchange.deadline()
         now = time.monotonic()
-        if due is None:
-            return None if until is None else until - now
-        rest = max(due - now, LAST_LOOK_SECONDS)
-        return rest if until is None else min(until - now, rest)
+        rest = None if due is None else max(due - now, LAST_LOOK_SECONDS)
+        if until is not None:
+            rest = until - now if rest is None else min(until - now, rest)
+        return None if rest is None else min(rest, LONGEST_WAIT_SECONDS)
 
     def _take_place(self, waiter: _Waiter, rest: float | None) -> bool:
         """Make `waiter` the leader if there is none, else a follower; whether it leads."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from warmd import plan
-from warmd.protocol.errors import NoSession, WarmdError
+from warmd.protocol.errors import Invalid, NoSession, WarmdError
 
 if TYPE_CHECKING:
     from warmd.aio import AsyncClient
@@ -57,6 +57,11 @@ class SessionManager(Generic[R, E]):
         setup: Any = None,
         max_lifetime: float | str | None = None,
     ) -> None:
+        if not hasattr(client, "_drive"):
+            raise Invalid(
+                f"client: expected a Client or AsyncClient first, got {type(client).__name__}: "
+                "SessionManager(client, app)"
+            )
         self._client: Any = client
         self._opening = {
             "app": app,

@@ -20,8 +20,6 @@ from warmd.connect import await_ready
 from warmd.protocol import places
 
 ENDING_SECONDS = 15.0
-VARIABLES = {"app_folders": "WARMD_APPS"}
-"""Settings whose variable has another name than they."""
 
 
 class LocalClient(Client):
@@ -84,12 +82,11 @@ class OwnDaemon:
             "--ready-fd", str(ready_end), "--lifeline-fd", str(lifeline),
         ]
         # fmt: on
-        chosen = {
-            VARIABLES.get(name, f"WARMD_{name.upper()}"): _spelled(value) for name, value in settings.items()
-        }
+        for name, value in settings.items():
+            command.append(f"--setting={name}={_spelled(value)}")
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-            pass_fds=(lifeline, ready_end), start_new_session=True, env={**os.environ, **chosen},
+            pass_fds=(lifeline, ready_end), start_new_session=True,
         )  # fmt: skip
 
 
@@ -113,12 +110,19 @@ def _end(process: subprocess.Popen[bytes], lifeline: int, run_dir: Path) -> None
             for sent in (None, signal.SIGTERM, signal.SIGKILL):
                 if sent is not None:
                     signal.pidfd_send_signal(pidfd, sent)
-                if select.select([pidfd], [], [], ENDING_SECONDS)[0]:
+                if _has_ended(pidfd):
                     break
         finally:
             os.close(pidfd)
         process.wait(ENDING_SECONDS)
     shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Waits for it.  (`select` takes no descriptor over 1023.)"""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(ENDING_SECONDS * 1000))
 
 
 def _spelled(value: object) -> str:

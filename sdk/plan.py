@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
+from warmd.protocol import names
 from warmd.protocol.errors import Invalid, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
@@ -54,18 +53,6 @@ ANSWER_SECONDS = 30.0
 ENDING_SECONDS = 120.0
 """How soon a session has ended: its call is cancelled, `unload` runs, the tree is killed."""
 _NONE = pack(None)
-_CALL_ID = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
-
-
-def _fresh_ids() -> None:
-    """128 random bits to begin with, then the next number: a system call less for each call."""
-    global _ids
-    _ids = count(int.from_bytes(os.urandom(CALL_ID_BYTES)))
-
-
-_ids: count[int]
-_fresh_ids()
-os.register_at_fork(after_in_child=_fresh_ids)
 
 
 def options(given: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +138,7 @@ def attach(id: object, offset: object = 0, window: int | None = None) -> Attach:
 
 def call_id(value: object) -> CallId:
     """A call's id, as `call_id` of what was submitted gives it.  Raises Invalid for what can be none."""
-    if not isinstance(value, str) or not _CALL_ID.fullmatch(value):
+    if not isinstance(value, str) or not names.is_whole_call(value):
         digits = 2 * CALL_ID_BYTES
         raise Invalid(f"call: expected the id of a call ({digits} hex digits), got {quoted(value, 100)}")
     return CallId(bytes.fromhex(value))
@@ -193,13 +180,15 @@ def request(verb: str, arguments: dict[str, Any], window: int | None = None) -> 
 
 
 def new_id() -> CallId:
-    return CallId((next(_ids) % 2**128).to_bytes(CALL_ID_BYTES))
+    return CallId(os.urandom(CALL_ID_BYTES))
 
 
 def session_id(value: object) -> str:
     """The id of a session that exists already.  Raises Invalid for what can be none."""
     if not isinstance(value, str) or not value or value == NEW_SESSION:
-        raise Invalid(f"session: expected the id of a session (sess_...), got {value!r}")
+        id = getattr(value, "id", None)
+        hint = f"; give its id, {id}" if isinstance(id, str) else ""
+        raise Invalid(f"session: expected the id of a session (sess_...), got {value!r}{hint}")
     return value
 
 

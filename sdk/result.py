@@ -40,7 +40,8 @@ class Timing(Items):
     run: float
     """In the function itself."""
     total: float
-    """As the client saw it, from sending to the answer."""
+    """As the client saw it, from sending to the answer; of a detached call that it attached to later,
+    at least all of the above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def timing(pending: Pending) -> Timing:
     """The timing of a call that is done."""
     told = pending.result.timing if pending.result else None
     total = pending.ended - pending.begun
-    return Timing(*told, total) if told else Timing(False, 0.0, 0.0, 0.0, 0.0, 0.0, total)
+    if told is None:
+        return Timing(False, 0.0, 0.0, 0.0, 0.0, 0.0, total)
+    return Timing(*told, max(total, told.queue + told.spawn + told.imports + told.setup + told.run))
 
 
 def _unpacked(pending: Pending, body: Any) -> Any:

@@ -50,6 +50,7 @@ OVER_TCP = (
     ": the key is for another daemon, it has as many connections as it takes (max_connections), or it is "
     "none of warmd's"
 )
+OR_REVOKED = ", or this client's key was revoked"
 # Plain integers: pyzmq's enums cost more than the call.
 _DONTWAIT = int(zmq.DONTWAIT)
 _FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 5)}
@@ -74,7 +75,7 @@ class Transport:
         self.pid = os.getpid()
         self.unknown_key = False
         """The daemon has refused the key."""
-        self._closed_at_once = "it closed the connection at once" + (OVER_TCP if key is not None else "")
+        self._over_tcp = key is not None
         context = zmq.Context(io_threads=1)
         self._io_thread = IoThread()
         context.set(zmq.THREAD_NAME_PREFIX, self._io_thread.number)
@@ -158,8 +159,8 @@ class Transport:
         if self.unknown_key:
             return "it does not know this key: it was revoked, or is for another daemon"
         if self.exchange.welcome is not None:
-            return "it ended, crashed or was killed"
-        return self._closed_at_once
+            return f"it ended, crashed or was killed{OR_REVOKED * self._over_tcp}"
+        return f"it closed the connection at once{OVER_TCP * self._over_tcp}"
 
     def close(self) -> None:
         """Release the descriptors.  The owner makes sure that nobody waits for them."""

@@ -238,17 +238,23 @@ def _complaints_about_options(book: Book, options: NewSession, new: bool) -> Ite
             "workers of the shared pool have none"
         )
     if lifetime is not None and not MIN_SESSION_TIMEOUT_SECONDS <= lifetime <= longest:
-        bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {longest:g} s (the daemon's max_lifetime)"
-        yield f"max_lifetime is {lifetime:g} s: it must be from {bounds}"
+        bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {_span(longest)} (the daemon's max_lifetime)"
+        yield f"max_lifetime is {_span(lifetime)}: it must be from {bounds}"
     ceiling = book.limits.max_session_timeout_seconds
     if idle is not None and not MIN_SESSION_TIMEOUT_SECONDS <= idle <= ceiling:
-        bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {ceiling:g} s (max_session_timeout)"
-        yield f"session_timeout is {idle:g} s: it must be from {bounds}"
-    if name is not None and (not 0 < len(name) <= MAX_NAME_CHARACTERS or name.startswith("sess_")):
+        bounds = f"{MIN_SESSION_TIMEOUT_SECONDS:g} to {_span(ceiling)} (max_session_timeout)"
+        yield f"session_timeout is {_span(idle)}: it must be from {bounds}"
+    if name is None:
+        return
+    if name == NEW_SESSION or name.startswith("sess_") or not 0 < len(name) <= MAX_NAME_CHARACTERS:
         yield (
             f"the name {quoted(name, 60)} cannot be used: give 1 to {MAX_NAME_CHARACTERS} characters "
-            "that do not begin with 'sess_'"
+            f"that are not {NEW_SESSION!r} and do not begin with 'sess_'"
         )
+
+
+def _span(seconds: float) -> str:
+    return "never" if seconds == math.inf else f"{seconds:g} s"
 
 
 def _objection_to_joining(call: Call, options: NewSession, named: Session) -> Problem | None:
@@ -263,15 +269,15 @@ def _objection_to_joining(call: Call, options: NewSession, named: Session) -> Pr
     if asked is not None and asked != named.idle_seconds:
         return Problem(
             "INVALID",
-            f"session_timeout is {asked:g} s, but the session named {named.name!r} exists "
-            f"with {named.idle_seconds:g} s: leave the option out, or choose another name",
+            f"session_timeout is {_span(asked)}, but the session named {named.name!r} exists "
+            f"with {_span(named.idle_seconds)}: leave the option out, or choose another name",
         )
     lifetime = options.lifetime_seconds
     if lifetime is not None and lifetime != named.lifetime_seconds:
         return Problem(
             "INVALID",
-            f"max_lifetime is {lifetime:g} s, but the session named {named.name!r} exists "
-            f"with {named.lifetime_seconds:g} s: leave the option out, or choose another name",
+            f"max_lifetime is {_span(lifetime)}, but the session named {named.name!r} exists "
+            f"with {_span(named.lifetime_seconds)}: leave the option out, or choose another name",
         )
     if options.labels and options.labels != named.labels:
         text = f"the session named {named.name!r} exists with other labels"

@@ -127,10 +127,30 @@ class Book:
         session = self.sessions.get(id)
         if session is None or session.pool is not None:
             buried = self.dead.get(id)
-            return gone(id, buried.state, buried.reason or "") if buried else unknown(id)
+            return gone(id, buried.state, buried.reason or "") if buried else self.unknown(id)
         if session.verdict is not None:
             return gone(id, *session.verdict)
         return session
+
+    def unknown(self, id: SessionId) -> Problem:
+        """What a caller is told who names what is no session, and never was."""
+        worker, named = self.sessions.get(id), self.names.get(id)
+        if worker is not None and worker.pool is not None:
+            text = (
+                f"{id} is a worker of the shared pool, which calls without a session share: "
+                f"`warmd end --app {worker.app.name}` ends them, and they expire by themselves"
+            )
+        elif named is not None:
+            text = (
+                f"{id!r} is the name of a session, and a call names its id: give {named.id}, or open it "
+                f'with session="new" and name={id!r}, which joins it'
+            )
+        else:
+            text = (
+                f"there is no session {quoted(id, 100)} here: it was never opened by this daemon, "
+                "or too long ago to be remembered; `warmd ps --all` lists the sessions that are known"
+            )
+        return Problem("SESSION_NOT_FOUND", text)
 
     def register(self, job: Job) -> None:
         self.jobs[job.id] = job
@@ -254,11 +274,3 @@ def gone(session: SessionId, state: str, reason: str) -> Problem:
     """What a caller is told who names a session that has ended, expired or died."""
     text = f"session {session} has {state}: {reason}; open a new session"
     return Problem(CODE_OF_STATE[state], text, details={"reason": reason})
-
-
-def unknown(session: str) -> Problem:
-    return Problem(
-        "SESSION_NOT_FOUND",
-        f"there is no session {quoted(session, 100)} here: it was never opened by this daemon, "
-        "or too long ago to be remembered; `warmd ps --all` lists the sessions that are known",
-    )

@@ -127,6 +127,10 @@ class Broker:
         """Why there is no view of a call."""
         return self._book.keep.missing(_call_id(call), self._book.now)
 
+    def missing_session(self, session: SessionId) -> Problem:
+        """Why there is no view of a session."""
+        return self._book.unknown(session)
+
     def standing(self, session: SessionId) -> Standing | None:
         """How a session stands that is not gone."""
         return standing.of_session(self._book, session)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from warmd.daemon.core import ahead, ladder, starting, stopping
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core.book import Book, unknown
+from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import DrainArrived, EndArrived, OutOfMemory, WorkerExited
 from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.messages import SessionId
@@ -22,7 +22,7 @@ def end_arrived(book: Book, event: EndArrived) -> None:
         live = book.sessions.get(event.session)
         named_by_users = live.pool is None if live else event.session in book.dead
         if not named_by_users:
-            book.refuse(event.client, event.request, None, unknown(event.session))
+            book.refuse(event.client, event.request, None, book.unknown(event.session))
             return
         sessions = [live] if live else []
         named: tuple[SessionId, ...] = (event.session,)

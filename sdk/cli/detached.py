@@ -8,8 +8,9 @@ import click
 
 from warmd.cli.calls import print_parts
 from warmd.cli.completion import complete_calls
-from warmd.cli.link import open_client
+from warmd.cli.link import open_client, resolve_call
 from warmd.cli.talk import data, json_object, json_option, say, span, table
+from warmd.protocol import names
 
 
 @click.command()
@@ -25,9 +26,13 @@ from warmd.cli.talk import data, json_object, json_option, say, span, table
 def attach(call: str, offset: int, as_json: bool) -> None:
     """Print what a detached call yields, as it comes, and end as it ends.
 
-    CALL is the id that --detach printed. Ctrl-C only stops the reading; `warmd cancel` ends the call.
+    CALL is the id that --detach printed, or a unique beginning of it. Ctrl-C only stops the
+    reading; `warmd cancel` ends the call.
     """
-    with open_client(autostart=False) as client, client.calls.attach(call, offset) as stream:
+    with (
+        open_client(autostart=False) as client,
+        client.calls.attach(resolve_call(client, call), offset) as stream,
+    ):
         try:
             print_parts(stream, as_json, offset)
         except KeyboardInterrupt:
@@ -61,10 +66,13 @@ def _row(info: dict[str, Any]) -> list[str]:
 def cancel(calls: tuple[str, ...], as_json: bool) -> None:
     """Cancel calls by their ids.
 
+    CALL is a call's id, or a unique beginning of a detached one's.
+
     Prints the ids of those that were under way; one that has ended already is no error.
     """
     with open_client(autostart=False) as client:
-        cancelled = [call for call in calls if client.calls.cancel(call)]
+        ids = names.unique(resolve_call(client, call) for call in calls)
+        cancelled = [id for id in ids if client.calls.cancel(id)]
     if as_json:
         json_object(cancelled=cancelled)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import click
 
@@ -22,10 +21,9 @@ def doctor(ctx: click.Context, as_json: bool) -> int:
     from warmd.cli import hostchecks, placechecks
     from warmd.cli.exits import APP_FAILED
     from warmd.cli.findings import Host, examined
-    from warmd.cli.link import host
+    from warmd.cli.link import named_address
 
-    address = host(ctx) or os.environ.get("WARMD_HOST") or None
-    findings = examined(Host(address), {**hostchecks.CHECKS, **placechecks.CHECKS})
+    findings = examined(Host(named_address(ctx)), {**hostchecks.CHECKS, **placechecks.CHECKS})
     bad = any(finding.level == "bad" for finding in findings)
     if as_json:
         json_object(healthy=not bad, findings=[dataclasses.asdict(finding) for finding in findings])

@@ -1,12 +1,12 @@
 """Errors at the edge of the command line: exit codes, and what is printed.
 
 0  done                          69  no daemon, or it went away
-1  the app raised, or did not    75  busy, try again: queue full, no room, draining
-   start                         77  not allowed
-2  usage, refused input          78  bad configuration
-3  no such session or call,     124  time-out
-   or it is gone                130  interrupted or cancelled
-4  the worker died
+1  the app raised, or did not    70  a fault of warmd's own
+   start                         75  busy, try again: queue full, no room, draining
+2  usage, refused input          77  not allowed
+3  no such session or call,      78  bad configuration
+   or it is gone                124  time-out
+4  the worker died              130  interrupted or cancelled
 """
 
 from __future__ import annotations

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from warmd.cli.exits import UNAVAILABLE, Refusal
-from warmd.cli.link import host, open_client, running_daemon
+from warmd.cli.exits import BAD_CONFIG, UNAVAILABLE, Refusal
+from warmd.cli.link import named_address, open_client, running_daemon
 from warmd.cli.talk import data, json_object, json_option, say, table
 from warmd.protocol import places
-from warmd.protocol.errors import DaemonUnavailable
+from warmd.protocol.errors import DaemonUnavailable, told
 from warmd.protocol.keys import KeyFolder
 
 
@@ -34,10 +35,8 @@ def new(name: str, as_json: bool) -> None:
 
     The client gives it as WARMD_KEY, with the daemon's address as WARMD_HOST or --host.
     """
-    try:
-        text = _folder().add(name).text
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    with _kept_keys() as folder:
+        text = folder.add(name).text
     _tell_daemon()
     if as_json:
         json_object(name=name, key=text)
@@ -50,18 +49,15 @@ def new(name: str, as_json: bool) -> None:
 @json_option
 def list_keys(as_json: bool) -> None:
     """List the clients that have a key."""
-    folder = _folder()
-    found: list[dict[str, Any]] = [
-        {"name": name, "public_key": public.hex(), "created": folder.created(name)}
-        for public, name in folder.clients().items()
-    ]
+    with _kept_keys() as folder:
+        found: list[dict[str, Any]] = [
+            {"name": name, "public_key": public.hex(), "created": folder.created(name)}
+            for public, name in folder.clients().items()
+        ]
     if as_json:
         json_object(keys=found)
     elif found:
-        rows = [
-            [key["name"], time.strftime("%Y-%m-%d %H:%M", time.localtime(key["created"]))] for key in found
-        ]
-        data(table(["NAME", "CREATED"], rows))
+        data(table(["NAME", "CREATED"], [[key["name"], _date(key["created"])] for key in found]))
     else:
         say("no keys")
 
@@ -71,12 +67,10 @@ def list_keys(as_json: bool) -> None:
 @json_option
 def revoke(names: tuple[str, ...], as_json: bool) -> None:
     """Let clients in no more, and end the connections that they have."""
-    folder = _folder()
     try:
-        for name in names:
-            folder.remove(name)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        with _kept_keys() as folder:
+            for name in names:
+                folder.remove(name)
     finally:
         ended = _tell_daemon()
     if as_json:
@@ -90,12 +84,21 @@ def _date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _folder() -> KeyFolder:
-    return KeyFolder(places.keys_dir(_run_dir()))
+@contextlib.contextmanager
+def _kept_keys() -> Iterator[KeyFolder]:
+    """The folder of the keys; what is wrong with it, or with a name, is said in a sentence."""
+    folder = KeyFolder(places.keys_dir(_run_dir()))
+    try:
+        yield folder
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        text = f"keys cannot be kept in {folder.path}: {told(error)}; `warmd doctor` says more"
+        raise Refusal(text, BAD_CONFIG) from None
 
 
 def _run_dir() -> Path:
-    given = host() or os.environ.get("WARMD_HOST")
+    given = named_address()
     if not given:
         return places.default_run_dir()
     try:

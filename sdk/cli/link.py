@@ -33,6 +33,11 @@ def host(ctx: click.Context | None = None) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def named_address(ctx: click.Context | None = None) -> str | None:
+    """The address given by --host, or else by WARMD_HOST."""
+    return host(ctx) or os.environ.get("WARMD_HOST") or None
+
+
 @contextlib.contextmanager
 def open_client(ctx: click.Context | None = None, *, autostart: bool | None = None) -> Iterator[Client]:
     """A client for one command.  Raises DaemonUnavailable."""
@@ -66,6 +71,14 @@ def resolve(client: Client, text: str) -> str:
     """The id of the session that the user means by an id, a unique beginning of one, or a name."""
     # What fits nothing goes to the daemon as it is, which says so.
     return text if names.is_whole(text) else names.match(text, client.sessions.list(all=True)) or text
+
+
+def resolve_call(client: Client, text: str) -> str:
+    """The id of the call that the user means by an id, or by a unique beginning of a detached one's."""
+    if names.is_whole_call(text):
+        return text
+    # What fits nothing goes on as it is, and is refused as no id.
+    return names.match_call(text, (info["id"] for info in client.calls.list())) or text
 
 
 def cancel_stream(stream: Stream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 PACKAGES = ("warmd", "pyzmq", "msgpack", "loky", "psutil")
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_facts(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
     """Processor, kernel, versions and load; None for what cannot be found out."""
     return {
         "cpu": _cpu_model(),
@@ -19,7 +20,7 @@ def machine_facts() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in packages},
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
 

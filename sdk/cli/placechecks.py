@@ -24,6 +24,8 @@ LITTLE_SPACE_BYTES = 64 * 2**20
 FEW_INODES = 1000
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs")
 """File systems on which sockets and locks of one machine do not work, or can hang."""
+VIRTUAL = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "debugfs", "tracefs")
+"""File systems that take no files of ours, whatever their modes say."""
 TOKEN = b"WARMD_WORKER_TOKEN="
 
 
@@ -37,19 +39,26 @@ def run_directory(host: Host) -> Said:
             yield "bad", str(error)
             return
     if not os.path.lexists(path):
-        above = next(parent for parent in path.parents if parent.exists())
-        if os.access(above, os.W_OK | os.X_OK):
-            yield "ok", f"the run directory {path} will be made by the first daemon"
-        else:
-            yield "bad", f"{above} is not writable, so {path} cannot be made: set WARMD_RUN_DIR"
+        yield _to_be_made(host, path)
         return
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        yield "bad", f"the run directory {path} is not a directory, or a symbolic link: remove it"
+        yield "bad", f"the run directory {path} is a file, or a symbolic link: set WARMD_RUN_DIR"
     elif found.st_uid != os.getuid():
         yield "bad", f"the run directory {path} belongs to uid {found.st_uid}, not to you: set WARMD_RUN_DIR"
     else:
         yield from _usable(host, path, found.st_mode)
+
+
+def _to_be_made(host: Host, path: Path) -> tuple[Level, str]:
+    above = next(parent for parent in path.parents if parent.exists())
+    kind = _file_system(host, above)
+    if kind in VIRTUAL:
+        return "bad", f"{path} would lie on {kind}, which takes no files: set WARMD_RUN_DIR"
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "not writable" if above.is_dir() else "a file"
+        return "bad", f"{above} is {what}, so {path} cannot be made: set WARMD_RUN_DIR"
+    return "ok", f"the run directory {path} will be made by the first daemon"
 
 
 def _usable(host: Host, path: Path, mode: int) -> Said:
@@ -58,16 +67,20 @@ def _usable(host: Host, path: Path, mode: int) -> Said:
     if not os.access(path, os.W_OK | os.X_OK):
         yield "bad", f"the run directory {path} is not writable: run `chmod 700 {path}`"
         return
-    yield from room(path, "run directory")
     kind = _file_system(host, path)
-    if kind in REMOTE:
+    if kind not in VIRTUAL:
+        yield from room(path, "run directory")
+    if kind in REMOTE or kind in VIRTUAL:
         yield "bad", f"{path} lies on {kind}, where sockets and locks do not work: set WARMD_RUN_DIR"
 
 
 def log_directory(host: Host) -> Said:
     path = places.state_dir(host.run_dir, host.environ)
     above = path if path.exists() else next(parent for parent in path.parents if parent.exists())
-    if not os.access(above, os.W_OK | os.X_OK):
+    kind = _file_system(host, above)
+    if kind in VIRTUAL:
+        yield "bad", f"logs cannot be written: {path} would lie on {kind}; set WARMD_RUN_DIR"
+    elif not os.access(above, os.W_OK | os.X_OK):
         yield "bad", f"logs cannot be written: {above} is not writable; run `chmod u+rwx {above}`"
     else:
         yield from room(above, "log directory")

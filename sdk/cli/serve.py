@@ -36,16 +36,17 @@ def settings_options(command: Command) -> Command:
     return command
 
 
-def checked_settings(flags: dict[str, Any], *, here: bool) -> Settings:
+def checked_settings(flags: dict[str, Any], *, here: bool, keywords: tuple[str, ...] = ()) -> Settings:
     """The settings in force, with those of the project in the working directory if `here`.
 
-    Raises Refusal (exit code 78).
+    `keywords` are NAME=VALUE words.  Raises Refusal (exit code 78).
     """
     try:
         files = config.standard_files(os.environ)
         if here:
             files = [*config.project_files(Path.cwd()), *files]
-        return config.load(flags, os.environ, files)
+        given = dict(word.split("=", 1) for word in keywords)
+        return config.load(flags, os.environ, files, given)
     except config.ConfigError as error:
         raise Refusal(str(error), BAD_CONFIG) from None
 
@@ -54,8 +55,11 @@ def checked_settings(flags: dict[str, Any], *, here: bool) -> Settings:
 @settings_options
 @click.option("--ready-fd", type=int, hidden=True, help="Told when the daemon is ready, or why it is not.")
 @click.option("--lifeline-fd", type=int, hidden=True, help="The daemon stops at its end of file.")
+@click.option("--setting", "keywords", multiple=True, hidden=True, help="NAME=VALUE, of `warmd.local`.")
 @click.option("--private", is_flag=True, hidden=True, help="The run directory goes when the daemon goes.")
-def serve(ready_fd: int | None, lifeline_fd: int | None, private: bool, **flags: Any) -> int:
+def serve(
+    ready_fd: int | None, lifeline_fd: int | None, keywords: tuple[str, ...], private: bool, **flags: Any
+) -> int:
     """Run the daemon in the foreground.
 
     Each setting can also come from the environment, from `warmd.toml` or `[tool.warmd]` of
@@ -67,7 +71,7 @@ def serve(ready_fd: int | None, lifeline_fd: int | None, private: bool, **flags:
     """
     try:
         # A client starts the daemon just anywhere; a person typed it here.
-        settings = checked_settings(flags, here=ready_fd is None)
+        settings = checked_settings(flags, here=ready_fd is None, keywords=keywords)
     except Refusal as error:
         if ready_fd is not None:
             os.write(ready_fd, error.message.encode())

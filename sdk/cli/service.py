@@ -16,11 +16,16 @@ from warmd.cli.talk import data, json_object, json_option, say, span
 @json_option
 def start(as_json: bool) -> None:
     """Start the daemon in the background, if there is none; returns when it is ready."""
-    from warmd.cli.link import open_client, running_daemon
+    from warmd.cli.link import named_address, open_client, running_daemon
 
     with open_client(autostart=False) as client:
         before = running_daemon(client)
     if before is None:
+        if elsewhere := named_address():
+            raise click.UsageError(
+                f"WARMD_HOST (or --host) names a daemon elsewhere, {elsewhere}, and none runs there; "
+                "unset it to start your own"
+            )
         from warmd.cli.serve import checked_settings
 
         checked_settings({}, here=False)

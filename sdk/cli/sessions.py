@@ -174,14 +174,17 @@ def hold(session: str, duration: str | None, release: bool, as_json: bool) -> No
 
 @click.command()
 @click.argument("sessions", nargs=-1, metavar="SESSION...", shell_complete=complete_sessions)
-@click.option("--app", metavar="APP", help="All sessions of this app.", shell_complete=complete_apps)
-@click.option("--all", "everything", is_flag=True, help="All sessions.")
+@click.option(
+    "--app", metavar="APP", help="All sessions and pool workers of this app.", shell_complete=complete_apps
+)
+@click.option("--all", "everything", is_flag=True, help="All sessions and pool workers.")
 @click.option("--finish", is_flag=True, help="Let the running call finish; by default it is cancelled.")
 @json_option
 def end(sessions: tuple[str, ...], app: str | None, everything: bool, finish: bool, as_json: bool) -> None:
     """End sessions, with all their processes.
 
-    Returns when the processes are gone.  Prints the ids of the sessions that were ended.
+    Returns when the processes are gone.  Prints the ids of the sessions that were ended.  --app and
+    --all end workers of the shared pool too, which are no sessions, and so not printed.
     """
     if bool(sessions) + (app is not None) + everything != 1:
         raise click.UsageError("say which: SESSION..., --app APP or --all")

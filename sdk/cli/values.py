@@ -22,9 +22,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 PAIR = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 
@@ -38,7 +40,8 @@ def parse_input(words: Sequence[str]) -> Any:
         return None
     pairs = [PAIR.fullmatch(word) for word in words]
     if all(pairs):
-        return {pair[1]: parse_loosely(pair[2]) for pair in pairs if pair}
+        found = [(pair[1], parse_loosely(pair[2])) for pair in pairs if pair]
+        return _as_dict(found, "INPUT")
     if len(words) > 1:
         word = words[[bool(pair) for pair in pairs].index(False)]
         raise click.UsageError(f"INPUT has {len(words)} words and {word!r} is not KEY=VALUE")
@@ -65,13 +68,21 @@ def parse_loosely(text: str) -> Any:
 
 def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
     """`KEY=VALUE` words as text, for `--env` and `--label`."""
-    found = {}
+    found = []
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
             raise click.UsageError(f"{option} wants KEY=VALUE, got {word!r}")
-        found[key] = value
-    return found
+        found.append((key, value))
+    return _as_dict(found, option)
+
+
+def _as_dict(pairs: list[tuple[str, T]], what: str) -> dict[str, T]:
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise click.UsageError(f"{what} has {twice!r} more than once: leave all but one out")
+    return dict(pairs)
 
 
 def _read(path: str) -> str:

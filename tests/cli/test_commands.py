@@ -120,6 +120,14 @@ def test_start_says_what_is_wrong_with_the_configuration(
     assert "'many' is not a count" in capsys.readouterr().err
 
 
+def test_start_says_what_an_address_is_in_the_way_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WARMD_HOST", str(tmp_path / "warmd.sock"))
+    assert main(["start"]) == 2
+    assert "WARMD_HOST (or --host) names a daemon elsewhere" in capsys.readouterr().err
+
+
 def test_whoever_started_the_daemon_is_told_of_a_wrong_setting(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     with open(ours, "rb") as reader:

@@ -80,6 +80,13 @@ def test_without_any_the_list_says_so(capsys: pytest.CaptureFixture[str]) -> Non
         assert shell("calls") == [] and "no detached calls" in shell.err
 
 
+def test_the_beginning_of_an_id_will_do(shell: Shell, client: warmd.Client) -> None:
+    with client.session(f"{ZOO.with_name('zoo_hangs.py')}:Hangs") as session:
+        (call,) = shell("call", session.id, "sleep", "--detach")
+        assert shell("cancel", call[:8].upper()) == [call]
+        assert shell("attach", call[:8]) == [] and shell.code == 130
+
+
 def test_a_call_is_cancelled_by_its_id(shell: Shell, client: warmd.Client) -> None:
     with client.session(f"{ZOO.with_name('zoo_hangs.py')}:Hangs") as session:
         (call,) = shell("call", session.id, "sleep", "--detach")
@@ -94,7 +101,7 @@ def test_a_call_is_cancelled_by_its_id(shell: Shell, client: warmd.Client) -> No
 def test_a_call_that_nobody_knows(command: str, shell: Shell) -> None:
     shell(command, UNKNOWN)
     assert shell.code == 3 and "unknown to this daemon" in shell.err
-    shell(command, "ab")
+    shell(command, "xy")
     assert shell.code == 2 and "32 hex digits" in shell.err
 
 

@@ -215,6 +215,9 @@ def test_a_run_directory_that_cannot_be_made(
     assert "will be made" in told(placechecks.run_directory, host)[0][1]
     monkeypatch.setattr(os, "access", lambda *_given: False)
     assert "cannot be made" in the_fault(placechecks.run_directory, host, "bad")
+    run_dir.write_text("")
+    below = Host(None, {**host.environ, "WARMD_RUN_DIR": str(run_dir / "below")}, host.root)
+    assert f"{run_dir} is a file" in the_fault(placechecks.run_directory, below, "bad")
 
 
 def test_a_path_that_is_too_long(host: Host, tmp_path: Path) -> None:
@@ -234,6 +237,14 @@ def test_a_full_disk(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_directory_on_nfs(host: Host, run_dir: Path) -> None:
     write(host.root, "proc/self/mountinfo", f"1 0 8:1 / {run_dir} rw - nfs4 server:/x rw\n")
     assert "lies on nfs4" in the_fault(placechecks.run_directory, host, "bad")
+
+
+def test_a_place_that_takes_no_files(host: Host, run_dir: Path) -> None:
+    write(host.root, "proc/self/mountinfo", f"1 0 8:1 / {run_dir.parent} rw - proc proc rw\n")
+    assert "lies on proc" in the_fault(placechecks.run_directory, host, "bad")
+    run_dir.rmdir()
+    assert "which takes no files: set WARMD_RUN_DIR" in the_fault(placechecks.run_directory, host, "bad")
+    assert "would lie on proc; set WARMD_RUN_DIR" in the_fault(placechecks.log_directory, host, "bad")
 
 
 def test_logs_that_cannot_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

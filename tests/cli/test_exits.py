@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from warmd.cli import exits
@@ -18,6 +21,14 @@ from warmd.protocol.errors import (
 
 def test_every_code_of_the_protocol_has_an_exit_code() -> None:
     assert set(exits.BY_CODE) == set(BY_CODE)
+
+
+def test_the_readme_lists_each_code_beside_its_exit_code() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", readme, re.MULTILINE)
+    told = {code: int(exit) for exit, text in rows for code in re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", text)}
+    assert {code: told.get(code) for code in exits.BY_CODE} == exits.BY_CODE
+    assert {int(exit) for exit, _ in rows} == {0, exits.BAD_CONFIG, *exits.BY_CODE.values()}
 
 
 @pytest.mark.parametrize(

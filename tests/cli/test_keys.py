@@ -73,6 +73,17 @@ def test_without_a_daemon_the_keys_are_ready_for_the_next(
     assert shell.code == 0 and "no daemon runs" in shell.err
 
 
+@pytest.mark.parametrize("words", [("new", "laptop"), ("list",), ("revoke", "laptop")])
+def test_a_place_where_no_keys_can_be_is_said_in_a_sentence(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "keys").write_text("in the way")
+    shell = Shell(str(tmp_path / "warmd.sock"), capsys)
+    shell("keys", *words)
+    assert shell.code == 78 and f"keys cannot be kept in {tmp_path / 'keys'}: " in shell.err
+    assert "`warmd doctor` says more" in shell.err and "Errno" not in shell.err
+
+
 def test_another_machines_keys_are_managed_there(capsys: pytest.CaptureFixture[str]) -> None:
     shell = Shell("tcp://127.0.0.1:1", capsys)
     shell("keys", "new", "laptop")

@@ -43,6 +43,7 @@ def test_words_become_a_value(words: list[str], expected: object) -> None:
         (["hello"], "INPUT is not JSON"),
         (["{broken"], "INPUT is not JSON"),
         (["a=1", "b"], "'b' is not KEY=VALUE"),
+        (["a=1", "b=1", "a=2"], "INPUT has 'a' more than once"),
         (["@/no/such/file.json"], "cannot read /no/such/file.json"),
         (['{"$bytes": "!"}'], "$bytes"),
         (['{"$float": []}'], "$float"),
@@ -109,3 +110,5 @@ def test_options_with_pairs() -> None:
     assert values.parse_pairs(["A=1", "B=x=y"], "--env") == {"A": "1", "B": "x=y"}
     with pytest.raises(click.UsageError, match="--env wants KEY=VALUE, got 'A'"):
         values.parse_pairs(["A"], "--env")
+    with pytest.raises(click.UsageError, match="--env has 'A' more than once"):
+        values.parse_pairs(["A=1", "A=1"], "--env")

@@ -29,8 +29,9 @@ def refusal(world: World, *arguments: Any, **options: Any) -> Failure:
 def test_a_session_timeout_out_of_bounds_is_refused(seconds: float) -> None:
     failure = refusal(World(), "new", idle_seconds=seconds)
     assert failure.code == "INVALID"
+    asked = "never" if seconds == inf else f"{seconds:g} s"
     assert failure.message == (
-        f"session_timeout is {seconds:g} s: it must be from 1 to 3600 s (max_session_timeout)"
+        f"session_timeout is {asked}: it must be from 1 to 3600 s (max_session_timeout)"
     )
 
 
@@ -71,6 +72,7 @@ def test_a_timeout_that_is_none_is_refused(seconds: float) -> None:
         ("new", {"name": ""}, "give 1 to 128 characters"),
         ("new", {"name": "x" * 129}, "give 1 to 128 characters"),
         ("new", {"name": "sess_mine"}, "do not begin with 'sess_'"),
+        ("new", {"name": "new"}, "that are not 'new'"),
         ("new", {"window": -1}, "window is -1"),
         ("new", {"id": CallId(b"short")}, "16 bytes, not 5"),
         ("new", {"function": "f" * 257}, "257 characters, the limit is 256"),
@@ -253,6 +255,15 @@ def test_a_daemon_that_drains_takes_no_more() -> None:
 
 
 # names
+
+
+def test_a_name_in_place_of_an_id_is_said_to_be_one() -> None:
+    world = World()
+    session = world.session(name="mine")
+    failure = refusal(world, "mine")
+    assert failure.code == "SESSION_NOT_FOUND"
+    assert f"'mine' is the name of a session, and a call names its id: give {session}" in failure.message
+    assert world.broker.missing_session(SessionId("mine")).message == failure.message
 
 
 def test_a_name_joins_the_session_that_has_it() -> None:

@@ -119,6 +119,17 @@ def test_ending_an_unknown_session_is_an_error() -> None:
     assert failure.code == "SESSION_NOT_FOUND"
 
 
+def test_a_worker_of_the_pool_is_not_ended_by_its_id() -> None:
+    world = World()
+    world.call(None, "")
+    (worker,) = world.broker.views()
+    failure = world.requests[world.end(worker.id)]
+    assert isinstance(failure, Failure)
+    assert failure.code == "SESSION_NOT_FOUND"
+    assert "is a worker of the shared pool" in failure.message
+    assert "`warmd end --app counter`" in failure.message
+
+
 def test_all_of_an_app_can_be_ended() -> None:
     world = World()
     one, two, other = world.session(), world.session(), world.session(app=AppRef("chat"))

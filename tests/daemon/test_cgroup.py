@@ -149,3 +149,30 @@ def test_the_kernels_verdict_is_read(base: Path) -> None:
     assert out_of_memory(base, LIMIT) == OutOfMemory("limit", LIMIT, LIMIT)
     (base / "memory.peak").write_text(str(LIMIT + 5))
     assert out_of_memory(base, LIMIT) == OutOfMemory("limit", LIMIT + 5, LIMIT)
+
+
+def test_what_a_living_daemon_serves_stays_and_no_name_is_in_its_way(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = Cgroups(base, "/run/x")
+    served, left = earlier.make(ONE, None), earlier.make(WorkerId(2), None)
+    for path, pid in ((served, 11), (left, 12)):
+        (path / "cgroup.procs").write_text(f"{pid}\n")
+    killed: list[Path] = []
+    monkeypatch.setattr(cgroup, "kill", killed.append)
+    monkeypatch.setattr(cgroup, "remove", lambda path: path in killed)
+    later = Cgroups(base, "/run/x", lambda: {11})
+    assert killed == [left]
+    monkeypatch.setattr(os, "getpid", lambda: 99)
+    assert later.make(ONE, None) != served
+
+
+def test_what_cannot_be_read_for_want_of_descriptors_is_not_empty(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(OSError, match="Too many"):
+        cgroup.pids(base)

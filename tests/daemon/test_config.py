@@ -28,6 +28,13 @@ def test_defaults_are_those_of_the_design():
     assert settings.origin("call_timeout") == "default"
 
 
+def test_a_programs_own_settings_come_before_the_environment():
+    settings = load({"max_queue": 1}, {"WARMD_MAX_QUEUE": "3"}, NO_FILES, {"max_queue": "2", "log_keep": "2"})
+    assert (settings.max_queue, settings.log_keep) == (1, 2)
+    settings = load({}, {"WARMD_MAX_QUEUE": "3"}, NO_FILES, {"max_queue": "2"})
+    assert (settings.max_queue, settings.origin("max_queue")) == (2, "setting max_queue")
+
+
 def test_every_limit_reaches_the_rule_book():
     flags = {
         "max_sessions": 1, "max_queue": 2, "max_pool_workers": 3, "session_timeout": 4,

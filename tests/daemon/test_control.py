@@ -69,6 +69,9 @@ class World:
     def missing_call(self, call):
         return Problem("CALL_GONE", f"call {call} is unknown")
 
+    def missing_session(self, session):
+        return Problem("SESSION_NOT_FOUND", f"there is no session {session}")
+
     def totals(self):
         return Totals(1, 0, 2, 30, 0, 0, False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.daemon.turning import turn_until
+from warmd.daemon import launch
 from warmd.daemon.fleet import exit_of, signal_name
 from warmd.daemon.launch import TOKEN_VARIABLE, Launch, Launcher, new_token, worker_environment
 from warmd.daemon.loop import Loop
@@ -88,6 +90,7 @@ def test_a_process_comes_to_the_door_with_its_token(yard: Yard) -> None:
     assert environment["WARMD_SESSION_ID"] == "sess_x"
     assert environment["WARMD_RUN_DIR"] == "/run/x"
     assert environment["WARMD_DAEMON_PID"] == str(os.getpid())
+    assert environment["WARMD_DAEMON_SESSION"] == str(os.getsid(0))
     assert pid in yard.launcher.known
 
 
@@ -141,6 +144,27 @@ def test_a_process_that_cannot_be_started_is_told(yard: Yard, env: dict[str, str
         assert yard.failed[0][0] == ONE
         assert "environment variable" in yard.failed[0][1]
     yard.start()
+
+
+def test_a_process_that_cannot_be_held_is_ended(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+    fork = launch._fork
+
+    def noted(order: Launch) -> int:
+        pids.append(fork(order))
+        return pids[0]
+
+    def refuse(_pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(launch, "_fork", noted)
+    with monkeypatch.context() as without:
+        without.setattr(os, "pidfd_open", refuse)
+        yard.launcher.start(Launch(ONE, "warmd-test", yard.path, dict(os.environ), None, os.devnull))
+        turn_until(yard.loop, lambda: yard.failed, PATIENCE_SECONDS)
+    assert "ulimit -n" in yard.failed[0][1]
+    assert not psutil.pid_exists(pids[0])
+    assert not yard.launcher.known
 
 
 def test_signals_have_names() -> None:

@@ -8,10 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.daemon.turning import turn_until
+from warmd.daemon import loop as loop_module
 from warmd.daemon.loop import READ, WRITE, Loop
 
 
@@ -40,6 +42,32 @@ def test_timers_come_in_their_order_and_never_early(loop: Loop) -> None:
     assert [name for name, _ in came] == ["first", "second"]
     assert came[0][1] >= start + 0.01
     assert came[1][1] >= start + 0.02
+
+
+def test_a_timer_may_be_farther_away_than_the_kernel_can_wait(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[int] = []
+    far = loop.call_in(30 * 86400, lambda: came.append(0))
+    loop.post(lambda: came.append(1))
+    loop.turn()
+    assert came == [1]
+    far.cancel()
+    # Who wakes in between has only lost a turn.
+    monkeypatch.setattr(loop_module, "LONGEST_WAIT_SECONDS", 0.001)
+    due = time.monotonic() + 0.02
+    loop.call_at(due, lambda: came.append(2))
+    while came != [1, 2]:
+        assert time.monotonic() < due + 10
+        loop.turn()
+    assert time.monotonic() >= due
+
+
+def test_what_cannot_be_watched_is_not_half_watched(loop: Loop, tmp_path: Path) -> None:
+    with open(tmp_path / "plain", "wb") as file:
+        with pytest.raises(PermissionError):
+            loop.watch(file.fileno(), lambda _mask: None)
+        loop.unwatch(file.fileno())
 
 
 def test_readiness_is_level_triggered(loop: Loop, pipe: tuple[int, int]) -> None:

@@ -144,6 +144,23 @@ def test_a_life(tmp_path):
         assert sorted(os.listdir(daemon.run_dir)) == ["lock", "logs"]
 
 
+def test_the_log_names_all_its_addresses_and_a_folder_of_apps_that_is_not_there(tmp_path):
+    flags = {"listen": "tcp://127.0.0.1:0", "app_folders": str(tmp_path / "gone")}
+    with Daemon(tmp_path / "run", **flags) as daemon, RawClient(daemon.run_dir) as client:
+        listens = client.ask("status")["listen"]
+        code, log = daemon.stop()
+    assert code == 0 and f"/run/warmd.sock and {listens} (ready" in log
+    assert f"WARMD_APPS names {tmp_path / 'gone'}, and there is no such folder" in log
+
+
+def test_a_port_that_is_taken_is_told_without_the_systems_numbers(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Daemon(tmp_path / "run", listen=f"tcp://127.0.0.1:{port}") as daemon:
+            said = f"tcp://127.0.0.1:{port}: Address already in use (setting listen)"
+            assert daemon.said.endswith(f"{said}\n") and "Errno" not in daemon.said
+
+
 def test_a_session_ends_and_its_log_is_served(tmp_path):
     app = tmp_path / "talker.py"
     app.write_text("class App:\n    def run(self, input):\n        print(input)\n")

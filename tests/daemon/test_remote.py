@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(OSError, match="in use") as caught:
             House(tmp_path, address)
-    assert caught.value.filename == address and "listen" in str(caught.value)
+    assert str(caught.value).count(address) == 1 and "listen" in str(caught.value)
 
 
 def test_a_broken_key_of_the_daemon_is_named_and_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import os
 import resource
+import shutil
 import socket
 import stat
 import subprocess
@@ -34,6 +35,22 @@ def test_a_second_daemon_touches_nothing_of_the_first(tmp_path):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(places.socket_path(tmp_path)))
     taken.close()
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_directory_made_anew_by_another_is_left_alone(tmp_path, remove):
+    path = tmp_path / "run"
+    first = RunDirectory.take(path)
+    shutil.rmtree(path)
+    second = RunDirectory.take(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(places.socket_path(path)))
+    there = sorted(os.listdir(path))
+    first.close(remove)
+    assert sorted(os.listdir(path)) == there == ["lock", "pid", "warmd.sock"]
+    with pytest.raises(AlreadyRunning):
+        RunDirectory.take(path)
+    second.close(remove)
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
@@ -71,7 +88,7 @@ def test_a_foreign_or_broken_pid_file_is_no_obstacle(tmp_path, text):
 def test_links_are_not_followed(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(StartError, match="is not a directory"):
+    with pytest.raises(StartError, match="is a file, or a symbolic link: choose another WARMD_RUN_DIR"):
         RunDirectory.take(tmp_path / "link")
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "real" / "lock").symlink_to(tmp_path / "victim")

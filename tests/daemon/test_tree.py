@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import secrets
 import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from warmd.daemon import tree
 from warmd.daemon.launch import TOKEN_VARIABLE, Launcher
-from warmd.daemon.tree import Sweeper, become_subreaper, kill_leftovers, look_at
+from warmd.daemon.processes import Process, kill, look_at
+from warmd.daemon.tree import Sweeper, become_subreaper
 from warmd.protocol.work import WorkerId
 
 ONE = WorkerId(1)
@@ -172,12 +175,78 @@ def test_a_process_that_cannot_be_killed_is_told_as_stuck(
     sweeper: Sweeper, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree, "SWEEP_SECONDS", 0.3)
-    monkeypatch.setattr(tree, "_kill", lambda process: os.pidfd_open(process.pid))
+    monkeypatch.setattr(tree, "kill", lambda process: os.pidfd_open(process.pid))
     token = secrets.token_hex(32)
     environment = {**os.environ, TOKEN_VARIABLE: token}
     with subprocess.Popen(["sleep", "300"], env=environment, start_new_session=True) as process:
         sweeper.sweep(ONE, token, process.pid)
         assert told.wait() == {ONE: (process.pid,)}
+        process.kill()
+
+
+def test_so_is_one_that_is_always_another_by_the_time_it_is_killed(
+    sweeper: Sweeper, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(tree, "SWEEP_SECONDS", 0.3)
+    monkeypatch.setattr(tree, "kill", lambda process: looks.append(process.pid))
+    token = secrets.token_hex(32)
+    environment = {**os.environ, TOKEN_VARIABLE: token}
+    with subprocess.Popen(["sleep", "300"], env=environment, start_new_session=True) as process:
+        sweeper.sweep(ONE, token, process.pid)
+        assert told.wait() == {ONE: (process.pid,)}
+        process.kill()
+    assert 1 < len(looks) <= 2 + 0.3 / tree.BREATH_SECONDS, "it spins"
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """This process can open so many, and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    held: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 16, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(count):
+            os.close(held.pop())
+        yield
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_without_descriptors_a_tree_is_ended_all_the_same(
+    launcher: Launcher, sweeper: Sweeper, told: Told, count: int
+) -> None:
+    token = secrets.token_hex(32)
+    environment = {**os.environ, TOKEN_VARIABLE: token}
+    tree = [subprocess.Popen(["sleep", "300"], env=environment, start_new_session=True) for _ in range(5)]
+    launcher.known.update(process.pid for process in tree)
+    used = time.process_time()
+    with descriptors_left(count):
+        sweeper.sweep(ONE, token, tree[0].pid)
+        assert told.wait() == {ONE: ()}
+    used = time.process_time() - used
+    assert [process.wait(PATIENCE_SECONDS) for process in tree] == [-signal.SIGKILL] * 5
+    assert used < 1, "it spins"
+
+
+def test_what_cannot_be_looked_at_has_not_ended() -> None:
+    with subprocess.Popen(["sleep", "300"]) as process:
+        seen = look_at(process.pid)
+        assert seen is not None
+        with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+            look_at(process.pid)
+        with descriptors_left(1):
+            for _ in range(2):  # the pidfd is given back
+                with pytest.raises(OSError, match=r"Too many open files.*/proc/"):
+                    kill(seen)
+        assert process.poll() is None
         process.kill()
 
 
@@ -205,29 +274,10 @@ def test_a_pid_that_was_given_out_again_is_spared() -> None:
     with subprocess.Popen(["sleep", "300"]) as process:
         seen = look_at(process.pid)
         assert seen is not None
-        earlier = tree.Process(seen.pid, seen.parent, seen.session, seen.started - 1, seen.environ)
-        assert tree._kill(earlier) is None
+        earlier = Process(seen.pid, seen.parent, seen.session, seen.started - 1, seen.environ)
+        assert kill(earlier) is None
         assert process.poll() is None
-        pidfd = tree._kill(seen)
+        pidfd = kill(seen)
         assert pidfd is not None
         os.close(pidfd)
         assert process.wait() == -signal.SIGKILL
-
-
-def test_leftovers_of_an_earlier_daemon_are_ended(tmp_path: Path) -> None:
-    def left(run_dir: str, token: str | None) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "WARMD_RUN_DIR": run_dir}
-        if token is not None:
-            environment[TOKEN_VARIABLE] = token
-        return subprocess.Popen(["sleep", "300"], env=environment, start_new_session=True)
-
-    token = secrets.token_hex(32)
-    mine, other, client = left(str(tmp_path), token), left(f"{tmp_path}2", token), left(str(tmp_path), None)
-    try:
-        assert kill_leftovers(str(tmp_path)) == 1
-        assert mine.wait(PATIENCE_SECONDS) == -signal.SIGKILL
-        assert (other.poll(), client.poll()) == (None, None)
-    finally:
-        for process in (mine, other, client):
-            process.kill()
-            process.wait()

@@ -239,7 +239,7 @@ def test_timed_out() -> None:
     world.wait(5)
     world.obeys()
     assert world.line(heard).startswith(
-        "call ID to 'run' timed out after 5 s 0.00 s ago (TIMEOUT, ran = maybe)"
+        "call ID to 'run' timed out after 5 s, 0.00 s ago (TIMEOUT, ran = maybe)"
     )
     assert "app.py:12 in run" in world.line(heard)
 
@@ -253,7 +253,7 @@ def test_being_stopped_and_then_cancelled() -> None:
     world.cancel(heard)
     assert world.line(heard).endswith("; it is being stopped")
     world.obeys()
-    assert "call ID to 'run' was cancelled after 1 s" in world.line(heard)
+    assert "call ID to 'run' was cancelled after 1 s, 0.00 s ago (CANCELLED" in world.line(heard)
 
 
 def test_done_cold_and_warm() -> None:

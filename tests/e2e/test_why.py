@@ -25,6 +25,8 @@ class App:
     def stuck(self, path):
         open(path, "w").close()
         time.sleep(60)
+    def sleep(self):
+        time.sleep(60)
     def die(self):
         print("last words", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -56,6 +58,20 @@ def test_a_hang_is_named_with_its_line(client: warmd.Client, app: str, tmp_path:
         assert f"{app}:8 in stuck" in client.why(session.id)["text"]
         assert f"{app}:8 in stuck" in client.why(call.call_id)["text"]
         assert not call.done(), "the look at it has not ended its sleep"
+
+
+def test_a_second_hang_is_named_like_the_first(client: warmd.Client, app: str, tmp_path: Path) -> None:
+    """The first was stopped, for which its stack was taken too."""
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    with client.session(app) as session:
+        with contextlib.suppress(warmd.CallTimeout):
+            session.call("sleep", timeout=0.2)
+        session.submit("stuck", {"path": str(started)})
+        started.open().close()
+        while client.why(session.id)["running_for"] < 0.5:
+            pass
+        assert f"{app}:8 in stuck" in client.why(session.id)["text"]
 
 
 def test_who_has_ended_it(client: warmd.Client, app: str) -> None:

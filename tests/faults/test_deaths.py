@@ -264,3 +264,30 @@ def test_a_kill_around_the_reply_leaves_no_doubt_that_is_not_told(
     for batch in range(0, ROUNDS, AT_A_TIME):
         together(one, range(batch, batch + AT_A_TIME))
     assert {"ok", "no"} <= set(told), f"the kills always came at the same moment: {Counter(told)}"
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_death_between_the_effect_and_the_reply_is_never_told_as_not_run(
+    client: LocalClient, tmp_path: Path, before: int
+) -> None:
+    """Of calls that were sent in one go, the worker dies in the last moment of one."""
+    functions = ["note"] * before + ["note_and_die"] + ["note"] * CALLS
+
+    def one(number: int) -> None:
+        session = client.session(zoo("Mortal"))
+        session.call("pid")
+        paths = [tmp_path / f"{number}-{n}" for n in range(len(functions))]
+        calls = [
+            session.submit(function, {"path": str(path)})
+            for function, path in zip(functions, paths, strict=True)
+        ]
+        for call in calls[:before]:
+            call.result()
+        error = error_of(calls[before].result)
+        assert (error.code, error.ran) == ("WORKER_DIED", "maybe")
+        behind = [error_of(call.result) for call in calls[before + 1 :]]
+        assert {(error.code, error.ran) for error in behind} == {("SESSION_DIED", "no")}
+        effects = [path.stat().st_size if path.exists() else 0 for path in paths]
+        assert effects == [1] * (before + 1) + [0] * CALLS
+
+    together(one, range(AT_A_TIME))

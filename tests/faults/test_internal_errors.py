@@ -85,9 +85,26 @@ def break_lookup():
         return look(self, app)
     Catalog.lookup = lookup
 
+def break_watch():
+    spawn, started, doomed = Fleet.spawn, Fleet._started, set()
+    def spawned(self, effect):
+        if "Doomed" in effect.spec.name:
+            doomed.add(effect.worker)
+        spawn(self, effect)
+    def refuse(*_):
+        raise OSError(28, "planted")
+    def begun(self, worker, pid, pidfd):
+        if worker in doomed:
+            self._loop.watch = refuse
+        try:
+            started(self, worker, pid, pidfd)
+        finally:
+            self._loop.__dict__.pop("watch", None)
+    Fleet.spawn, Fleet._started = spawned, begun
+
 run_dir, ready, place = json.loads(sys.argv[1])
 {"word": break_rule_about_word, "arrival": break_arrival, "spawn": break_spawn,
- "tell": break_tell, "send": break_send, "lookup": break_lookup}[place]()
+ "tell": break_tell, "send": break_send, "lookup": break_lookup, "watch": break_watch}[place]()
 sys.exit(main.serve(config.load({"run_dir": run_dir}, {}, []), ready, None, False))
 """
 APPS = """
@@ -138,6 +155,7 @@ def opened_and_doomed(client: warmd.Client, app: str) -> None:
         ("tell", warmd.SessionDied, "no"),
         ("send", warmd.DaemonFailed, "maybe"),
         ("spawn", warmd.StartFailed, "no"),
+        ("watch", warmd.StartFailed, "no"),
         ("lookup", warmd.DaemonFailed, "no"),
     ],
 )

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import warmd
-from tests.faults.watch import until, zoo
+from tests.faults.watch import error_of, until, zoo
 
 LATE_SECONDS = 1.0
 
@@ -40,3 +40,22 @@ def test_an_old_session_expires_however_busy_and_finishes_its_call(client):
     assert 1.5 < time.monotonic() - opened < 2 + LATE_SECONDS
     assert running.result(timeout=10).output is None
     until(lambda: session.info().state == "expired")
+
+
+FAR = "30d"
+"""Farther away than the kernel can be told to wait: 2^31 ms."""
+
+
+def test_times_that_are_weeks_away_end_nobody():
+    times = dict.fromkeys(("call_timeout", "start_timeout", "drain_timeout", "detached_keep"), FAR)
+    with warmd.testing.daemon(max_session_timeout="never", **times) as client:
+        session = client.session(zoo("Good"), session_timeout=FAR, max_lifetime=FAR)
+        call = client.session(zoo("Hangs"), session_timeout=FAR).submit("sleep", timeout="25d", detach=True)
+        assert session.call("run", timeout=FAR).output["n"] == 1
+        assert session.submit("run").result(timeout=FAR).output["n"] == 2
+        time.sleep(0.2)  # whatever is nearer has passed, and only what is far is left to wait for
+        assert call.status().state == "running"
+        client.stop(FAR)
+        assert error_of(lambda: session.call("run")).code == "DRAINING"
+        call.cancel()
+        assert client._daemon.process.wait(20) == 0

@@ -157,6 +157,22 @@ def test_without_its_whole_directory_it_goes_on_and_ends_in_order(tmp_path: Path
         assert daemon.wait() == 0
 
 
+def test_two_daemons_of_one_path_do_each_other_no_harm(tmp_path: Path) -> None:
+    """Somebody cleans up, and the next client starts another daemon where the first one was."""
+    with serving(tmp_path / "run") as (first, client), client.session(zoo("Forks")) as session:
+        left = session.call("everything").output
+        shutil.rmtree(first.run_dir)
+        with serving(tmp_path / "run") as (second, other):
+            assert other.status().pid == second.process.pid
+            assert session.call("hold_fds").output, "the second has ended the first one's session"
+            assert all(Path(f"/proc/{pid}").exists() for pid in left.values())
+            first.signal(signal.SIGTERM)
+            assert first.wait() == 0
+            assert (second.run_dir / "pid").read_text() == f"{second.process.pid}\n"
+            with warmd.Client(second.address) as late, late.session(zoo("Good")) as fresh:
+                assert fresh.call("run").output["n"] == 1
+
+
 # A full disk
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +31,18 @@ from tests.faults.watch import (
 )
 
 DRAIN_SECONDS = 1.5
+MANY = 1100
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many as two processes with `MANY` need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4 * MANY:
+        pytest.skip("there are not enough descriptors (ulimit -n)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4 * MANY), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def stay(seconds: float) -> dict[str, object]:
@@ -88,13 +105,46 @@ sys.exit(main.serve(config.load({"run_dir": sys.argv[1]}, {}, [])))
 """
 
 
-def test_a_third_signal_waits_for_nothing(tmp_path: Path) -> None:
-    """Not even for processes that cannot be killed: here nobody ever hears that they are gone."""
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_daemon_of_ones_own_ends_also_where_descriptors_have_high_numbers() -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(MANY):
+            held.enter_context(open(os.devnull))
+        client = warmd.local()
+        client.close()
+        assert client._daemon.process.returncode == 0
+        assert not client.run_dir.exists()
+
+
+BROKEN_END = """
+import sys
+from warmd.daemon import config, fleet, main
+def planted(self):
+    raise ValueError("planted")
+fleet.Fleet.close = planted
+sys.exit(main.serve(config.load({"run_dir": sys.argv[1]}, {}, [])))
+"""
+
+
+@pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize("visitors", [0, MANY])
+def test_a_third_signal_waits_for_nothing(tmp_path: Path, visitors: int) -> None:
+    """Not even for processes that cannot be killed: here nobody ever hears that they are gone.
+
+    With many connections the descriptors of workers have numbers that `select` does not take.
+    """
     path = tmp_path / "run" / "warmd.sock"
     command = [sys.executable, "-c", NO_SWEEP, str(path.parent)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as daemon, warmd.Client(str(path)) as client:
+    with (
+        subprocess.Popen(command, stderr=subprocess.DEVNULL) as daemon,
+        warmd.Client(str(path)) as client,
+        contextlib.ExitStack() as crowd,
+    ):
         try:
             until(lambda: answers(client))
+            for _ in range(visitors):
+                crowd.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+            until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) > visitors)
             pid = int(client.session(zoo("Good")).info().pid)
             for _ in range(2):
                 daemon.send_signal(signal.SIGTERM)
@@ -105,6 +155,21 @@ def test_a_third_signal_waits_for_nothing(tmp_path: Path) -> None:
             with within(AT_ONCE_SECONDS + 1.0):
                 assert daemon.wait(PATIENCE_SECONDS) == 0
                 await_gone([pid], AT_ONCE_SECONDS)
+        finally:
+            daemon.kill()
+
+
+def test_what_lost_its_token_goes_also_where_the_daemons_own_end_fails(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "warmd.sock"
+    command = [sys.executable, "-c", BROKEN_END, str(path.parent)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as daemon, warmd.Client(str(path)) as client:
+        try:
+            until(lambda: answers(client))
+            stray = client.session(zoo("Forks")).call("lose_token").output
+            for _ in range(3):
+                daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(PATIENCE_SECONDS) == 70
+            await_gone([stray])
         finally:
             daemon.kill()
 

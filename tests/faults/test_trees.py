@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 import pytest
 
 import warmd
+from tests.faults.daemons import answers, serving
 from tests.faults.watch import (
     TREE_SECONDS,
     await_gone,
     await_tree_gone,
     begun,
+    environment,
     error_of,
     successor,
     token_of,
@@ -93,3 +98,42 @@ def test_a_killed_daemon_and_its_successor_leave_nothing() -> None:
             assert next_daemon.status().sessions == 0
             await_gone(pids)
             await_tree_gone(token)
+
+
+def test_so_does_one_that_knows_the_directory_by_another_name(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with serving(tmp_path / "real" / "run") as (daemon, client):
+        pids = list(client.session(zoo("Forks")).call("everything").output.values())
+        daemon.process.kill()
+        with successor(tmp_path / "link" / "run"):
+            await_gone(pids)
+
+
+def test_a_successor_spares_strangers_in_the_session_of_the_killed_daemon(tmp_path: Path) -> None:
+    """A worker that has not come to its `setsid` is still in there, with all that a terminal runs."""
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(300)")
+    serve = f"sleep 300 & echo $!; exec {sys.executable} -m warmd serve --run-dir {tmp_path}/run 2>&1"
+    terminal = subprocess.Popen(["/bin/sh", "-c", serve], stdout=subprocess.PIPE, start_new_session=True)
+    assert terminal.stdout is not None
+    stranger = psutil.Process(int(terminal.stdout.readline()))
+    try:
+        with warmd.Client(f"{tmp_path}/run/warmd.sock") as client:
+            until(lambda: answers(client))
+            client.submit(app=zoo("Good"), session="new", env={"PYTHONPATH": str(tmp_path)})
+            (worker,) = until(lambda: before_setsid(terminal.pid))
+            terminal.kill()
+            terminal.wait(20)
+            with successor(tmp_path / "run"):
+                await_gone([worker])
+                assert stranger.is_running()
+    finally:
+        terminal.kill()
+        stranger.kill()
+        terminal.communicate(timeout=20)
+
+
+def before_setsid(daemon: int) -> list[int]:
+    """The workers of the daemon that are still in its session."""
+    children = [child.pid for child in psutil.Process(daemon).children()]
+    return [pid for pid in children if os.getsid(pid) == daemon and b"WARMD_WORKER_TOKEN" in environment(pid)]

@@ -142,7 +142,7 @@ def _answers(client: warmd.Client) -> bool:
 
 def token_of(pid: int) -> bytes:
     """The token that a worker and all its descendants carry."""
-    found = _TOKEN.search(_environment(pid))
+    found = _TOKEN.search(environment(pid))
     assert found, f"process {pid} carries no token"
     return found[1]
 
@@ -150,7 +150,7 @@ def token_of(pid: int) -> bytes:
 def carriers(token: bytes) -> list[int]:
     """The living processes that carry a worker's token."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if (found := _TOKEN.search(_environment(pid))) and found[1] == token]
+    return [pid for pid in pids if (found := _TOKEN.search(environment(pid))) and found[1] == token]
 
 
 def await_gone(pids: Iterable[int], seconds: float = TREE_SECONDS) -> None:
@@ -172,7 +172,7 @@ def await_tree_gone(token: bytes, seconds: float = TREE_SECONDS) -> None:
     until(lambda: not carriers(token), seconds)
 
 
-def _environment(pid: int) -> bytes:
+def environment(pid: int) -> bytes:
     """Empty for a process that has ended, zombies included."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()

@@ -49,13 +49,26 @@ def test_a_prefix_that_fits_none(text: str) -> None:
     assert names.match(text, KNOWN) is None
 
 
-def test_a_name_counts_only_while_its_session_lives() -> None:
-    assert names.match("mine", [info("c1", "ended", name="mine")]) is None
+def test_a_name_means_the_living_session_before_the_newest_that_is_gone() -> None:
+    known = [info("c1", "ended", name="mine"), info("c2", "died", name="mine")]
+    assert names.match("mine", known) == info("c2")["id"]
+    assert names.match("mine", [info("c3", name="mine"), *known]) == info("c3")["id"]
+
+
+def test_a_living_session_that_begins_so_comes_before_the_name_of_one_that_is_gone() -> None:
+    assert names.match("c4", [info("c1", "ended", name="c4"), info("c4")]) == info("c4")["id"]
 
 
 def test_workers_of_the_pool_can_be_looked_at() -> None:
     pool = {**info("d1"), "id": "pool_d1" + "0" * 30, "kind": "pool"}
     assert names.match("d1", [pool]) == names.match("pool_d", [pool]) == pool["id"]
+
+
+def test_a_call_is_meant_by_the_beginning_that_fits_it_alone() -> None:
+    assert names.match_call("3BD", ["3bd5855a", "3be00000", "3bd5855a"]) == "3bd5855a"
+    assert names.match_call("4", ["3bd5855a"]) is names.match_call("", ["3bd5855a"]) is None
+    with pytest.raises(Invalid, match="2 calls begin with '3b': give more digits"):
+        names.match_call("3b", ["3bd5855a", "3be00000"])
 
 
 def test_only_whole_ids_need_no_question() -> None:

@@ -59,7 +59,7 @@ def test_a_private_directory_is_neither_a_link_nor_a_file(tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "file").touch()
     for name in ("link", "file"):
-        with pytest.raises(PermissionError, match="not a directory"):
+        with pytest.raises(PermissionError, match="is a file, or a symbolic link"):
             places.make_private_dir(tmp_path / name)
 
 

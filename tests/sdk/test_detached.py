@@ -46,6 +46,8 @@ def test_patience_ends_and_the_call_goes_on(client: warmd.Client) -> None:
     with pytest.raises(TimeoutError, match="it goes on"):
         client.calls.result(call.call_id, timeout=0.05)
     assert client.calls.result(call.call_id, timeout=20).output == "slept"
+    later = client.calls.result(call.call_id).timing
+    assert later.total >= later.run >= 0.5
 
 
 def test_a_call_that_is_not_detached_can_be_looked_at_and_cancelled_by_its_id(client: warmd.Client) -> None:

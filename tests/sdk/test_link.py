@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-import warmd
+import warmd.link
 from tests.faults.watch import until
+from tests.sdk.conftest import zoo
 from tests.sdk.fakedaemon import SESSION, FakeDaemon
 from warmd.protocol.messages import Call
 
@@ -62,3 +63,27 @@ def test_who_looks_for_his_own_answer_takes_the_pollers_too(faked: warmd.Client,
         held.go.set()
         faked.close()
         thread.join(PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("longest_seconds", [None, 0.01])
+def test_a_time_out_may_be_farther_away_than_the_kernel_can_wait(
+    client: warmd.Client, monkeypatch: pytest.MonkeyPatch, longest_seconds: float | None
+) -> None:
+    """Both for the thread that polls and for one that sleeps; who looks up in between waits on."""
+    if longest_seconds is not None:
+        monkeypatch.setattr(warmd.link, "LONGEST_WAIT_SECONDS", longest_seconds)
+    outputs: list[Any] = []
+
+    def run(timeout: object) -> None:
+        with client.session(zoo("Hangs")) as session:
+            told = session.call("echo_after", {"seconds": 0.1, "value": timeout}, timeout=timeout)
+            outputs.append(told.output)
+            call = session.submit("echo_after", {"seconds": 0.1, "value": timeout})
+            outputs.append(call.result(timeout).output)
+
+    threads = [threading.Thread(target=run, args=(timeout,)) for timeout in ("25d", 10**11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert sorted(map(str, outputs)) == sorted(["25d", "25d", str(10**11), str(10**11)])

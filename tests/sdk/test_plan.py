@@ -29,6 +29,11 @@ def refused(match: str, **options: Any) -> warmd.Invalid:
     return caught.value
 
 
+def test_the_first_digits_tell_calls_apart() -> None:
+    ids = [plan.call({"app": "counter"}).id for _ in range(50)]
+    assert len({id[:6] for id in ids}) == len({id[6:] for id in ids}) == 50
+
+
 def test_what_is_left_out_is_left_to_the_daemon() -> None:
     call = plan.call({"app": "counter"})
     assert (call.session, call.function, call.timeout_seconds, call.window, call.new) == (
@@ -102,6 +107,7 @@ def test_options_given_twice_or_as_no_dict_are_refused() -> None:
         ({"app": zoo.Good()}, "give the class Good itself"),
         ({"session": ""}, "session"),
         ({"session": 7}, "session"),
+        ({"session": warmd.Session(None, SESSION, owned=False)}, f"give its id, {SESSION}"),  # type: ignore[arg-type]
         ({"function": ""}, "function"),
         ({"function": 7}, "function"),
         ({"session": "new", "name": " "}, "name"),
@@ -172,6 +178,11 @@ def test_ending_names_one_thing(given: dict[str, Any]) -> None:
         plan.ending(**chosen)
 
 
+def test_a_manager_is_made_of_a_client_and_an_app() -> None:
+    with pytest.raises(warmd.Invalid, match=r"got str: SessionManager\(client, app\)"):
+        warmd.SessionManager("counter", warmd.Client())  # type: ignore[call-overload]
+
+
 def test_a_handle_is_by_app_or_by_id() -> None:
     with pytest.raises(warmd.Invalid, match="leave out app"):
         plan.opening_options("x", SESSION)
@@ -199,6 +210,21 @@ def test_elsewhere_than_on_linux_a_client_says_what_is_missing(monkeypatch: pyte
     monkeypatch.delattr(os, "pidfd_open")
     with pytest.raises(warmd.DaemonUnavailable, match=r"Linux only, this is darwin.*os\.pidfd_open"):
         warmd.Client()
+
+
+def test_a_run_directory_that_is_a_file_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setenv("WARMD_RUN_DIR", str(tmp_path / "file"))
+    with warmd.Client() as client, pytest.raises(warmd.DaemonUnavailable) as caught:
+        client.status()
+    assert "is a file, or a symbolic link: choose another WARMD_RUN_DIR" in str(caught.value)
+    monkeypatch.setenv("WARMD_RUN_DIR", str(tmp_path / "file" / "below"))
+    with warmd.Client() as client, pytest.raises(warmd.DaemonUnavailable) as caught:
+        client.status()
+    assert "file: File exists; `warmd doctor` says more" in str(caught.value)
+    assert "Errno" not in str(caught.value)
 
 
 def test_addresses_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
