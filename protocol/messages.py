@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, NewType, TypeAlias
 
 from warmd.protocol.record import record
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Both sides must name the same number; raised with every change of a message."""
 
 ClientId = NewType("ClientId", bytes)
@@ -76,6 +76,8 @@ class NewSession(NamedTuple):
     env: dict[str, str] = {}  # noqa: RUF012
     lifetime_seconds: float | None = None
     """It expires at that age; None: the daemon's `max_lifetime`, which is also the most."""
+    spare: bool = False
+    """It is only to be ready for a call that will open one like it (`daemon.core.spares`)."""
 
 
 class Timing(NamedTuple):

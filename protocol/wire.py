@@ -267,7 +267,15 @@ FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
     }
 )
 TO_WORKER: Codec[work.ToWorker] = Codec(
-    {1: work.Begin, 2: work.Invoke, 3: work.MoreCredit, 4: work.AskCancel, 5: work.Finish}
+    {
+        1: work.Begin,
+        2: work.Invoke,
+        3: work.MoreCredit,
+        4: work.AskCancel,
+        5: work.Finish,
+        6: work.Prepare,
+        7: work.Fork,
+    }
 )
 FROM_WORKER: Codec[work.FromWorker] = Codec(
     {
@@ -279,5 +287,9 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         6: work.Raised,
         7: work.Interrupted,
         8: work.Progressed,
+        9: work.Prepared,
+        10: work.Forked,
+        11: work.ForkFailed,
+        12: work.Outdated,
     }
 )

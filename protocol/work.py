@@ -9,6 +9,11 @@
                                             Raised       the function's exception
                                             Interrupted  the call was cut off, the state kept
                                             Progressed   what `context.progress()` was given
+    to a template:                          of a template:
+    Prepare      import this app            Prepared     it is imported, and may be forked or not
+    Fork         make a worker of yourself  Forked       the worker's process id
+                                            ForkFailed   there is no such process
+                                            Outdated     the app's files have changed since
 
 An `ordinal` numbers the calls of one worker from 1; the control page (`daemon.worker.page`) names
 the running call by it.  Field order is wire order, as in `protocol.messages`.
@@ -63,6 +68,64 @@ class Begin:
     """The cgroup that the worker moves to before it loads its app."""
     setup: Body = NOTHING
     pickled: Body = NOTHING
+
+
+@record
+class Prepare:
+    """Travels like `Begin`; makes the process a template of the app (`daemon.worker.template`)."""
+
+    FRAMES: ClassVar = ("pickled",)
+
+    session: str
+    """The name of its log, `tmpl_...`."""
+    spec: AppSpec
+    log_path: str
+    data_bytes: int | None = None
+    cgroup: str | None = None
+    pickled: Body = NOTHING
+
+
+@record
+class Fork:
+    """A worker with this token and session id is to come to the door.
+
+    With `whole` the template forks none but becomes it, and is no template any more.
+    """
+
+    worker: WorkerId
+    token: str
+    session: str
+    cgroup: str | None = None
+    whole: bool = False
+
+
+@record
+class Prepared:
+    """`unforkable` says why forks of this process would not be safe; empty where they are."""
+
+    imports_seconds: float
+    memory_bytes: int
+    """Its private memory: what it costs beside the workers that share the rest."""
+    unforkable: str
+
+
+@record
+class Forked:
+    worker: WorkerId
+    pid: int
+
+
+@record
+class ForkFailed:
+    worker: WorkerId
+    message: str
+
+
+@record
+class Outdated:
+    """There is no such process, because what the template has imported is not what is there now."""
+
+    worker: WorkerId
 
 
 @record
@@ -160,5 +223,18 @@ class Progressed:
     value: Body = NOTHING
 
 
-ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish
-FromWorker: TypeAlias = Arrived | Ready | StartFailed | Yielded | Returned | Raised | Interrupted | Progressed
+ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Fork
+FromWorker: TypeAlias = (
+    Arrived
+    | Ready
+    | StartFailed
+    | Yielded
+    | Returned
+    | Raised
+    | Interrupted
+    | Progressed
+    | Prepared
+    | Forked
+    | ForkFailed
+    | Outdated
+)

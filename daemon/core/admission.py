@@ -4,8 +4,9 @@
 2. A value out of its bounds, or an option that does not fit: refused, before anything starts.
 3. `session` names an id: the live session's queue, or the reason why it is no more.
 4. `session` is "new", with a name that a live session has: joined, if it is the same.
-5. `session` is "new": a session, its app to be looked up, if there is a place for a process.
-6. No session: the pool of its app and `setup`.
+5. `session` is "new", and a spare is ready that is like it: that is taken.
+6. `session` is "new": a session, its app to be looked up, if there is a place for a process.
+7. No session: the pool of its app and `setup`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-from warmd.daemon.core import ahead, chains, detached, policy, pools, readers, serving
+from warmd.daemon.core import ahead, chains, detached, policy, pools, readers, serving, spares
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CallArrived
@@ -92,11 +93,14 @@ def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
     named = book.names.get(options.name) if options.name is not None else None
     if named is not None:
         return _objection_to_joining(call, options, named) or _enqueue(book, event, named)
-    if not book.has_room():
-        return Problem("NO_ROOM", pools.no_room(book), details={"limit": book.limits.max_sessions})
     size = size_of(call.input, call.setup, call.pickled)
     if (problem := book.held.refusal(book.limits, event.client, size)) is not None:
         return problem
+    if (spare := spares.find(book, call)) is not None:
+        spares.take(book, spare, event)
+        return _enqueue(book, event, spare)
+    if not book.has_room():
+        return Problem("NO_ROOM", pools.no_room(book), details={"limit": book.limits.max_sessions})
     asked = options.idle_seconds
     session = Session(
         id=SessionId(f"sess_{event.fresh}"),
@@ -110,6 +114,7 @@ def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
         env=options.env,
         name=options.name,
         labels=options.labels,
+        spare=options.spare,
     )
     book.add(session)
     book.hold_for_start(session)
@@ -227,6 +232,15 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
         )
     if call.new is not None:
         yield from _complaints_about_options(book, call.new, new)
+        if call.new.spare:
+            yield from _complaints_about_spare(call, call.new)
+
+
+def _complaints_about_spare(call: Call, options: NewSession) -> Iterator[str]:
+    if call.session != NEW_SESSION or call.function or call.detach:
+        yield 'a spare is only started: it needs session="new", and no function'
+    if options.name is not None or options.labels or options.lifetime_seconds is not None:
+        yield "a spare has no name, labels or max_lifetime: those of the call that takes it count"
 
 
 def _complaints_about_options(book: Book, options: NewSession, new: bool) -> Iterator[str]:

@@ -17,7 +17,18 @@ from warmd.daemon.core.deadlines import Deadlines, Key
 from warmd.daemon.core.holdings import Holdings, size_of
 from warmd.daemon.core.kept import Keep
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
-from warmd.daemon.core.session import LEGAL_MOVES, Behind, EndRequest, Job, Phase, Pool, PoolKey, Session
+from warmd.daemon.core.session import (
+    LEGAL_MOVES,
+    Behind,
+    EndRequest,
+    Job,
+    Phase,
+    Pool,
+    PoolKey,
+    Session,
+    Template,
+    TemplateKey,
+)
 from warmd.daemon.core.views import SessionView, view_of
 from warmd.protocol.errors import Problem, Ran, quoted
 from warmd.protocol.messages import (
@@ -53,9 +64,19 @@ class Book:
         """All that are not GONE: each holds one of `max_sessions` places."""
         self.workers: dict[WorkerId, Session] = {}
         self.names: dict[str, Session] = {}
+        self.spares: dict[PoolKey, dict[SessionId, Session]] = {}
+        """Those that calls may take, or that will soon be up."""
         self.pools: dict[PoolKey, Pool] = {}
         self.untended: dict[PoolKey, Pool] = {}
         """Pools that lost a worker in this event and may need another."""
+        self.templates: dict[TemplateKey, Template] = {}
+        """Those that starts may be forked from, or wait for."""
+        self.template_workers: dict[WorkerId, Template] = {}
+        """All that have a process, retired ones included."""
+        self.left_templates: list[Template] = []
+        """Those that a start has left in this event, and that nobody may need any more."""
+        self.unforkable: OrderedDict[TemplateKey, tuple[str, float]] = OrderedDict()
+        """Why an app is spawned and not forked, and until when that is believed."""
         self.jobs: dict[CallId, Job] = {}
         self.jobs_of: dict[ClientId, dict[CallId, Job]] = {}
         self.inside: dict[ClientId, SessionId] = {}
@@ -82,12 +103,26 @@ class Book:
 
     def add(self, session: Session) -> None:
         self.sessions[session.id] = session
-        if session.name is not None:
-            self.names[session.name] = session
         if session.pool is not None:
             session.pool.members[session.id] = session
+        if session.spare:
+            self.spares.setdefault(session.start_key, {})[session.id] = session
+        self.enlist(session)
+
+    def enlist(self, session: Session) -> None:
+        """It can be found by its name, and has a greatest age."""
+        if session.name is not None:
+            self.names[session.name] = session
         if session.lifetime_seconds < inf:
             self.deadlines.set(("lifetime", session.id), session.created + session.lifetime_seconds)
+
+    def leave_spares(self, session: Session) -> None:
+        """It is a call's from now on, or nobody's."""
+        alike = self.spares[session.start_key]
+        del alike[session.id]
+        if not alike:
+            del self.spares[session.start_key]
+        session.spare = False
 
     def has_room(self) -> bool:
         return len(self.sessions) < self.limits.max_sessions
@@ -103,6 +138,8 @@ class Book:
         session.phase = phase
         if phase is Phase.STOPPING:
             self._release_name(session)
+            if session.spare:
+                self.leave_spares(session)
             if session.pool is not None:
                 self.untended[session.pool.key] = session.pool
             self.deadlines.drop(("start", session.id))
@@ -125,7 +162,7 @@ class Book:
     def find(self, id: SessionId) -> Session | Problem:
         """The live session that calls can name, or why there is none."""
         session = self.sessions.get(id)
-        if session is None or session.pool is not None:
+        if session is None or session.pool is not None or session.spare:
             buried = self.dead.get(id)
             return gone(id, buried.state, buried.reason or "") if buried else self.unknown(id)
         if session.verdict is not None:
@@ -171,9 +208,9 @@ class Book:
         self.held.add(session.opener, size_of(session.setup, session.pickled))
 
     def started(self, session: Session) -> None:
-        """It is up: only a name that others may join asks for its `setup` again."""
+        """It is up: only for who may join it by its name, or take it, its `setup` counts again."""
         if session.pool is None:
-            kept = session.setup if session.name is not None else NOTHING
+            kept = session.setup if session.name is not None or session.spare else NOTHING
             self._let_go_of_start(session, kept)
 
     def accept(self, job: Job) -> None:
@@ -244,6 +281,10 @@ class Book:
     def _bury(self, session: Session) -> None:
         del self.sessions[session.id]
         self.deadlines.drop(("finish", session.id))
+        if session.awaits is not None:
+            session.awaits.waiting.remove(session)
+            self.left_templates.append(session.awaits)
+            session.awaits = None
         if session.worker is not None:
             del self.workers[session.worker]
             self.emit(fx.Forget(session.worker, session.id))
@@ -253,6 +294,10 @@ class Book:
         else:
             self._leave_pool(session, session.pool)
         self.settle_ends(session)
+
+    def forget_template(self, template: Template) -> None:
+        del self.template_workers[template.worker]
+        self.deadlines.drop(("fork", template.worker))
 
     def _let_go_of_start(self, session: Session, kept: Body = NOTHING) -> None:
         if session.pool is None:

@@ -7,6 +7,7 @@ hands in `TimePassed` when it is due; calling early or once too often does no ha
 Where the rules are:
 
     admission   a call arrives: is it sound, where does it belong, is there room
+    templates   where a start gets its process from
     starting    from a looked-up app to a ready worker
     serving     one call after another
     ahead       calls sent before their turn
@@ -42,6 +43,7 @@ from warmd.daemon.core import (
     standing,
     starting,
     stopping,
+    templates,
 )
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -49,9 +51,17 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.containment import contain
 from warmd.daemon.core.invariants import check
 from warmd.daemon.core.policy import Limits
-from warmd.daemon.core.session import Session
+from warmd.daemon.core.session import Session, Template
 from warmd.daemon.core.standing import CallStanding, Standing
-from warmd.daemon.core.views import CallView, SessionView, Totals, call_view_of, kept_view_of
+from warmd.daemon.core.views import (
+    CallView,
+    SessionView,
+    TemplateView,
+    Totals,
+    call_view_of,
+    kept_view_of,
+    view_of_template,
+)
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import CallId, ClientId, SessionId
@@ -85,6 +95,8 @@ class Broker:
         book = self._book
         if book.untended:
             _tend_pools(book)
+        if book.left_templates:
+            templates.give_up_unwanted(book)
         if book.draining and not book.stopped:
             _stop_when_empty(book)
         effects, book.effects = book.effects, []
@@ -107,6 +119,10 @@ class Broker:
         """All sessions; those that are gone come first, the oldest before all."""
         live = [self._book.view(session) for session in self._book.sessions.values()]
         return [*self._book.dead.values(), *live] if include_dead else live
+
+    def templates(self) -> list[TemplateView]:
+        """Those that have a process, or soon will."""
+        return [view_of_template(template) for template in self._book.template_workers.values()]
 
     def call_view(self, call: str) -> CallView | None:
         """A call by its id in hex; None once it is answered and not, or no longer, kept, or for an odd id."""
@@ -179,13 +195,20 @@ def _about_session(rule: Callable[[Book, Session, Any], None]) -> Rule:
     return apply
 
 
-def _about_worker(rule: Callable[[Book, Session, Any], None]) -> Rule:
-    """The same for a worker; word from an incarnation that is gone means nothing."""
+def _about_worker(
+    rule: Callable[[Book, Session, Any], None],
+    rule_of_template: Callable[[Book, Template, Any], None] | None = None,
+) -> Rule:
+    """The same for a worker, or a template; word from an incarnation that is gone means nothing."""
 
     def apply(book: Book, event: Any) -> None:
         session = book.workers.get(event.worker)
         if session is not None:
             rule(book, session, event)
+            return
+        template = book.template_workers.get(event.worker)
+        if template is not None and rule_of_template is not None:
+            rule_of_template(book, template, event)
 
     return apply
 
@@ -200,6 +223,12 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Progressed: serving.progressed,
 }
 
+_WORDS_OF_TEMPLATES: Mapping[type, Callable[[Book, Template, Any], None]] = {
+    work.Prepared: templates.prepared,
+    work.StartFailed: templates.failed,
+    work.Outdated: templates.outdated,
+}
+
 _IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
     work.Yielded: serving.miscounts,
     work.Returned: serving.miscounts,
@@ -210,16 +239,31 @@ _IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
 
 def _worker_said(book: Book, event: ev.WorkerSaid) -> None:
     session = book.workers.get(event.worker)
+    if session is None and (template := book.template_workers.get(event.worker)) is not None:
+        _template_said(book, template, event.message)
+        return
     rule = _WORDS.get(type(event.message))
     if session is None or session.mistrusted:
         return
     cannot_be = _IMPOSSIBLE.get(type(event.message))
     if rule is None or (cannot_be is not None and cannot_be(session, event.message)):
-        what = type(event.message).__name__
         session.mistrusted = True
-        ending.link_lost(book, session, f"spoke nonsense on its link (a {what} that does not fit)")
+        ending.link_lost(book, session, _nonsense(event.message))
     else:
         rule(book, session, event.message)
+
+
+def _template_said(book: Book, template: Template, message: work.FromWorker) -> None:
+    rule = _WORDS_OF_TEMPLATES.get(type(message))
+    too_much = isinstance(message, work.StartFailed) and serving.says_too_much(None, message)
+    if rule is None or too_much:
+        templates.link_lost(book, template, _nonsense(message))
+    else:
+        rule(book, template, message)
+
+
+def _nonsense(message: work.FromWorker) -> str:
+    return f"spoke nonsense on its link (a {type(message).__name__} that does not fit)"
 
 
 def _time_passed(book: Book, _: ev.TimePassed) -> None:
@@ -235,6 +279,9 @@ _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "ladder": lambda book, call: ladder.step_due(book, book.jobs[call]),
     "behind": lambda book, client: readers.behind_too_long(book, client),
     "left": lambda book, call: clients.abandoned_too_long(book, book.jobs[call]),
+    "import": lambda book, worker: templates.overdue(book, book.template_workers[worker]),
+    "fork": lambda book, worker: templates.fork_overdue(book, book.template_workers[worker]),
+    "template": lambda book, worker: templates.unused_too_long(book, book.template_workers[worker]),
     "start": lambda book, session: starting.overdue(book, book.sessions[session]),
     "idle": lambda book, session: lifetimes.idled_too_long(book, book.sessions[session]),
     "lifetime": lambda book, session: lifetimes.lived_too_long(book, book.sessions[session]),
@@ -258,14 +305,26 @@ _RULES: Mapping[type, Rule] = {
     ev.HoldArrived: lifetimes.hold_arrived,
     ev.EndArrived: ending.end_arrived,
     ev.DrainArrived: ending.drain_arrived,
-    ev.AppFound: _about_session(lambda book, s, event: starting.app_found(book, s, event.spec)),
+    ev.AppFound: _about_session(templates.app_found),
     ev.AppMissing: _about_session(lambda book, s, event: starting.app_missing(book, s, event.problem)),
-    ev.WorkerSpawned: _about_worker(lambda book, s, event: starting.spawned(book, s, event.pid)),
-    ev.SpawnFailed: _about_worker(lambda book, s, event: starting.spawn_failed(book, s, event.message)),
+    ev.WorkerSpawned: _about_worker(
+        lambda book, s, event: templates.worker_spawned(book, s, event.pid),
+        lambda book, t, event: templates.spawned(book, t, event.pid),
+    ),
+    ev.SpawnFailed: _about_worker(
+        lambda book, s, event: templates.worker_not_spawned(book, s, event.message),
+        lambda book, t, event: templates.spawn_failed(book, t, event.message),
+    ),
     ev.WorkerSaid: _worker_said,
-    ev.LinkLost: _about_worker(lambda book, s, event: ending.link_lost(book, s, event.message)),
-    ev.WorkerExited: _about_worker(ending.worker_exited),
-    ev.TreeGone: _about_worker(lambda book, s, event: ending.tree_gone(book, s, event.stuck)),
+    ev.LinkLost: _about_worker(
+        lambda book, s, event: ending.link_lost(book, s, event.message),
+        lambda book, t, event: templates.link_lost(book, t, event.message),
+    ),
+    ev.WorkerExited: _about_worker(ending.worker_exited, templates.exited),
+    ev.TreeGone: _about_worker(
+        lambda book, s, event: ending.tree_gone(book, s, event.stuck),
+        lambda book, t, event: templates.tree_gone(book, t, event.stuck),
+    ),
     ev.StackCaptured: _about_worker(
         lambda book, s, event: ladder.stack_captured(book, s, event.ordinal, event.stack)
     ),
@@ -284,7 +343,7 @@ def _tend_pools(book: Book) -> None:
 
 def _stop_when_empty(book: Book) -> None:
     """A process that cannot be killed holds its place, but not the daemon."""
-    if all(session.tree_gone for session in book.sessions.values()):
+    if all(session.tree_gone for session in book.sessions.values()) and not book.template_workers:
         book.stopped = True
         book.deadlines.drop(("drain", None))
         book.keep.close("the daemon was stopped, and what it kept is gone with it")

@@ -10,13 +10,15 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import cast
 
-from warmd.daemon.core import clients, stopping
+from warmd.daemon.core import clients, stopping, templates
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.session import Job, Phase, Session, Verdict
+from warmd.daemon.core.invariants import TIMERS_OF_TEMPLATES
+from warmd.daemon.core.session import Job, Phase, Session, Template, Verdict
 from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId
+from warmd.protocol.work import WorkerId
 
 TIMERS_OF_SESSIONS = ("start", "idle", "lifetime", "finish")
 
@@ -65,6 +67,8 @@ def _contain_timer(book: Book, why: str) -> None:
     kind, subject = book.due or ("", None)
     if kind == "drain":
         _give_up_all(book, why)
+    elif kind in TIMERS_OF_TEMPLATES:
+        _give_up_template(book, book.template_workers[cast("WorkerId", subject)], why)
     elif kind in TIMERS_OF_SESSIONS:
         _give_up(book, book.sessions.get(cast("SessionId", subject)), why)
     elif kind == "kept" and subject in book.keep.ended:
@@ -80,19 +84,49 @@ def _contain_timer(book: Book, why: str) -> None:
 def _contain_news_of_worker(book: Book, event: ev.AboutWorker, why: str) -> None:
     session = book.workers.get(event.worker)
     if session is None:
+        _contain_news_of_template(book, event, why)
         return
     # What has happened to the process has happened, whatever became of the rule about it.
     match event:
         case ev.WorkerSpawned(pid=pid):
             session.pid = pid
+            templates.settle(book, session)
         case ev.SpawnFailed():
             session.exited = session.tree_gone = session.kill_ordered = True
+            templates.settle(book, session)
         case ev.WorkerExited():
             session.exited = True
         case ev.TreeGone():
             session.tree_gone = True
     _give_up(book, session, why)
     stopping.bury_if_over(book, session)
+
+
+def _contain_news_of_template(book: Book, event: ev.AboutWorker, why: str) -> None:
+    template = book.template_workers.get(event.worker)
+    if template is None:
+        return
+    match event:
+        case ev.WorkerSpawned(pid=pid):
+            template.pid = pid
+        case ev.SpawnFailed():
+            template.exited = template.tree_gone = template.kill_ordered = True
+        case ev.WorkerExited():
+            template.exited = True
+        case ev.TreeGone():
+            template.exited = template.tree_gone = True
+    _give_up_template(book, template, why)
+
+
+def _give_up_template(book: Book, template: Template, why: str) -> None:
+    """All that hangs on it is given up; of a fork that is on its way its own news will tell."""
+    for session in [*template.waiting, *template.forking.values()]:
+        _give_up(book, session, why)
+    book.left_templates = [one for one in book.left_templates if one is not template]
+    if template.exited:
+        templates.fail_starts(book, template, why)
+    else:
+        templates.retire(book, template)
 
 
 def _give_up_call(book: Book, job: Job | None, why: str) -> None:

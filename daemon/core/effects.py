@@ -1,8 +1,9 @@
 """What the rule book orders: each effect is performed by the server at once or handed on.
 
 Whatever is slow or can fail comes back as an event: `LookUp` as `AppFound` or `AppMissing`,
-`Spawn` as `WorkerSpawned` or `SpawnFailed` (and later `WorkerExited`), `CaptureStack` as
-`StackCaptured`, `Withdraw` as `WithdrawalSettled`, `Kill` as `WorkerExited` and `TreeGone`.
+`Spawn`, `Prepare` and `Fork` as `WorkerSpawned` or `SpawnFailed` (and later `WorkerExited`),
+`CaptureStack` as `StackCaptured`, `Withdraw` as `WithdrawalSettled`, `Kill` as `WorkerExited` and
+`TreeGone`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,40 @@ class Spawn:
     env: Mapping[str, str]
     setup: Body
     pickled: Body
+
+
+@record
+class Prepare:
+    """Start a process that imports the app and is then forked."""
+
+    worker: WorkerId
+    log: SessionId
+    spec: AppSpec
+    env: Mapping[str, str]
+    pickled: Body
+
+
+@record
+class ShareLog:
+    """The session waits for the import of a template: what that writes is told for it too."""
+
+    session: SessionId
+    log: SessionId
+
+
+@record
+class Fork:
+    """Have a template make a worker; once that has come to the door, give it its `Begin`.
+
+    With `whole` the template itself becomes that worker.
+    """
+
+    worker: WorkerId
+    session: SessionId
+    template: WorkerId
+    spec: AppSpec
+    setup: Body
+    whole: bool = False
 
 
 @record
@@ -132,6 +167,9 @@ Effect: TypeAlias = (
     | Answer
     | LookUp
     | Spawn
+    | Prepare
+    | ShareLog
+    | Fork
     | Tell
     | Pause
     | Resume

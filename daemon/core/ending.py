@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from warmd.daemon.core import ahead, ladder, starting, stopping
+from warmd.daemon.core import ahead, ladder, starting, stopping, templates
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import DrainArrived, EndArrived, OutOfMemory, WorkerExited
+from warmd.daemon.core.events import DrainArrived, EndArrived, WorkerExited
+from warmd.daemon.core.exits import described
 from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.messages import SessionId
 
@@ -82,18 +83,7 @@ def link_lost(book: Book, session: Session, message: str) -> None:
 def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
     """The one exit of a process: expected, in its start, or with work on its hands."""
     session.exited = True
-    details: dict[str, Any] = {"log_tail": event.log_tail} if event.log_tail else {}
-    if event.signal is not None:
-        details["signal"] = event.signal
-        how = f"its worker was killed by {event.signal}"
-    else:
-        details["exit_code"] = event.exit_code
-        how = f"its worker exited with code {event.exit_code}"
-    if event.out_of_memory is not None:
-        details |= _memory_details(event.out_of_memory)
-        how = _out_of_memory(event.out_of_memory, how)
-    elif session.lost_link is not None and event.signal == "SIGKILL":
-        how = f"its worker {session.lost_link} and was killed"
+    how, details = described(event, session.lost_link)
     verdict = session.verdict
     why = verdict.reason if verdict is not None and verdict.state == "died" else how
     if session.running is not None and event.entered is not None:
@@ -107,22 +97,6 @@ def worker_exited(book: Book, session: Session, event: WorkerExited) -> None:
         session.verdict = Verdict("died", how)
     stopping.kill(book, session)
     stopping.bury_if_over(book, session)
-
-
-def _memory_details(found: OutOfMemory) -> dict[str, Any]:
-    if found.cause == "kernel":
-        return {"out_of_memory": True}
-    return {"out_of_memory": True, "used": found.used_bytes, "limit": found.limit_bytes}
-
-
-def _out_of_memory(found: OutOfMemory, how: str) -> str:
-    if found.cause == "kernel":
-        return (
-            f"{how}, most likely by the kernel because memory ran out: "
-            "it has killed for that reason since the worker started"
-        )
-    used, limit = found.used_bytes / 2**20, found.limit_bytes / 2**20
-    return f"{how}, out of memory: {used:.0f} MiB used, limit {limit:g} MiB (worker_memory)"
 
 
 def tree_gone(book: Book, session: Session, stuck: tuple[int, ...]) -> None:
@@ -144,6 +118,7 @@ def drain_arrived(book: Book, event: DrainArrived) -> None:
         book.fail_queue(pool.queue, "CANCELLED", STOPPING_TEXT)
     for session in list(book.sessions.values()):
         end(book, session, Verdict("ended", STOPPING_TEXT), "finish")
+    templates.retire_all(book)
     if event.drain_seconds > 0:
         at, before = book.now + event.drain_seconds, book.deadlines.time_of(("drain", None))
         book.deadlines.set(("drain", None), at if before is None else min(at, before))

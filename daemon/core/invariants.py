@@ -9,12 +9,13 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.readers import is_paused
 from warmd.daemon.core.record import Kept, final_bytes
-from warmd.daemon.core.session import Job, Phase, Session
+from warmd.daemon.core.session import Job, Phase, Session, Template
 from warmd.daemon.core.views import runs
 from warmd.protocol.messages import ClientId
 
 TIMERS_OF_CALLS = ("call", "ladder", "left")
 TIMERS_OF_CLIENTS = ("behind",)
+TIMERS_OF_TEMPLATES = ("import", "fork", "template")
 TIMERS_OF_SESSIONS = ("start", "idle", "finish")
 TIMER_OF_LIFE = "lifetime"
 
@@ -30,6 +31,8 @@ def check(book: Book) -> None:
         assert session.name == name, f"{name} is the name of another session"
         assert session.phase not in (Phase.STOPPING, Phase.GONE), f"{name} names a stopping session"
     _check_pools(book)
+    _check_spares(book)
+    _check_templates(book)
     _check_held(book)
     _check_indexes(book)
     _check_timers(book)
@@ -105,6 +108,56 @@ def _check_pools(book: Book) -> None:
             assert book.sessions.get(member.id) is member, "a pool has a worker that is gone"
 
 
+def _check_spares(book: Book) -> None:
+    listed = {session.id: key for key, alike in book.spares.items() for session in alike.values()}
+    for session in book.sessions.values():
+        assert session.spare == (session.id in listed), f"{session.id} is a spare, or is none, by half"
+        if session.spare:
+            assert listed[session.id] == session.start_key, f"{session.id} is not what it is listed as"
+            plain = session.pool is None and session.name is None and session.phase is not Phase.STOPPING
+            assert plain, f"{session.id} cannot be a spare"
+
+
+def _check_templates(book: Book) -> None:
+    for key, template in book.templates.items():
+        known = book.template_workers.get(template.worker) is template
+        assert template.key == key and known and not template.retired, "a template is listed that is none"
+    assert len(book.templates) <= book.limits.max_templates, "more templates than max_templates"
+    memory = sum(template.memory_bytes for template in book.templates.values())
+    assert memory <= book.limits.template_bytes, "templates have more memory than template_bytes"
+    assert not book.left_templates, "a template was left and not looked at"
+    for template in book.template_workers.values():
+        _check_template(book, template)
+    for session in book.sessions.values():
+        awaits, origin = session.awaits, session.forked_from
+        assert awaits is None or session in awaits.waiting, f"{session.id} awaits what does not know"
+        assert origin is None or session in origin.forking.values(), f"{session.id} is not being forked"
+
+
+def _check_template(book: Book, template: Template) -> None:
+    label = template.id
+    assert template.worker not in book.workers, f"{label} is a session's worker too"
+    assert template.retired or book.templates.get(template.key) is template, f"{label} is not listed"
+    for session in template.waiting:
+        waits = session.awaits is template and session.phase is Phase.STARTING and session.worker is None
+        assert waits, f"{session.id} is not waiting for {label}"
+    for worker, session in template.forking.items():
+        coming = session.forked_from is template and session.worker == worker and session.pid is None
+        assert coming, f"{session.id} is not a fork on its way from {label}"
+    if template.retired:
+        assert not template.waiting, f"{label} is waited for, in vain"
+        doomed = template.kill_ordered or template.forking or template.pid is None
+        assert doomed, f"{label} will never end"
+    elif not template.up:
+        assert template.waiting, f"{label} imports for nobody"
+        timed = ("import", template.worker) in book.deadlines or template.unforkable
+        assert timed, f"{label} may import for ever"
+    else:
+        assert not template.waiting, f"{label} is up and waited for"
+    forks = bool(template.forking) and not template.doomed
+    assert (("fork", template.worker) in book.deadlines) == forks, f"{label} may fork for ever"
+
+
 def _check_held(book: Book) -> None:
     """What is counted as waiting is what waits, to the byte and to the client."""
     counted: Counter[ClientId] = Counter()
@@ -139,6 +192,8 @@ def _check_timers(book: Book) -> None:
             assert subject in book.jobs, f"a {kind} timer outlived its call"
         elif kind in TIMERS_OF_SESSIONS or kind == TIMER_OF_LIFE:
             assert subject in book.sessions, f"a {kind} timer outlived its session"
+        elif kind in TIMERS_OF_TEMPLATES:
+            assert subject in book.template_workers, f"a {kind} timer outlived its template"
         elif kind == "kept":
             assert subject in book.keep.ended, "a call is to be forgotten that has not ended"
         elif kind in TIMERS_OF_CLIENTS:

@@ -27,6 +27,12 @@ LISTED = 1000
 REMEMBERED_SESSIONS = 10_000
 """How many sessions that are gone still have an answer that says why."""
 
+FORK_SECONDS = 10.0
+"""A template that has not forked by then is stopped or hangs: it is killed."""
+UNFORKABLE_SECONDS = 600.0
+"""For how long an app that could not be forked is spawned without another try."""
+REMEMBERED_UNFORKABLE = 1000
+
 DETACHED_WINDOW = 64
 """Parts that a worker may send ahead of the daemon in a detached call: only its budget bounds those kept."""
 KEPT_CALL_BYTES = 1024
@@ -70,6 +76,12 @@ class Limits:
     call_timeout_seconds: float = 3600.0
     dispatch_ahead: int = 0
     """Calls that a worker may have before their turn (`ahead.py`); 0: each waits for the last."""
+    max_templates: int = 0
+    """Processes that have imported an app and are forked for each start; 0: each start is spawned."""
+    template_bytes: int = 2 * 2**30
+    """Their private memory together; the least recently used goes first."""
+    template_seconds: float = 600.0
+    """A template that was not forked for so long ends; inf: never."""
     start_timeout_seconds: float = 600.0
     end_grace_seconds: float = 10.0
     """For `unload` and the exit after it."""

@@ -128,7 +128,7 @@ def miscounts(session: Session, said: work.Yielded | work.Returned) -> bool:
     return job.parts != (said.number if isinstance(said, work.Yielded) else said.parts)
 
 
-def says_too_much(_session: Session, said: work.Raised | work.StartFailed) -> bool:
+def says_too_much(_session: Session | None, said: work.Raised | work.StartFailed) -> bool:
     """Whether the texts are longer than a worker makes them: the call's Failure would not fit in a header."""
     texts = (said.type, said.message, said.traceback)
     return len(said.type) > MAX_TYPE_CHARACTERS or sum(len(t.encode()) for t in texts) > MAX_RAISED_BYTES

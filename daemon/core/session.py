@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from warmd.daemon.core.record import Kept
 from warmd.protocol.messages import NOTHING, AppRef, Body, CallId, ClientId, SessionId
-from warmd.protocol.work import Ordinal, WorkerId
+from warmd.protocol.work import AppSpec, Ordinal, WorkerId
 
 
 class Phase(Enum):
@@ -60,6 +60,10 @@ NOT_DISPATCHED = Ordinal(0)
 
 PoolKey: TypeAlias = tuple[AppRef, bytes, tuple[tuple[str, str], ...]]
 """The app, its packed `setup` and its environment: calls alike in these share workers."""
+
+
+TemplateKey: TypeAlias = tuple[AppRef, tuple[tuple[str, str], ...]]
+"""The app and its environment: sessions alike in these can be forked from one process."""
 
 
 class LadderStep(Enum):
@@ -167,6 +171,39 @@ class Pool:
 
 
 @dataclass(slots=True, eq=False)
+class Template:
+    """A process that has imported an app, or does so, and is forked for each start (`templates.py`)."""
+
+    id: SessionId
+    """The name of its log; no call can name it."""
+    key: TemplateKey
+    spec: AppSpec
+    worker: WorkerId
+    ordered: float
+    up: bool = False
+    """Its import is done, and it may be forked."""
+    pid: int | None = None
+    waiting: list[Session] = field(default_factory=list)
+    """Starts that wait for its import, in their order."""
+    forking: dict[WorkerId, Session] = field(default_factory=dict)
+    """Starts whose processes are on their way."""
+    imports_seconds: float = 0.0
+    memory_bytes: int = 0
+    forks: int = 0
+    used: float = 0.0
+    """When it was last forked, or came up."""
+    unforkable: str = ""
+    """Why it can be no template."""
+    retired: bool = False
+    """It takes no more starts, and ends when those under way are through."""
+    doomed: bool = False
+    """It ends whatever is under way."""
+    kill_ordered: bool = False
+    exited: bool = False
+    tree_gone: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Session:
     id: SessionId
     app: AppRef
@@ -180,6 +217,8 @@ class Session:
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     pool: Pool | None = None
+    spare: bool = False
+    """Nobody has asked for it yet (`spares.py`)."""
     phase: Phase = Phase.LOOKING_UP
     queue: deque[Job] = field(default_factory=deque)
     running: Job | None = None
@@ -192,6 +231,12 @@ class Session:
 
     worker: WorkerId | None = None
     pid: int | None = None
+    awaits: Template | None = None
+    """The template whose import it waits for; it has no worker of its own yet."""
+    forked_from: Template | None = None
+    """While its process is on its way."""
+    origin: str = "spawn"
+    """How its process came to be: `fork`, `template`, or `spawn` with the reason why not otherwise."""
     spawn_ordered: float = 0.0
     ready_at: float = 0.0
     spawn_seconds: float = 0.0
@@ -220,5 +265,16 @@ class Session:
     ends: list[EndRequest] = field(default_factory=list)
 
     @property
-    def kind(self) -> Literal["session", "pool"]:
+    def template_key(self) -> TemplateKey:
+        return self.app, tuple(sorted(self.env.items()))
+
+    @property
+    def start_key(self) -> PoolKey:
+        """Sessions alike in it are the same to begin with."""
+        return self.app, bytes(self.setup), tuple(sorted(self.env.items()))
+
+    @property
+    def kind(self) -> Literal["session", "pool", "spare"]:
+        if self.spare:
+            return "spare"
         return "session" if self.pool is None else "pool"

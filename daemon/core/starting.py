@@ -12,22 +12,43 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Phase, Session, Verdict
 from warmd.protocol import work
 from warmd.protocol.errors import Problem, quoted
-from warmd.protocol.work import AppSpec
+from warmd.protocol.work import AppSpec, WorkerId
 
 
-def app_found(book: Book, session: Session, spec: AppSpec) -> None:
+def app_found(book: Book, session: Session) -> bool:
+    """Whether a process is to be started for it now."""
     if session.phase is not Phase.LOOKING_UP:
-        return
+        return False
     book.move(session, Phase.STARTING)
-    session.worker = book.next_worker()
     session.spawn_ordered = book.now
-    book.workers[session.worker] = session
     book.deadlines.set(("start", session.id), book.now + book.limits.start_timeout_seconds)
     if session.pool is not None:
         session.pool.found = True
     for job in session.queue:
         book.accept(job)
-    book.emit(fx.Spawn(session.worker, session.id, spec, session.env, session.setup, session.pickled))
+    return True
+
+
+def spawn(book: Book, session: Session, spec: AppSpec, reason: str = "") -> None:
+    """Order a process of its own; `reason`: why it is no fork."""
+    worker = take_worker(book, session)
+    session.origin = f"spawn ({reason})" if reason else "spawn"
+    book.emit(fx.Spawn(worker, session.id, spec, session.env, session.setup, session.pickled))
+
+
+def take_worker(book: Book, session: Session) -> WorkerId:
+    """The number of the process that is to be the session's."""
+    session.worker = worker = book.next_worker()
+    book.workers[worker] = session
+    return worker
+
+
+def leave_worker(book: Book, session: Session) -> None:
+    """There is no such process, and the session's start goes on."""
+    assert session.worker is not None
+    del book.workers[session.worker]
+    book.emit(fx.Forget(session.worker, session.id))
+    session.worker = None
 
 
 def app_missing(book: Book, session: Session, problem: Problem) -> None:
@@ -57,9 +78,9 @@ def ready(book: Book, session: Session, said: work.Ready) -> None:
     session.ready_at = book.now
     session.functions = tuple(said.functions)
     session.on_cancel = said.on_cancel
-    session.imports_seconds = said.imports_seconds
+    session.imports_seconds += said.imports_seconds  # beside the template's, if it waited for that
     session.setup_seconds = said.setup_seconds
-    inside = said.imports_seconds + said.setup_seconds
+    inside = session.imports_seconds + said.setup_seconds
     session.spawn_seconds = max(0.0, book.now - session.spawn_ordered - inside)
     serving.serve_next(book, session)
 

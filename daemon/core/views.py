@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from warmd.daemon.core.record import Kept
-from warmd.daemon.core.session import Job, Phase, Session
+from warmd.daemon.core.session import Job, Phase, Session, Template
 from warmd.protocol.messages import NOTHING, Body, Failure, SessionId
 from warmd.protocol.work import WorkerId
 
@@ -20,13 +20,16 @@ class SessionView:
     """Times are monotonic seconds of the daemon."""
 
     id: SessionId
-    kind: Literal["session", "pool"]
+    kind: Literal["session", "pool", "spare"]
     app: str
     name: str | None
     labels: Mapping[str, str]
     state: str
     """A phase's value, or for a session that is gone, or cannot be killed: ended, expired, died."""
     worker: WorkerId | None
+    """Or the template's whose import it waits for."""
+    origin: str
+    """`fork` of a template, or `spawn`, with the reason where one was to be expected."""
     pid: int | None
     stuck: tuple[int, ...]
     """Pids that cannot be killed: they keep its place."""
@@ -45,6 +48,19 @@ class SessionView:
     """None while it does not count: something runs or waits, or it never expires."""
     reason: str | None
     progress: Body
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateView:
+    app: str
+    pid: int | None
+    state: Literal["importing", "up", "ending"]
+    memory_bytes: int
+    """Its private memory, as it was when its import was done."""
+    forks: int
+    """How many workers it has become so far."""
+    ordered: float
+    used: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +109,8 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         name=session.name,
         labels=session.labels,
         state=verdict.state if verdict and (gone or session.stuck) else session.phase.value,
-        worker=session.worker,
+        worker=session.worker if session.awaits is None else session.awaits.worker,
+        origin=session.origin,
         pid=None if gone else session.pid,
         stuck=() if gone else session.stuck,
         created=session.created,
@@ -109,6 +126,18 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         expires_at=expires_at,
         reason=verdict.reason if verdict else None,
         progress=running.progress if running else NOTHING,
+    )
+
+
+def view_of_template(template: Template) -> TemplateView:
+    return TemplateView(
+        template.key[0].name,
+        template.pid,
+        "ending" if template.retired else "up" if template.up else "importing",
+        template.memory_bytes,
+        template.forks,
+        template.ordered,
+        template.used,
     )
 
 

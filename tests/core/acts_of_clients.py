@@ -89,6 +89,12 @@ class ActsOfClients(Scene):
         self.world.call("new", by=self.client(by), app=AppRef(app), **options)
 
     @up
+    @rule(by=PICK, app=APP, idle=st.sampled_from([None, 7.0]), setup=st.sampled_from([b"", b"\xc0" * 8]))
+    def warm(self, by: int, app: str, idle: float | None, setup: bytes) -> None:
+        options = {"idle_seconds": idle, "spare": True, "setup": setup}
+        self.world.call("new", "", by=self.client(by), app=AppRef(app), **options)
+
+    @up
     @rule(
         which=PICK,
         function=st.sampled_from(["run", "_hidden", "setup"]),
@@ -100,7 +106,7 @@ class ActsOfClients(Scene):
         view = self.world.broker.view(wanted)
         heard = self.world.call(wanted, function, timeout_seconds=timeout)
         if heard.code.startswith("SESSION_"):
-            state = "not_found" if view is None or view.kind == "pool" else view.state
+            state = "not_found" if view is None or view.kind != "session" else view.state
             assert heard.code == f"SESSION_{state.upper()}" or state == "stopping"
 
     @rule(pick=PICK)

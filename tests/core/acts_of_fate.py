@@ -23,8 +23,8 @@ class ActsOfFate(Scene):
     @rule(pick=PICK, which=PICK)
     def call_from_inside(self, pick: int, which: int) -> None:
         """Refused exactly when the caller's session would wait for itself."""
-        live = [view.id for view in self.world.broker.views() if view.state in ("starting", "idle", "busy")]
-        targets = [id for id in live if id.startswith("sess_")]
+        live = [view for view in self.world.broker.views() if view.state in ("starting", "idle", "busy")]
+        targets = [view.id for view in live if view.kind == "session"]
         if not targets:
             return
         self.world.sabotage = None

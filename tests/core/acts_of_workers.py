@@ -50,13 +50,17 @@ class ActsOfWorkers(Scene):
         """A worker may be ready before the starter has told that it was spawned."""
         number = self.one(pick, starting)
         fake = self.world.worker(number)
-        if how == "raises" and not fake.ready:
+        if how == "raises" and not fake.ready and (fake.spawned or fake.template is None):
             fake.linked = False
             self.world.says(work.StartFailed("setup", "ValueError", "no model", "Traceback"), number)
-        elif how == "ready" and not fake.ready:
-            self.world.ready(number)
+        elif how == "ready" and not fake.ready and (fake.spawned or fake.template is None):
+            self.world.ready(number)  # a fork is known by then: it has come to the door
         elif how == "fails" and not fake.spawned and not fake.ready:
-            self.world.spawn_fails(number)
+            outdated = fake.template is not None and fake.template.of_use and pick % 2
+            if outdated:
+                self.world.finds_changes(number)
+            else:
+                self.world.spawn_fails(number)
         elif not fake.spawned:
             self.world.spawned(number)
 

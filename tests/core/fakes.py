@@ -227,6 +227,8 @@ class FakeWorker:
     asked: Ordinal | None = None
     """The call that it was asked to end by itself."""
     captures: list[Ordinal] = field(default_factory=list)
+    template: object = None
+    """What it is forked from (`nursery.FakeTemplate`)."""
 
     @property
     def alive(self) -> bool:

@@ -24,6 +24,8 @@ LIMITS = Limits(
     max_hold_seconds=10.0,
     max_session_timeout_seconds=50.0,
     call_timeout_seconds=20.0,
+    template_bytes=2500,
+    template_seconds=20.0,
     start_timeout_seconds=10.0,
     end_grace_seconds=3.0,
     cancel_grace_seconds=4.0,
@@ -65,10 +67,12 @@ class Scene(RuleBasedStateMachine):
         warm=st.sampled_from(["", "new", "new", "pool"]),
         ahead=st.sampled_from([0, 2]),
         lags=st.booleans(),
+        templates=st.sampled_from([0, 1, 2]),
     )
-    def begin(self, on_cancel: bool, warm: str, ahead: int, lags: bool) -> None:
+    def begin(self, on_cancel: bool, warm: str, ahead: int, lags: bool, templates: int) -> None:
         """`ahead`: calls are sent before their turn.  `lags`: what workers say is not read at once."""
-        self.world = World(replace(LIMITS, dispatch_ahead=ahead), holds=EVERYTHING, on_cancel=on_cancel)
+        limits = replace(LIMITS, dispatch_ahead=ahead, max_templates=templates)
+        self.world = World(limits, holds=EVERYTHING, on_cancel=on_cancel)
         self.world.lags = lags
         self.lag_since: float | None = None
         self.clients = ["ann", "bob", "cat"]
@@ -81,6 +85,7 @@ class Scene(RuleBasedStateMachine):
         """Every start goes well from where it is."""
         for session in list(self.world.lookups):
             self.world.found(session)
+        self.world.oblige_templates()
         for fake in self.workers(starting):
             if not fake.spawned:
                 self.world.spawned(fake.spawn.worker)

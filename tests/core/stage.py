@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
-from math import inf
 from typing import Any, Literal
 from unittest.mock import patch
 
 from tests.core.fakes import FakeWorker, Heard, Hold, Reading
+from tests.core.nursery import Nursery
+from tests.core.reserve import Spares
 from warmd.daemon.core import broker as rules
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -42,7 +43,7 @@ class SabotageError(Exception):
     pass
 
 
-class Stage:
+class Stage(Nursery, Spares):
     """`holds`: types of effects, or `work.Finish`, that the test wants to answer itself."""
 
     def __init__(
@@ -77,7 +78,9 @@ class Stage:
         """When the last of what runs must have been cancelled."""
         self.sabotage: Literal["early", "late"] | None = None
         """The rule for the next event fails: before it has done anything, or when it has done all."""
-        self.faulty = False
+        self.faulty = self.was_faulty = False
+        self.open_nursery()
+        self.spares: dict[str, float] = {}
         self._numbers = 0
         self._answers: deque[ev.Event] = deque()
 
@@ -91,9 +94,10 @@ class Stage:
         return request
 
     def _hand_in(self, event: ev.Event) -> list[fx.Effect]:
-        if isinstance(event, ev.WorkerExited):
+        if isinstance(event, ev.WorkerExited) and event.worker in self.workers:
             self.workers[event.worker].exit_told = True
         self.faulty = self.sabotage is not None
+        self.was_faulty = self.was_faulty or self.faulty
         effects = self._handled(event)
         self.broker.check()
         if isinstance(event, ev.TimePassed) and not self.faulty:
@@ -154,10 +158,19 @@ class Stage:
             self.lookups[effect.session] = effect.app
             self.opener[effect.session] = self.history[-1]
             self.born[effect.session] = self.now
+            self.sees_spare(effect.session)
         elif isinstance(effect, fx.Spawn):
             self._start(effect)
+        elif isinstance(effect, fx.Prepare):
+            self.prepares(effect)
+        elif isinstance(effect, fx.Fork):
+            self.forks(effect)
+        elif isinstance(effect, fx.ShareLog):
+            self.shares_log(effect)
         elif isinstance(effect, fx.Stopped):
             self.stopped = True
+        elif effect.worker in self.templates:
+            self.acts_on_template(effect)
         else:
             self._act_on(self.workers[effect.worker], effect)
         self._oblige(effect)
@@ -224,7 +237,8 @@ class Stage:
 
     def _start(self, effect: fx.Spawn) -> None:
         assert effect.worker not in self.workers, "a worker id is used twice"
-        assert all(fake.spawn.session != effect.session for fake in self.workers.values()), "a second process"
+        alike = [fake for fake in self.workers.values() if fake.spawn.session == effect.session]
+        assert all(fake.failed and fake.template for fake in alike), "a second process"
         most = 1 + (self.limits.dispatch_ahead if effect.session.startswith("sess_") else 0)
         fake = FakeWorker(effect, self._idle_seconds(effect.session), self.calls, most)
         fake.hold = self.hold_of[effect.session]
@@ -255,17 +269,6 @@ class Stage:
         assert invoke.window == (window if heard.call.window is None else heard.credit)
         heard.worker = fake.spawn.worker
 
-    def _idle_seconds(self, session: SessionId) -> float:
-        """What the call that opened the session asked for; workers of the pool have the default."""
-        options = self.opener[session].call.new if session.startswith("sess_") else None
-        asked = options.idle_seconds if options else None
-        return self.limits.session_timeout_seconds if asked is None else asked
-
-    def _lifetime_seconds(self, session: SessionId) -> float:
-        options = self.opener[session].call.new if session.startswith("sess_") else None
-        asked = options.lifetime_seconds if options else None
-        return min(self.limits.max_lifetime_seconds, asked or inf)
-
     def _check_expiry(self, fake: FakeWorker) -> None:
         assert not fake.given and not self.waiting(fake.spawn.session), "busy is never idle"
         if self.now < fake.lives_until:
@@ -294,12 +297,14 @@ class Stage:
         for fake in self.workers.values():
             self._check_worker(fake)
         self._check_what_is_kept()
+        self.check_templates()
         if self.drained_by is not None and self.now > self.drained_by + PATIENCE_SECONDS:
             assert not open_calls, "the drain's time is over"
         if self.stopped:
             assert not open_calls, "stopped with an open call"
             assert not any(reading.open for reading in self.readings.values()), "stopped with a reader"
             assert all(f.forgotten or f.tree_gone for f in self.workers.values()), "stopped with a worker"
+            assert all(t.forgotten or t.given for t in self.templates.values()), "stopped with a template"
 
     def _check_what_is_kept(self) -> None:
         """It is a piece of what was given, and the memory that it takes is known exactly."""
@@ -322,7 +327,7 @@ class Stage:
         told = fake.spawned and not fake.linked and not fake.unread
         assert fake.kills or fake.finish or not told, "a worker without a link is left alone"
         starts = fake.spawned and fake.linked and fake.alive and not fake.ready and not fake.kills
-        if starts and fake.spawn.session.startswith("sess_"):
+        if starts and fake.spawn.session.startswith("sess_") and fake.spawn.session not in self.spares:
             assert self.waiting(fake.spawn.session), "a start that nobody waits for goes on"
 
     def _oblige(self, effect: fx.Effect) -> None:
@@ -332,7 +337,9 @@ class Stage:
             return
         if isinstance(effect, fx.LookUp):
             self._answers.append(self._found(effect.session))
-        elif isinstance(effect, fx.Spawn):
+        elif isinstance(effect, fx.Prepare) or getattr(effect, "worker", None) in self.templates:
+            self._answers += self.template_answers(effect)
+        elif isinstance(effect, fx.Spawn | fx.Fork):
             fake = self.workers[effect.worker]
             fake.spawned = fake.ready = True
             fake.restart_idle_clock(self.now)

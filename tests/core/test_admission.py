@@ -353,4 +353,4 @@ def test_a_refused_call_reserves_no_name() -> None:
 
 def test_options_of_new_are_as_declared() -> None:
     """`refusal` above builds them by name: a new option must be tested here."""
-    assert NewSession._fields == ("idle_seconds", "name", "labels", "env", "lifetime_seconds")
+    assert NewSession._fields == ("idle_seconds", "name", "labels", "env", "lifetime_seconds", "spare")

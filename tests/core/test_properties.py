@@ -18,6 +18,7 @@ from hypothesis.stateful import rule
 from tests.core.acts_of_clients import ActsOfClients
 from tests.core.acts_of_fate import ActsOfFate
 from tests.core.acts_of_readers import ActsOfReaders
+from tests.core.acts_of_templates import ActsOfTemplates
 from tests.core.acts_of_workers import ActsOfWorkers
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -33,7 +34,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "TOLD_AT_ONCE_BYTES", 1)
 
 
-class Daemon(ActsOfClients, ActsOfFate, ActsOfReaders, ActsOfWorkers):
+class Daemon(ActsOfClients, ActsOfFate, ActsOfReaders, ActsOfTemplates, ActsOfWorkers):
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 2.0]))
     def pass_time(self, seconds: float) -> None:
         self.let_pass(seconds)
@@ -79,7 +80,7 @@ class Daemon(ActsOfClients, ActsOfFate, ActsOfReaders, ActsOfWorkers):
         world.wait(200.0)
         world.assert_over()
         assert way or world.stopped
-        assert len(world.ordered(fx.Spawn)) == len(world.workers)
+        assert len(world.ordered(fx.Spawn)) + len(world.ordered(fx.Fork)) == len(world.workers)
 
 
 TestDaemon = pytest.mark.timeout(400)(Daemon.TestCase)  # to find a small example takes minutes

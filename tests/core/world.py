@@ -19,7 +19,7 @@ from warmd.protocol.errors import Problem
 from warmd.protocol.messages import AppRef, Attach, Call, CallId, ClientId, Failure, NewSession, SessionId
 from warmd.protocol.work import Invoke, WorkerId
 
-EVERYTHING = (fx.LookUp, fx.Spawn, fx.Kill, fx.CaptureStack, fx.Withdraw, work.Finish)
+EVERYTHING = (fx.LookUp, fx.Spawn, fx.Prepare, fx.Fork, fx.Kill, fx.CaptureStack, fx.Withdraw, work.Finish)
 
 
 def client(name: str) -> ClientId:
@@ -74,7 +74,9 @@ class World(Stage):
         if call.id not in self.calls or not self.calls[call.id].open:
             self.calls[call.id] = heard
             self.history.append(heard)
+        before = dict(self.spares)
         self.tell(ev.CallArrived(client(by), call, call.id.hex().rjust(32, "0")))
+        self.sees_taken(heard, before)
         taken = heard.code not in ("DRAINING", "INTERNAL")
         assert self.drained_by is None or not taken, "a daemon that stops takes no more calls"
         return heard
@@ -151,7 +153,7 @@ class World(Stage):
             reading.deaf = reading.deaf or reading.open
         self.requests = {id: answer for id, answer in self.requests.items() if answer is not None}
         left = (self.workers, self.lookups, self.opener, self.born, self.hold_of, self.behind, self.inside)
-        for forgotten in left:
+        for forgotten in (*left, self.templates, self.unforkable, self.spares):
             forgotten.clear()
         self.effects.clear()
         self._answers.clear()
@@ -338,6 +340,7 @@ class World(Stage):
         self.catch_up()
         for session in list(self.lookups):
             self.found(session)
+        self.oblige_templates()
         for number, fake in list(self.workers.items()):
             for _ in range(len(fake.captures)):
                 self.stack(worker=number)
@@ -351,6 +354,7 @@ class World(Stage):
                 self.exits(number, signal="SIGKILL")
             if fake.kills and not fake.tree_gone:
                 self.tree_ends(number)
+        self.oblige_templates()
 
     def assert_over(self) -> None:
         """Nothing is left: no call open, no process, no timer."""
@@ -361,6 +365,8 @@ class World(Stage):
         assert not any(reading.open for reading in self.readings.values()), "a reader waits for ever"
         left = [fake.spawn.worker for fake in self.workers.values() if not (fake.forgotten or fake.tree_gone)]
         assert not left, f"never forgotten: workers {left}"
+        left = [one.worker for one in self.templates.values() if not (one.forgotten or one.given)]
+        assert not left, f"never forgotten: templates {left}"
         assert self.broker.deadline() is None, "a timer is left behind"
         totals = self.broker.totals()
         assert (totals.running, totals.queued) == (0, 0)

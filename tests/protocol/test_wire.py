@@ -85,7 +85,7 @@ def test_kinds_keep_their_numbers() -> None:
         1: "Welcome", 2: "Refused", 3: "Accepted", 4: "Part", 5: "Result", 6: "Failure", 7: "Goodbye",
         8: "Ping",
     }  # fmt: skip
-    assert messages.PROTOCOL == 2
+    assert messages.PROTOCOL == 3
 
 
 def test_a_call_looks_as_documented() -> None:
@@ -94,7 +94,8 @@ def test_a_call_looks_as_documented() -> None:
     call = Call(ID, "new", app, "run", 2.5, 8, NewSession(60.0), False, b"in")
     frames = FROM_CLIENT.pack(call)
     assert msgpack.unpackb(frames[0]) == [
-        2, ID, "new", ["m:C", ["/p", "/w", "/w"], None], "run", 2.5, 8, [60.0, None, {}, {}, None], False,
+        2, ID, "new", ["m:C", ["/p", "/w", "/w"], None], "run", 2.5, 8, [60.0, None, {}, {}, None, False],
+        False,
     ]  # fmt: skip
     assert frames[1:] == [b"in"]
 
@@ -194,10 +195,10 @@ def test_too_many_body_frames_are_refused(codec: Codec, cls: type, data: st.Data
          [2, ID, None, ["m:C", ["p", "c", 3], None], "", None, None, None, False]),
         ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False],
          [2, ID, None, ["m:C", ["p", "c"], None], "", None, None, None, False]),
-        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None], False],
-         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}], False]),
-        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None], False],
-         [2, ID, "new", None, "", None, None, [True, None, {}, {}, None], False]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False],
+         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}, None, False], False]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False],
+         [2, ID, "new", None, "", None, None, [True, None, {}, {}, None, False], False]),
     ],
 )  # fmt: skip
 def test_a_message_that_passed_vouches_for_no_other(good: list[object], bad: list[object]) -> None:
