@@ -93,6 +93,10 @@ class Link:
         except OSError:
             self._daemon_gone()
 
+    def leave(self) -> None:
+        """Close the link: this process goes on as another's."""
+        self.socket.close()
+
     def _on_fork(self) -> None:
         # A child that held the link open would hide the worker's end from the daemon.
         self.forked = True

@@ -1,7 +1,8 @@
 """A worker's life: come to the door, load the app, serve its calls, leave.
 
 `start_worker` is the function of loky's process, so it must be importable and its arguments tiny.
-An app with its own interpreter gets there by exec: same pid, same pidfd.
+An app with its own interpreter gets there by exec: same pid, same pidfd.  A template
+comes to the door first, and its forks, each a worker, once more.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import faulthandler
 import os
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from warmd import __version__
-from warmd.daemon.worker import output, process
+from warmd.daemon.worker import output, process, template
 from warmd.daemon.worker.calling import plan_for_setup, takes_argument
 from warmd.daemon.worker.invoke import Calls
 from warmd.daemon.worker.link import Link
@@ -23,12 +25,22 @@ from warmd.daemon.worker.runtime import Runtime, leave_fork
 from warmd.daemon.worker.text import describe
 from warmd.protocol.messages import PROTOCOL, Body
 from warmd.protocol.values import unpack
-from warmd.protocol.work import Arrived, Begin, Ready, StartFailed
+from warmd.protocol.work import AppSpec, Arrived, Begin, Prepare, Ready, StartFailed
 
 if TYPE_CHECKING:
     from warmd.daemon.worker.invoke_async import AsyncCalls
 
 EXIT_START_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What the daemon gives to a process that has come to its door."""
+
+    link: Link
+    begin: Begin | Prepare
+    page: ControlPage
+    stack_fd: int
 
 
 def start_worker(door_path: str, python: str | None = None, log_path: str | None = None) -> NoReturn:
@@ -42,35 +54,66 @@ def start_worker(door_path: str, python: str | None = None, log_path: str | None
     if python is not None and process.is_other_interpreter(python):
         failed = process.exec_interpreter(python, door_path)
     process.become_worker()
+    arrival, heritage = _come_in(door_path), None
+    faulthandler.enable(file=2)
+    if isinstance(arrival.begin, Prepare):
+        heritage = _be_template(arrival, arrival.begin, failed)
+        arrival = _come_in(door_path)
+    if not isinstance(arrival.begin, Begin):
+        raise ConnectionError(f"the daemon began with {type(arrival.begin).__name__}")
+    if heritage is not None:
+        output.repeat(heritage.log_path)
+    sys.exit(_live(arrival, arrival.begin, failed, heritage))
+
+
+def _come_in(door_path: str) -> Arrival:
+    """Show the token at the door, and take what is given for it.  Raises OSError, ConnectionError."""
     link = Link.to_door(door_path)
     link.send(Arrived(PROTOCOL, __version__, os.environ[process.TOKEN_VARIABLE], os.getpid()))
     begin, (page_fd, stack_fd) = link.receive_with_files(2)
-    if not isinstance(begin, Begin):
+    if not isinstance(begin, Begin | Prepare):
         raise ConnectionError(f"the daemon began with {type(begin).__name__}")
-    link.inbox.max_body_bytes = begin.max_message_bytes
     if begin.cgroup is not None:
         process.join_cgroup(begin.cgroup)
     if begin.data_bytes is not None:
         process.limit_data(begin.data_bytes)
     page = ControlPage.attach(page_fd)
     output.redirect(begin.log_path, page.add_lines_dropped)
-    faulthandler.enable(file=2)
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=False, chain=False)
-    sys.exit(_live(link, page, begin, stack_fd, failed))
+    return Arrival(link, begin, page, stack_fd)
 
 
-def _live(link: Link, page: ControlPage, begin: Begin, stack_fd: int, failed: OSError | None) -> int:
+def _be_template(arrival: Arrival, prepare: Prepare, failed: OSError | None) -> template.Heritage:
+    """Returns in forks, each of them a worker to be, with nothing left of the template's own."""
+    try:
+        heritage = template.live(arrival.link, prepare, _as_import_error(prepare.spec, failed))
+    except BaseException as error:
+        sys.exit(_start_failed(arrival.link, "imports", error))
+    arrival.page.close()
+    os.close(arrival.stack_fd)
+    return heritage
+
+
+def _as_import_error(spec: AppSpec, failed: OSError | None) -> ImportError | None:
+    if failed is None:
+        return None
+    error = ImportError(f"the interpreter {spec.python} cannot be run: {failed.strerror}")
+    error.__cause__ = failed
+    return error
+
+
+def _live(arrival: Arrival, begin: Begin, failed: OSError | None, heritage: template.Heritage | None) -> int:
+    link = arrival.link
+    link.inbox.max_body_bytes = begin.max_message_bytes
     started = time.perf_counter()
     try:
-        if failed is not None:
-            raise ImportError(
-                f"the interpreter {begin.spec.python} cannot be run: {failed.strerror}"
-            ) from failed
-        app = load(begin.spec, begin.pickled)
+        if (cannot_run := _as_import_error(begin.spec, failed)) is not None:
+            raise cannot_run
+        app = load(begin.spec, begin.pickled) if heritage is None else heritage.app
     except BaseException as error:
         return _start_failed(link, "imports", error)
     imported = time.perf_counter()
-    runtime, calls = _machinery(link, page, begin, stack_fd, app)
+    runtime, calls = _machinery(arrival, begin, app)
     try:
         _set_up(runtime, begin.setup)
     except BaseException as error:
@@ -81,9 +124,8 @@ def _live(link: Link, page: ControlPage, begin: Begin, stack_fd: int, failed: OS
     return 0
 
 
-def _machinery(
-    link: Link, page: ControlPage, begin: Begin, stack_fd: int, app: App
-) -> tuple[Runtime, Calls | AsyncCalls]:
+def _machinery(arrival: Arrival, begin: Begin, app: App) -> tuple[Runtime, Calls | AsyncCalls]:
+    link, page = arrival.link, arrival.page
     if link.forked:
         leave_fork(None)
     if not app.is_async:
@@ -96,7 +138,7 @@ def _machinery(
 
     looping = LoopRuntime(link, page, begin, app)
     looping.install()
-    looping.show_coroutines(stack_fd)
+    looping.show_coroutines(arrival.stack_fd)
     return looping, AsyncCalls(looping)
 
 

@@ -47,12 +47,23 @@ def exec_interpreter(python: str, door_path: str) -> OSError:
 
 def become_worker() -> None:
     """Parent's death, session, signals and OOM score.  Raises RuntimeError when the daemon is gone."""
-    _die_with_parent()
-    if os.getpid() != os.getsid(0):
-        os.setsid()
+    belong_to_daemon()
     _reset_signals()
     _reset_start_method()
     _offer_to_oom_killer()
+
+
+def belong_to_daemon() -> None:
+    """Die with the daemon, in a session of one's own.  Raises RuntimeError when the daemon is gone."""
+    _die_with_parent()
+    if os.getpid() != os.getsid(0):
+        os.setsid()
+
+
+def daemon_pid() -> int | None:
+    """Whose worker this is; None for one that was started by hand."""
+    pid = os.environ.get(DAEMON_PID_VARIABLE)
+    return None if pid is None else int(pid)
 
 
 def _die_with_parent() -> None:
@@ -61,8 +72,8 @@ def _die_with_parent() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    expected = os.environ.get(DAEMON_PID_VARIABLE)
-    if expected is not None and int(expected) != os.getppid():
+    expected = daemon_pid()
+    if expected is not None and expected != os.getppid():
         raise RuntimeError(f"the daemon (pid {expected}) is gone")
 
 
