@@ -17,7 +17,7 @@ from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.policy import LISTED
 from warmd.daemon.core.views import CallView, SessionView
-from warmd.daemon.infos import array, packed_call, packed_info, resident_bytes
+from warmd.daemon.infos import array, packed_call, packed_info, resident_bytes, template_info
 from warmd.daemon.logstreams import LogStreams
 from warmd.daemon.services import Services, Views
 from warmd.daemon.verbs import Refusal, checked, invalid
@@ -206,6 +206,7 @@ class Control:
             "credits_dropped": totals.credits_dropped,
             "running": totals.running,
             "draining": totals.draining,
+            "templates": [template_info(view, now) for view in self._broker.templates()],
             "log_errors": services.logs.errors,
             "log_error": services.logs.last_error,
         }

@@ -57,7 +57,9 @@ class ToldBroker(Broker):
 
 
 def _spawned(broker: ToldBroker, event: ev.WorkerSpawned, _effects: Sequence[fx.Effect]) -> None:
-    _about(broker.of_worker(event.worker), logging.INFO, "starting", event.pid)
+    view = broker.of_worker(event.worker)
+    text = "starting" if view is not None and view.pid is not None else "its app is being imported"
+    _about(view, logging.INFO, text, event.pid)
 
 
 def _ready(broker: ToldBroker, event: ev.WorkerSaid, _effects: Sequence[fx.Effect]) -> None:

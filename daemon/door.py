@@ -30,7 +30,7 @@ from warmd.daemon.loop import READ, WRITE, Loop, Timer
 from warmd.protocol.messages import PROTOCOL, Body
 from warmd.protocol.stream import Inbox, marked_off
 from warmd.protocol.wire import FROM_WORKER, TO_WORKER, WireError
-from warmd.protocol.work import Arrived, Begin, FromWorker, StartFailed, ToWorker, WorkerId
+from warmd.protocol.work import Arrived, Begin, FromWorker, Prepare, StartFailed, ToWorker, WorkerId
 
 log = logging.getLogger("warmd.door")
 
@@ -56,6 +56,9 @@ class Door:
     Raises OSError if the socket cannot be bound.
     """
 
+    arrived: Callable[[WorkerId, int], object] = staticmethod(lambda _worker, _pid: None)
+    """A worker has come in, and this is its pid; set by who wants to know."""
+
     def __init__(
         self,
         loop: Loop,
@@ -78,7 +81,7 @@ class Door:
         loop.watch(self._listener.fileno(), self._on_connection)
         loop.turn_ended.append(self._flush)
 
-    def expect(self, token: str, worker: WorkerId, begin: Begin, fds: Sequence[int]) -> None:
+    def expect(self, token: str, worker: WorkerId, begin: Begin | Prepare, fds: Sequence[int]) -> None:
         """Let the process in that shows `token`, once; it gets `begin` and `fds`, which stay the caller's.
 
         Raises WireError when `begin` is too large.
@@ -179,6 +182,7 @@ class Door:
             self._said(worker, _of_another_version(arrived))
             return
         link.send(begin, fds)
+        self.arrived(worker, stranger.pid)
 
     def _take_token(self, token: str) -> tuple[WorkerId, list[Body], Sequence[int]] | None:
         for known in self._expected:

@@ -13,8 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from warmd.daemon.cgroup import Cgroups, out_of_memory, remove
@@ -32,22 +31,34 @@ from warmd.daemon.core.events import (
     WorkerSpawned,
 )
 from warmd.daemon.door import Door
-from warmd.daemon.launch import Launch, Launcher, new_token, with_advice, worker_environment
+from warmd.daemon.forks import Forks
+from warmd.daemon.held import Worker, new_worker
+from warmd.daemon.launch import (
+    Launch,
+    Launcher,
+    with_advice,
+    worker_environment,
+)
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
 from warmd.daemon.memory import MemoryWatch, kernel_kills
-from warmd.daemon.processes import await_exit
+from warmd.daemon.processes import await_exit, exit_of
 from warmd.daemon.stacks import StackCapture
 from warmd.daemon.tree import Sweeper
-from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage, create_stack_file
-from warmd.protocol import places
-from warmd.protocol.messages import SessionId
+from warmd.daemon.worker.page import INTERRUPT_SIGNAL
+from warmd.daemon.worker.shortage import with_remedy
+from warmd.protocol import places, work
+from warmd.protocol.messages import NOTHING, Body, SessionId
 from warmd.protocol.work import (
+    AppSpec,
     AskCancel,
     Begin,
+    Forked,
+    ForkFailed,
     FromWorker,
     Interrupted,
     Ordinal,
+    Prepare,
     Raised,
     Returned,
     WorkerId,
@@ -61,32 +72,6 @@ LOOK_AGAIN_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
 ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted})
-
-
-@dataclass(slots=True)
-class Worker:
-    """What is held for one worker until it is forgotten."""
-
-    id: WorkerId
-    session: SessionId
-    token: str
-    page: ControlPage
-    stack_fd: int
-    python: str | None = None
-    """The app's own interpreter."""
-    log_path: str = ""
-    pid: int = 0
-    pidfd: int = -1
-    exited: bool = False
-    cgroup: Path | None = None
-    sweep: str = "none"
-    """none, running, done, told"""
-    out_of_memory: OutOfMemory | None = None
-    kernel_kills: int | None = None
-    """How often the kernel had killed for memory when it started."""
-    capture: StackCapture | None = None
-    look: StackCapture | None = None
-    """The same for somebody who is only curious."""
 
 
 class Fleet:
@@ -116,6 +101,8 @@ class Fleet:
         self.door = Door(loop, places.door_path(run_dir), max_message_bytes, self._said, self._lost)
         self._launcher = Launcher(self._on_started, self._on_failed)
         self._sweeper = Sweeper(self._launcher, self._on_swept)
+        self._forks = Forks(self._workers, self._launcher, submit, self._started)
+        self.door.arrived = self._forks.arrived
         self.tell = self.door.tell
 
     @property
@@ -145,17 +132,39 @@ class Fleet:
     # Effects
 
     def spawn(self, effect: fx.Spawn) -> None:
-        try:
-            worker = self._prepared(effect)
-        except (OSError, ValueError) as error:
-            log.warning("worker %d could not be prepared: %s", effect.worker, error)
-            self._submit(SpawnFailed(effect.worker, str(error)))
+        worker = self._expected(effect.worker, effect.session, effect.spec, effect.setup, effect.pickled)
+        if worker is not None:
+            self._launch(worker, effect.spec, effect.env)
+
+    def prepare(self, effect: fx.Prepare) -> None:
+        worker = self._expected(effect.worker, effect.log, effect.spec, None, effect.pickled)
+        if worker is not None:
+            self._launch(worker, effect.spec, effect.env)
+
+    def fork(self, effect: fx.Fork) -> None:
+        worker = self._expected(effect.worker, effect.session, effect.spec, effect.setup, NOTHING)
+        if worker is None:
             return
-        spec = effect.spec
-        env = worker_environment(effect.env, worker.token, effect.session, spec.name, str(self._run_dir))
-        name = f"warmd-{effect.session[:13]}"
-        door = str(self.door.path)
-        self._launcher.start(Launch(worker.id, name, door, env, worker.python, worker.log_path))
+        worker.template = effect.template
+        cgroup = str(worker.cgroup) if worker.cgroup is not None else None
+        order = work.Fork(effect.worker, worker.token, effect.session, cgroup, effect.whole)
+        self.door.tell(effect.template, order)
+        if effect.whole:
+            self._hand_over(self._workers[effect.template], worker)
+
+    def _launch(self, worker: Worker, spec: AppSpec, env: Mapping[str, str]) -> None:
+        full = worker_environment(env, worker.token, worker.session, spec.name, str(self._run_dir))
+        name, door = f"warmd-{worker.session[:13]}", str(self.door.path)
+        self._launcher.start(Launch(worker.id, name, door, full, worker.python, worker.log_path))
+
+    def _hand_over(self, template: Worker, worker: Worker) -> None:
+        """The process of a template is a session's from now on.  What is left here goes with its link."""
+        template.given = True
+        pid, pidfd = template.pid, template.pidfd
+        template.pid, template.pidfd = 0, -1
+        self._loop.unwatch(pidfd)
+        self._memory.remove(pid)
+        self._started(worker.id, pid, pidfd)
 
     def withdraw(self, effect: fx.Withdraw) -> None:
         worker = self._workers.get(effect.worker)
@@ -237,31 +246,36 @@ class Fleet:
 
     # From the order to the process
 
-    def _prepared(self, effect: fx.Spawn) -> Worker:
-        """The record, and the door expecting the process.  Raises OSError, and WireError."""
-        page = ControlPage.create()
+    def _expected(
+        self, id: WorkerId, session: SessionId, spec: AppSpec, setup: Body | None, pickled: Body
+    ) -> Worker | None:
+        """The record of a process to come, which the door expects; None where that failed and was told.
+
+        Without `setup` it is to be a template.
+        """
         try:
-            stack_fd = create_stack_file()
-        except OSError:
-            page.close()
-            raise
-        worker = Worker(effect.worker, effect.session, new_token(), page, stack_fd)
-        self._workers[effect.worker] = worker
-        worker.python = effect.spec.python if effect.spec.python != sys.executable else None
-        worker.log_path = self._logs.open_session(effect.session)
+            worker = self._recorded(id, session, spec)
+            cgroup = str(worker.cgroup) if worker.cgroup is not None else None
+            start: Begin | Prepare
+            if setup is None:
+                start = Prepare(session, spec, worker.log_path, self._data_bytes, cgroup, pickled)
+            else:
+                limit = self._max_message_bytes
+                start = Begin(session, spec, worker.log_path, limit, self._data_bytes, cgroup, setup, pickled)
+            self.door.expect(worker.token, id, start, (worker.page.fd, worker.stack_fd))
+        except (OSError, ValueError) as error:
+            log.warning("worker %d could not be prepared: %s", id, error)
+            self._submit(SpawnFailed(id, with_remedy(error)))
+            return None
+        return worker
+
+    def _recorded(self, id: WorkerId, session: SessionId, spec: AppSpec) -> Worker:
+        """Raises OSError."""
+        worker = self._workers[id] = new_worker(id, session)
+        worker.python = spec.python if spec.python != sys.executable else None
+        worker.log_path = self._logs.open_session(session)
         if self._cgroups is not None:
             worker.cgroup = self._cgroups.make(worker.id, self._memory.limit_bytes)
-        begin = Begin(
-            effect.session,
-            effect.spec,
-            worker.log_path,
-            self._max_message_bytes,
-            self._data_bytes,
-            str(worker.cgroup) if worker.cgroup is not None else None,
-            effect.setup,
-            effect.pickled,
-        )
-        self.door.expect(worker.token, effect.worker, begin, (page.fd, stack_fd))
         return worker
 
     def _on_started(self, id: WorkerId, pid: int, pidfd: int) -> None:
@@ -291,6 +305,9 @@ class Fleet:
     # What workers say
 
     def _said(self, id: WorkerId, message: FromWorker) -> None:
+        if isinstance(message, Forked | ForkFailed):
+            self._forks.told(id, message)
+            return
         worker = self._workers.get(id)
         if worker is not None and worker.capture is not None and type(message) in ENDS_OF_CALLS:
             # The signal itself can end what hung (a sleep in C code): the stack was written before.
@@ -301,7 +318,11 @@ class Fleet:
         self._submit(WorkerSaid(id, message))
 
     def _lost(self, id: WorkerId, text: str) -> None:
-        self._submit(LinkLost(id, text))
+        worker = self._workers.get(id)
+        if worker is not None and worker.given:
+            self._release(self._workers.pop(id))
+        else:
+            self._submit(LinkLost(id, text))
 
     # The end, in two halves
 
@@ -368,32 +389,3 @@ class Fleet:
         if worker.pidfd >= 0 and not worker.exited:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(worker.pidfd, signum)
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a process ended: exactly one of the two is set."""
-
-    exit_code: int | None
-    signal: str | None
-
-
-def exit_of(pidfd: int) -> Exit | None:
-    """How the process ended, None while it lives.  It stays a zombie."""
-    try:
-        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        # Some code in this process waited for any child: the exit is certain, its manner lost.
-        return Exit(-1, None)
-    if found is None:
-        return None
-    if found.si_code == os.CLD_EXITED:
-        return Exit(found.si_status, None)
-    return Exit(None, signal_name(found.si_status))
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 
-from warmd.daemon.core.views import CallView, SessionView
+from warmd.daemon.core.views import CallView, SessionView, TemplateView
 from warmd.protocol import values
 from warmd.protocol.messages import Body
 
@@ -42,11 +42,25 @@ def _info(view: SessionView, now: float) -> dict[str, Any]:
         "expires_in": None if view.expires_at in (None, math.inf) else max(0.0, view.expires_at - now),
         "held_for": _held_for(view, now),
         "lives_for": _lives_for(view, now),
+        "origin": view.origin,
         "pid": view.pid,
         "stuck": list(view.stuck),
         "memory": resident_bytes(view.pid) if view.pid else None,
         "gpu": None,
         "reason": view.reason,
+    }
+
+
+def template_info(view: TemplateView, now: float) -> dict[str, Any]:
+    """What `status` says of one."""
+    return {
+        "app": view.app,
+        "pid": view.pid,
+        "state": view.state,
+        "memory": view.memory_bytes,
+        "forks": view.forks,
+        "age_seconds": now - view.ordered,
+        "unused_seconds": now - view.used if view.state == "up" else None,
     }
 
 

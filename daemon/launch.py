@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import multiprocessing.process
 import os
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmd.daemon import descriptors
+from warmd.daemon.worker.shortage import with_remedy
 from warmd.protocol.work import WorkerId
 
 log = logging.getLogger("warmd.launch")
@@ -40,12 +40,6 @@ STOP_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.01
 DESCRIPTORS_FOR_A_START = 12
 """loky's two pipes, that of its exec, what becomes of them; the pidfd and the link."""
-_REMEDIES = {
-    errno.EMFILE: "; end sessions, or give the daemon more open files (`ulimit -n`)",
-    errno.ENFILE: "; the machine has no more open files",
-    errno.EAGAIN: "; end sessions, or allow more processes (`ulimit -u`, the cgroup's pids.max)",
-    errno.ENOMEM: "; there is not enough memory: end sessions",
-}
 _LACKS_US = re.compile(r"No module named '?(?:warmd|msgpack)\b")
 
 
@@ -102,10 +96,6 @@ def check_environment(env: Mapping[str, str]) -> None:
 def check_descriptors() -> None:
     """Raises OSError where there are not enough for a start: loky leaks some when it runs out half way."""
     descriptors.check(DESCRIPTORS_FOR_A_START)
-
-
-def with_remedy(error: Exception) -> str:
-    return f"{error}{_REMEDIES.get(getattr(error, 'errno', None) or 0, '')}"
 
 
 class Launcher:

@@ -126,6 +126,21 @@ class Follower:
             self._end(None)
         return bool(chunk)
 
+    @property
+    def goes_on(self) -> bool:
+        """It waits for what is yet to be written."""
+        return self._last is None
+
+    def move(self, log: Log, alike_bytes: int) -> None:
+        """Go on in a log that begins as this one does, for so many bytes at most."""
+        before, self._log = self._log, log
+        if self._position >= 0:
+            self._position = log.base + min(self._position - before.base, alike_bytes)
+        before.followers.remove(self)
+        log.followers.append(self)
+        before.release()
+        log.wake(self)
+
     def close(self) -> None:
         """Nothing is delivered any more, and `done` is not called."""
         if not self.closed:
@@ -150,7 +165,7 @@ class Follower:
             return b""
         log = self._log
         stop = log.end if self._last is None else min(self._last, log.end)
-        wanted = min(CHUNK_BYTES, stop - self._position)
+        wanted = max(0, min(CHUNK_BYTES, stop - self._position))
         chunk = read_at(log.fd, self._position - log.base, wanted)
         self._position += len(chunk)
         return chunk

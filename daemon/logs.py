@@ -25,12 +25,14 @@ from warmd.daemon import descriptors
 from warmd.daemon.inotify import GrowthWatch
 from warmd.daemon.logfile import Cut, cleaned, halve, last_words, read_at
 from warmd.daemon.logreaders import Follower, Log
+from warmd.daemon.worker.output import REPEATED_BYTES
 
 TAIL_READ_BYTES = 16 * 1024
 SERVE_SECONDS = 0.005
 """Of one turn of the loop, for all who read logs."""
 
-_SESSION_ID = re.compile(r"(?:sess|pool)_[0-9a-f]{32}")
+MOST_SHARED = 10_000
+_SESSION_ID = re.compile(r"(?:sess|pool|tmpl)_[0-9a-f]{32}")
 
 
 InThread = Callable[[Callable[[], Cut], Callable[[Cut | BaseException], None]], object]
@@ -61,6 +63,10 @@ class SessionLogs:
         """Those of sessions that are gone, while somebody reads them."""
         self._ready: dict[Follower, None] = {}
         """Those that there may be something to do for, in the order of their turns."""
+        self._shared: dict[str, str] = {}
+        """Sessions without a log of their own, and whose is told for them."""
+        self._sharing: list[tuple[str, Follower]] = []
+        """Who reads such a log, and for which session."""
         self._by_watch: dict[int, Log] = {}
         self._growing: set[Log] = set()
         """They grew at the last look, and are looked at again at the next tick."""
@@ -94,7 +100,22 @@ class SessionLogs:
             self._logs[session] = log = self._opened(path, flags)
             self._look(log)
             self._rewatch(log)
+            self._move_readers(session, log)
+        self._shared.pop(session, None)
         return path
+
+    def share(self, session: str, owner: str) -> None:
+        """What `owner` writes is told for `session` too, until that has a log of its own."""
+        self._shared[session] = owner
+        if len(self._shared) > MOST_SHARED:
+            del self._shared[next(iter(self._shared))]
+
+    def _move_readers(self, session: str, log: Log) -> None:
+        readers = [follower for name, follower in self._sharing if name == session]
+        self._sharing = [one for one in self._sharing if one[0] != session and not one[1].closed]
+        for follower in readers:
+            if not follower.closed and follower.goes_on:
+                follower.move(log, REPEATED_BYTES)
 
     def close_session(self, session: str) -> None:
         """The session's processes are gone: readers get the rest, and old files go."""
@@ -137,11 +158,14 @@ class SessionLogs:
         With `follow` it goes on until the session is gone.  Raises FileNotFoundError when nothing
         is kept of that session, and OSError (EMFILE) when it cannot be opened for now.
         """
-        log = self._logs.get(session) or self._of_the_past(self.path(session))
+        owner = self._shared.get(session, session)
+        log = self._logs.get(owner) or self._of_the_past(self.path(owner))
         with self._counted():
             self._look(log)
         follower = Follower(log, tail_lines, follow, deliver, done)
         log.followers.append(follower)
+        if owner != session:
+            self._sharing.append((session, follower))
         self.wake(follower)
         return follower
 

@@ -108,6 +108,44 @@ def await_exit(pidfd: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: exactly one of the two is set."""
+
+    exit_code: int | None
+    signal: str | None
+
+
+def exit_of(pidfd: int) -> Exit | None:
+    """How the process ended, None while it lives.  It stays a zombie."""
+    try:
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        # Some code in this process waited for any child: the exit is certain, its manner lost.
+        return Exit(-1, None)
+    if found is None:
+        return None
+    if found.si_code == os.CLD_EXITED:
+        return Exit(found.si_status, None)
+    return Exit(None, signal_name(found.si_status))
+
+
+def is_child(pidfd: int) -> bool:
+    """Whether the process, which may have ended, is this one's to wait for."""
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
 def _token_in(environ: bytes) -> bytes | None:
     match = _TOKEN.search(environ)
     return match[1] if match else None

@@ -32,7 +32,7 @@ from warmd.daemon.core import events as ev
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front
-from warmd.daemon.launch import check_descriptors, with_remedy
+from warmd.daemon.launch import check_descriptors
 from warmd.daemon.leftovers import in_service, kill_leftovers
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
@@ -42,6 +42,7 @@ from warmd.daemon.remote import Remote
 from warmd.daemon.settings import Settings
 from warmd.daemon.tree import become_subreaper
 from warmd.daemon.why import Why
+from warmd.daemon.worker.shortage import with_remedy
 from warmd.protocol import messages as msg
 from warmd.protocol import places
 from warmd.protocol.errors import Problem
@@ -263,7 +264,7 @@ class Server:
                     self.front.send(client, refusal(call, Problem("INTERNAL", text, "maybe")))
             case fx.LookUp(session=session):
                 self.submit(ev.AppMissing(session, Problem("INTERNAL", text)))
-            case fx.Spawn(worker=worker):
+            case fx.Spawn(worker=worker) | fx.Prepare(worker=worker) | fx.Fork(worker=worker):
                 self.submit(ev.SpawnFailed(worker, text))
             case fx.Answer(client=client, request=request):
                 self.front.send(client, refusal(request, Problem("INTERNAL", text, "maybe")))
@@ -346,6 +347,9 @@ class Server:
             fx.Answer: lambda effect: self.control.answer(effect, self.now()),
             fx.LookUp: self._look_up,
             fx.Spawn: self._if_descriptors(self.fleet.spawn),
+            fx.Prepare: self._if_descriptors(self.fleet.prepare),
+            fx.Fork: self._if_descriptors(self.fleet.fork),
+            fx.ShareLog: lambda effect: self.logs.share(effect.session, effect.log),
             fx.Tell: lambda effect: self.fleet.tell(effect.worker, effect.message),
             fx.Pause: lambda effect: self.fleet.door.pause(effect.worker, True),
             fx.Resume: lambda effect: self.fleet.door.pause(effect.worker, False),
@@ -361,7 +365,7 @@ class Server:
     def _if_descriptors(self, start: Callable[[Any], None]) -> Callable[[Any], None]:
         """An order to start a process; refused where descriptors are short, before it takes any."""
 
-        def perform(effect: fx.Spawn) -> None:
+        def perform(effect: fx.Spawn | fx.Prepare | fx.Fork) -> None:
             try:
                 check_descriptors()
             except OSError as error:

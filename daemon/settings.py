@@ -52,6 +52,15 @@ class Settings:
     dispatch_ahead: int = _setting(
         32, "count or 0", "calls that a worker may have before their turn; 0: none", most=32
     )
+    max_templates: int = _setting(
+        16, "count or 0", "processes that import an app and are forked for each start; 0: none", most=1000
+    )
+    template_memory: int = _setting(
+        2 * GIB, "size", "private memory of all templates; the least recently used goes first", least=2**20
+    )
+    template_timeout: float = _setting(
+        600.0, "duration or never", "time after its last fork at which a template ends", least=1
+    )
     max_queue: int = _setting(256, "count", "calls that may wait for one session", most=1_000_000)
     max_queued_bytes: int = _setting(
         2 * GIB, "size", "bodies of all calls that wait and of what sessions start from", least=64 * KIB
@@ -143,6 +152,9 @@ class Settings:
             max_hold_seconds=self.max_hold,
             max_session_timeout_seconds=self.max_session_timeout,
             call_timeout_seconds=self.call_timeout,
+            max_templates=self.max_templates,
+            template_bytes=self.template_memory,
+            template_seconds=self.template_timeout,
             start_timeout_seconds=self.start_timeout,
             end_grace_seconds=self.end_grace,
             cancel_grace_seconds=self.cancel_grace,

@@ -281,6 +281,7 @@ FORBIDDEN = {
 ALLOWED = {
     ("daemon/worker/load.py", "pickle.loads"),  # a class given as app, in its own worker
     ("daemon/worker/load.py", "cloudpickle.loads"),
+    ("daemon/worker/forksafety.py", "os.fork"),  # of a process that was looked at
     ("daemon/launch.py", "os.kill"),  # a child that nobody else reaps, where no pidfd is to be had
     ("daemon/infos.py", "time.time"),  # shown in listings
     ("sdk/cli/sessions.py", "time.time"),

@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_design():
     assert (settings.start_timeout, settings.drain_timeout, settings.end_grace) == (600, 30, 10)
     assert (settings.max_sessions, settings.max_queue, settings.max_message_bytes) == (256, 256, 2**28)
     assert (settings.classes, settings.app_folders, settings.log_keep) == (True, (), 100)
-    assert settings.limits() == Limits(dispatch_ahead=32)
+    assert settings.limits() == Limits(dispatch_ahead=32, max_templates=16)
     assert settings.origin("call_timeout") == "default"
 
 
@@ -39,12 +39,14 @@ def test_every_limit_reaches_the_rule_book():
     flags = {
         "max_sessions": 1, "max_queue": 2, "max_pool_workers": 3, "session_timeout": 4,
         "max_session_timeout": "never", "call_timeout": 6, "start_timeout": 7, "end_grace": 8,
-        "cancel_grace": 9, "dispatch_ahead": 10,
+        "cancel_grace": 9, "dispatch_ahead": 10, "max_templates": 11, "template_memory": "12MiB",
+        "template_timeout": 13,
     }  # fmt: skip
     assert load(flags, {}, NO_FILES).limits() == Limits(
         max_sessions=1, max_queue=2, max_pool_workers=3, session_timeout_seconds=4,
         max_session_timeout_seconds=math.inf, call_timeout_seconds=6, start_timeout_seconds=7,
-        end_grace_seconds=8, cancel_grace_seconds=9, dispatch_ahead=10,
+        end_grace_seconds=8, cancel_grace_seconds=9, dispatch_ahead=10, max_templates=11,
+        template_bytes=12 * 2**20, template_seconds=13,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from warmd.daemon.catalog import Catalog
 from warmd.daemon.control import Control
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, KeepaliveArrived, StopArrived
-from warmd.daemon.core.views import CallView, SessionView, Totals
+from warmd.daemon.core.views import CallView, SessionView, TemplateView, Totals
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.verbs import REQUIRED, VERBS
 from warmd.protocol import values
@@ -26,7 +26,7 @@ CALL = "ca" * 16
 
 LIVE = SessionView(
     id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1,
-    pid=os.getpid(), stuck=(),
+    origin="fork", pid=os.getpid(), stuck=(),
     created=NOW - 50, last_call=NOW - 10, calls=3, queued=0, running_call=None, running_since=None,
     idle_seconds=60.0, lifetime_seconds=math.inf, idle_since=NOW - 10, held_until=0.0,
     expires_at=NOW + 50, reason=None, progress=NOTHING,
@@ -68,6 +68,9 @@ class World:
 
     def missing_call(self, call):
         return Problem("CALL_GONE", f"call {call} is unknown")
+
+    def templates(self):
+        return [TemplateView("counter", 7, "up", 2**20, 3, NOW - 9, NOW - 4)]
 
     def missing_session(self, session):
         return Problem("SESSION_NOT_FOUND", f"there is no session {session}")
@@ -137,7 +140,7 @@ def test_the_info_of_a_session(world):
         "id": A, "kind": "session", "app": "counter", "name": "mine", "labels": {"k": "v"}, "state": "idle",
         "calls": 3, "queued": 0, "running_call": None, "running_seconds": None, "idle_timeout": 60.0,
         "expires_in": 50.0, "held_for": None, "lives_for": None,
-        "pid": os.getpid(), "stuck": [], "gpu": None, "reason": None, "progress": None,
+        "origin": "fork", "pid": os.getpid(), "stuck": [], "gpu": None, "reason": None, "progress": None,
     }  # fmt: skip
 
 
@@ -284,6 +287,8 @@ def test_status(world):
     assert (status["pid"], status["boot"], status["uptime_seconds"]) == (os.getpid(), "boot", 100.0)
     assert (status["sessions"], status["queued"], status["max_sessions"]) == (1, 2, 256)
     assert (status["dropped_messages"], status["log_lines_dropped"]) == (7, 8)
+    (template,) = status["templates"]
+    assert (template["app"], template["forks"], template["unused_seconds"]) == ("counter", 3, 4.0)
 
 
 def test_stop_is_answered_before_it_begins(world):

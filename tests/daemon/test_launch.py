@@ -16,9 +16,9 @@ import pytest
 
 from tests.daemon.turning import turn_until
 from warmd.daemon import launch
-from warmd.daemon.fleet import exit_of, signal_name
 from warmd.daemon.launch import TOKEN_VARIABLE, Launch, Launcher, new_token, worker_environment
 from warmd.daemon.loop import Loop
+from warmd.daemon.processes import exit_of, signal_name
 from warmd.protocol.stream import Inbox
 from warmd.protocol.wire import FROM_WORKER
 from warmd.protocol.work import Arrived, WorkerId

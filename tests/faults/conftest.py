@@ -65,9 +65,11 @@ def peak_bytes(pid: int) -> int:
 
 
 def _relatives(client: LocalClient) -> list[int]:
-    """The daemon's children that are no resource trackers, zombies included."""
+    """The daemon's children that are no resource trackers and no templates, zombies included."""
+    templates = {template["pid"] for template in client.status().templates}
     children = psutil.Process(client.daemon_pid).children(recursive=True)
-    return [child.pid for child in children if "resource_tracker" not in " ".join(_command(child))]
+    others = [child for child in children if "resource_tracker" not in " ".join(_command(child))]
+    return [child.pid for child in others if child.pid not in templates]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -52,12 +52,20 @@ def break_arrival():
     broker._RULES[events.CallArrived] = arrived
 
 def break_spawn():
-    spawn = Fleet.spawn
-    def spawned(self, effect):
+    prepare = Fleet.prepare
+    def prepared(self, effect):
         if "Doomed" in effect.spec.name:
             raise RuntimeError("planted")
-        spawn(self, effect)
-    Fleet.spawn = spawned
+        prepare(self, effect)
+    Fleet.prepare = prepared
+
+def break_fork():
+    fork = Fleet.fork
+    def forked(self, effect):
+        if "Doomed" in effect.spec.name:
+            raise RuntimeError("planted")
+        fork(self, effect)
+    Fleet.fork = forked
 
 def break_tell():
     from warmd.daemon.door import Door
@@ -86,11 +94,11 @@ def break_lookup():
     Catalog.lookup = lookup
 
 def break_watch():
-    spawn, started, doomed = Fleet.spawn, Fleet._started, set()
-    def spawned(self, effect):
+    prepare, started, doomed = Fleet.prepare, Fleet._started, set()
+    def prepared(self, effect):
         if "Doomed" in effect.spec.name:
             doomed.add(effect.worker)
-        spawn(self, effect)
+        prepare(self, effect)
     def refuse(*_):
         raise OSError(28, "planted")
     def begun(self, worker, pid, pidfd):
@@ -100,10 +108,10 @@ def break_watch():
             started(self, worker, pid, pidfd)
         finally:
             self._loop.__dict__.pop("watch", None)
-    Fleet.spawn, Fleet._started = spawned, begun
+    Fleet.prepare, Fleet._started = prepared, begun
 
 run_dir, ready, place = json.loads(sys.argv[1])
-{"word": break_rule_about_word, "arrival": break_arrival, "spawn": break_spawn,
+{"word": break_rule_about_word, "arrival": break_arrival, "spawn": break_spawn, "fork": break_fork,
  "tell": break_tell, "send": break_send, "lookup": break_lookup, "watch": break_watch}[place]()
 sys.exit(main.serve(config.load({"run_dir": run_dir}, {}, []), ready, None, False))
 """
@@ -155,6 +163,7 @@ def opened_and_doomed(client: warmd.Client, app: str) -> None:
         ("tell", warmd.SessionDied, "no"),
         ("send", warmd.DaemonFailed, "maybe"),
         ("spawn", warmd.StartFailed, "no"),
+        ("fork", warmd.StartFailed, "no"),
         ("watch", warmd.StartFailed, "no"),
         ("lookup", warmd.DaemonFailed, "no"),
     ],

@@ -184,7 +184,8 @@ def test_an_app_that_fails_again_and_again_costs_no_place_and_no_descriptor() ->
             check_failed_start(error_of(lambda: client.run(app=zoo(app), session="new")), FAILING[app])
             until(lambda: client.status().sessions < 2)
 
-        fail("SetupRaises")
+        for app in ("SetupRaises", "SetupDies", "SetupForks"):
+            fail(app)  # from then on there is a template of each
         before = descriptors()
         for app in ("SetupRaises", "SetupDies", "SetupForks") * 5:
             fail(app)
