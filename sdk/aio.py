@@ -107,6 +107,30 @@ class AsyncClient:
             return AsyncSession(self, plan.session_id(id), None, owned=False)
         return AsyncSession(self, None, plan.opening(given), owned=name is None)
 
+    async def warm(
+        self,
+        app: Any,
+        *,
+        spares: int = 1,
+        session_timeout: float | str | None = plan.SPARE_SECONDS,
+        setup: Any = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+    ) -> list[Result]:
+        """Have sessions of `app` ready before anybody asks, as `Client.warm`."""
+        given = {"session_timeout": session_timeout, "setup": setup, "env": env, "timeout": timeout}
+        begun = [await self._begin(call) for call in plan.warming(app, spares, **given)]
+        try:
+            for ready in (admitted, done):
+                for link, pending in begun:
+                    await link.wait(pending, ready)
+                    raise_problem(pending)
+        except BaseException:
+            for link, pending in begun:
+                link.drop(pending.id)
+            raise
+        return [outcome(pending) for _, pending in begun]
+
     async def apps(self) -> list[Info]:
         """The apps that the daemon knows: name, target, folder, source."""
         return infos(await self._request("apps.list", {}))

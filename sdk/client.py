@@ -12,11 +12,11 @@ from warmd import plan
 from warmd.calls import Stream, Submitted
 from warmd.connect import Connector
 from warmd.detached import Calls
-from warmd.link import Link
+from warmd.link import Link, admitted, done
 from warmd.protocol.errors import Invalid
 from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, Request
-from warmd.result import Info, Result, answer, infos, outcome
+from warmd.result import Info, Result, answer, infos, outcome, raise_problem
 from warmd.session import Session, Sessions
 
 
@@ -134,6 +134,35 @@ class Client:
             return Session(self, plan.session_id(id), owned=False)
         opened = self._call(plan.opening(given))
         return Session(self, str(opened.session_id), owned=name is None)
+
+    def warm(
+        self,
+        app: Any,
+        *,
+        spares: int = 1,
+        session_timeout: float | str | None = plan.SPARE_SECONDS,
+        setup: Any = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+    ) -> list[Result]:
+        """Have sessions of `app` ready before anybody asks; returns when they are, at most after `timeout`.
+
+        A call that opens a session with the same `setup` and `env` takes one of them, and another is
+        started in its place.  One that nobody takes for `session_timeout` ends.  If one is refused or
+        does not start, the starts that are under way are given up.
+        """
+        given = {"session_timeout": session_timeout, "setup": setup, "env": env, "timeout": timeout}
+        begun = [self._begin(call) for call in plan.warming(app, spares, **given)]
+        try:
+            for ready in (admitted, done):
+                for link, pending in begun:
+                    link.wait(pending, ready)
+                    raise_problem(pending)
+        except BaseException:
+            for link, pending in begun:
+                link.drop(pending.id)
+            raise
+        return [outcome(pending) for _, pending in begun]
 
     def apps(self) -> list[Info]:
         """The apps that the daemon knows: name, target, folder, source."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from warmd.protocol import names
@@ -48,6 +49,9 @@ OPENING = ("session_timeout", "max_lifetime", "name", "labels")
 DEFAULT_FUNCTION = "run"
 WINDOW = 64
 """How many parts of a stream may be on their way before the reader has taken one."""
+MOST_SPARES = 1000
+SPARE_SECONDS = 600.0
+"""How long a spare waits for a call that takes it, unless another time is asked for."""
 ANSWER_SECONDS = 30.0
 """How soon an administrative request is answered."""
 ENDING_SECONDS = 120.0
@@ -120,6 +124,18 @@ def opening_options(app: object, id: str | None, **given: object) -> dict[str, A
     if id is None and app is None:
         raise Invalid("session: give the app to open, or the id of a session")
     return {"app": app, **told}
+
+
+def warming(app: object, spares: object, **given: object) -> list[Call]:
+    """The calls that wait, each, until a spare of the app is ready.  Raises Invalid."""
+    if type(spares) is not int or not 1 <= spares <= MOST_SPARES:
+        raise Invalid(f"spares: expected a number of sessions from 1 to {MOST_SPARES}, got {spares!r}")
+    options = opening_options(app, None, **given)
+    return [_as_spare(opening(options)) for _ in range(spares)]
+
+
+def _as_spare(call: Call) -> Call:
+    return replace(call, new=(call.new or NewSession())._replace(spare=True))
 
 
 def in_session(

@@ -32,6 +32,7 @@ COMMANDS = {
     "attach": Entry("detached:attach", "Print what a detached call yields, as it comes."),
     "calls": Entry("detached:calls", "List the detached calls: under way, or ended and still kept."),
     "cancel": Entry("detached:cancel", "Cancel calls by their ids."),
+    "warm": Entry("warm:warm", "Have sessions of an app ready before anybody asks for them."),
     "ps": Entry("sessions:ps", "List the sessions."),
     "inspect": Entry("sessions:inspect", "Show all that is known of one session."),
     "why": Entry("why:why", "Say in one line what is the matter with a session or a call."),

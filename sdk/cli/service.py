@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -78,6 +78,17 @@ def state(found: Mapping[str, Any] | None) -> str:
     return "draining" if found.get("draining") else "running"
 
 
+def _templates(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is imported and ready to be forked, if anything is."""
+    names = [
+        f"{one['app']} ({one['forks']} forks, {talk.size(one['memory'])})"
+        if one["state"] == "up"
+        else f"{one['app']} ({one['state']})"
+        for one in found
+    ]
+    return [f"templates: {', '.join(names)}"] if names else []
+
+
 def described(found: Mapping[str, Any]) -> str:
     """The daemon's status for people."""
     lines = [
@@ -86,6 +97,7 @@ def described(found: Mapping[str, Any]) -> str:
         f"address:  {found['address']}" + (f" and {found['listen']}" if found.get("listen") else ""),
         f"sessions: {found['sessions']} of {found['max_sessions']}",
         f"calls:    {found['running']} running, {found['queued']} waiting",
+        *_templates(found.get("templates") or []),
     ]
     for key, text in (
         ("log_lines_dropped", "log lines were lost"),

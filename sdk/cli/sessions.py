@@ -72,6 +72,8 @@ def listing(found: Sequence[Mapping[str, Any]], now: float, *, whole_ids: bool =
 
 def _state(info: Mapping[str, Any]) -> str:
     running = info.get("running_seconds")
+    if info["kind"] == "spare" and info["state"] == "idle":
+        return "spare"
     return f"{info['state']} {span(running)}" if running is not None else str(info["state"])
 
 
