@@ -88,6 +88,11 @@ class Door:
         """
         self._expected[token] = (worker, marked_off(_pack(begin)), fds)
 
+    @property
+    def coming(self) -> int:
+        """How many it expects who have not come yet."""
+        return len(self._expected)
+
     def tell(self, worker: WorkerId, message: ToWorker) -> None:
         """Send; silently nothing to a worker that is not (or no longer) linked."""
         link = self._links.get(worker)

@@ -40,6 +40,8 @@ STOP_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.01
 DESCRIPTORS_FOR_A_START = 12
 """loky's two pipes, that of its exec, what becomes of them; the pidfd and the link."""
+DESCRIPTORS_AT_ARRIVAL = 2
+"""The pidfd and the link."""
 _LACKS_US = re.compile(r"No module named '?(?:warmd|msgpack)\b")
 
 
@@ -93,9 +95,12 @@ def check_environment(env: Mapping[str, str]) -> None:
             raise ValueError(f"{name[:80]!r} cannot be an environment variable, or its value holds a NUL")
 
 
-def check_descriptors() -> None:
-    """Raises OSError where there are not enough for a start: loky leaks some when it runs out half way."""
-    descriptors.check(DESCRIPTORS_FOR_A_START)
+def check_descriptors(coming: int = 0) -> None:
+    """Raises OSError where there are not enough for a start: loky leaks some when it runs out half way.
+
+    `coming`: processes that have been ordered and are not at the door yet.
+    """
+    descriptors.check(DESCRIPTORS_FOR_A_START + DESCRIPTORS_AT_ARRIVAL * coming)
 
 
 class Launcher:

@@ -367,7 +367,7 @@ class Server:
 
         def perform(effect: fx.Spawn | fx.Prepare | fx.Fork) -> None:
             try:
-                check_descriptors()
+                check_descriptors(self.fleet.door.coming)
             except OSError as error:
                 self.submit(ev.SpawnFailed(effect.worker, with_remedy(error)))
             else:
