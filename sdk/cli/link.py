@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import socket
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from warmd.cli.exits import TIMED_OUT, Refusal
 from warmd.protocol import names
 from warmd.protocol.errors import DaemonUnavailable
 from warmd.protocol.places import TCP_SCHEME, path_of
+from warmd.protocol.units import LONGEST_WAIT_SECONDS
 
 if TYPE_CHECKING:
     from warmd.calls import Stream
@@ -101,8 +103,10 @@ def stop_daemon(client: Client, pid: int, drain_seconds: str | None) -> None:
         wait = float(answer["drain_seconds"]) + STOP_MARGIN_SECONDS
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        if not poll.poll(wait * 1000):
-            raise Refusal(f"the daemon (pid {pid}) has not stopped within {wait:g} s", TIMED_OUT)
+        until = time.monotonic() + wait
+        while not poll.poll(min(max(0.0, until - time.monotonic()), LONGEST_WAIT_SECONDS) * 1000):
+            if time.monotonic() >= until:
+                raise Refusal(f"the daemon (pid {pid}) has not stopped within {wait:g} s", TIMED_OUT)
     finally:
         os.close(descriptor)
 

@@ -337,7 +337,7 @@ def test_start_status_stop(tmp_path: Path) -> None:
         assert run("start", "--json").json["started"] is False
         assert run("run", "counter", "-f", "incr", "--session", "new").code == 0
     finally:
-        stopped = run("stop")
+        stopped = run("stop", "--drain", "60d")
     assert (stopped.code, stopped.err) == (0, f"warmd stopped: pid {pid}\n")
     assert run("status").code == 69
     assert run("stop").err == "warmd was not running\n"
