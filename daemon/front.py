@@ -250,7 +250,8 @@ class Front:
         recv = self._recv
         client: ClientId = recv(_NOBLOCK)
         frame = header = recv(_NOBLOCK, False)
-        frames: list[Body] = [header.bytes]
+        # One that is too long is not copied: it is refused for that.
+        frames: list[Body] = [header.bytes if len(header) <= MAX_HEADER_BYTES else NOTHING]
         while frame.more:
             frame = recv(_NOBLOCK, False)
             frames.append(frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer)
