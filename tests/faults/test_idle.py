@@ -13,8 +13,8 @@ from warmd.owndaemon import LocalClient
 
 IDLE_SECONDS = 1
 LATE_SECONDS = 1.0
-EARLY_SECONDS = 0.1
 """At most so long after its time a session has ended."""
+EARLY_SECONDS = 0.1
 
 
 def opened(client: LocalClient) -> warmd.Session:
