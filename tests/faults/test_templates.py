@@ -17,6 +17,7 @@ from tests.faults.watch import (
     TREE_SECONDS,
     await_gone,
     await_tree_gone,
+    begun,
     carriers,
     error_of,
     together,
@@ -37,6 +38,8 @@ class App:
         return {{"pid": os.getpid(), "parent": os.getppid(), "session": os.getsid(0),
                  "env": os.environ["WARMD_SESSION_ID"], "random": random.random(), "mark": MARK}}
     def sleep(self, seconds):
+        from warmd import context
+        context.progress("asleep")
         time.sleep(seconds)
 """
 
@@ -113,8 +116,7 @@ def test_the_death_of_a_fork_is_told_and_costs_nobody_else(
     daemon: LocalClient, source: Source, number: signal.Signals
 ) -> None:
     first, second = daemon.session(source.app), daemon.session(source.app)
-    call = first.submit("sleep", 30)
-    until(lambda: call.status().state == "running")
+    call = begun(first.submit("sleep", 30))
     with within(AT_ONCE_SECONDS):
         os.kill(int(first.info().pid), number)
         error = error_of(call.result)
