@@ -256,7 +256,8 @@ def test_when_the_daemon_ends_readers_are_told_and_the_next_one_knows_nothing(ho
         session = own.session(POURS)
         call = session.submit("sleep", {"name": "x", "seconds": 1000}, detach=True)
         until(lambda: own.calls.get(call.call_id).state == "running")
-        reading = pool.submit(error_of, lambda: list(own.calls.attach(call.call_id)))
+        stream = own.calls.attach(call.call_id)  # it is on its way before the daemon is gone
+        reading = pool.submit(error_of, lambda: list(stream))
         assert not reading.done()
         os.kill(own.daemon_pid, how)
         error = reading.result(timeout=20)
