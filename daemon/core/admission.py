@@ -21,6 +21,7 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import CallArrived
 from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.session import Job, Phase, Session
+from warmd.daemon.core.spares import NO_OPTIONS
 from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
@@ -36,7 +37,6 @@ MAX_NAME_CHARACTERS = 128
 MAX_FUNCTION_CHARACTERS = 256
 MAX_APP_CHARACTERS = 4096
 """The longest path that Linux takes."""
-NO_OPTIONS = NewSession()
 
 
 def call_arrived(book: Book, event: CallArrived) -> None:

@@ -236,7 +236,7 @@ class Session:
     forked_from: Template | None = None
     """While its process is on its way."""
     origin: str = "spawn"
-    """How its process came to be: `fork`, `template`, or `spawn` with the reason why not otherwise."""
+    """How its process came to be: `fork`, or `spawn`, with the reason where a fork was to be expected."""
     spawn_ordered: float = 0.0
     ready_at: float = 0.0
     spawn_seconds: float = 0.0

@@ -100,8 +100,8 @@ def _make_place(book: Book) -> bool:
 
 def _fork(book: Book, template: Template, session: Session, whole: bool = False) -> None:
     worker = starting.take_worker(book, session)
-    session.origin = "template" if whole else "fork"
     if not whole:
+        session.origin = "fork"
         session.forked_from = template
         template.forking[worker] = session
         template.forks += 1
