@@ -1,8 +1,7 @@
-"""Arrays as msgpack ext types, without numpy being a dependency.
+"""Arrays and numpy scalars as msgpack ext types, without numpy being a dependency.
 
-The payload of an array or of a numpy scalar is
+Both are a description and data, laid out as `protocol.described` says:
 
-    u32 little-endian   length of the description
     description         msgpack array [dtype, shape, order]
     data                the elements, in that order
 
@@ -17,21 +16,27 @@ from __future__ import annotations
 
 import functools
 import math
-import struct
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgpack
 
+from warmd.protocol.described import (
+    MAX_DESCRIPTION_BYTES,
+    Described,
+    Encoded,
+    copy_bytes,
+    elements,
+    joined,
+    parted,
+)
 from warmd.protocol.errors import quoted
 
 ARRAY_CODE = 5
 SCALAR_CODE = 6
 
-_LENGTH = struct.Struct("<I")
-_MAX_DESCRIPTION_BYTES = 1024 * 1024
-_MAX_EXT_BYTES = 2**32 - 1
+_MAX_REMEMBERED_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,9 @@ class Array:
     scalar: bool = False
     """It was a numpy scalar, not a 0-d array."""
 
-
-class Encoded(NamedTuple):
-    """An ext type's code and payload."""
-
-    code: int
-    payload: bytes
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
 
 
 def encode(value: object) -> Encoded | None:
@@ -62,21 +64,30 @@ def encode(value: object) -> Encoded | None:
     """
     if isinstance(value, Array):
         code = SCALAR_CODE if value.scalar else ARRAY_CODE
-        return Encoded(code, _joined(value.dtype, value.shape, value.order, value.data))
-    numpy: Any = sys.modules.get("numpy")
-    # `asarray` comes after the array types in numpy's own import, which may be under way.
-    if not hasattr(numpy, "asarray") or not isinstance(value, (numpy.ndarray, numpy.generic)):
+        return Encoded(code, joined(_packed(value.dtype, value.shape, value.order), value.data))
+    numpy = _numpy_of(value)
+    if numpy is None:
         return None
-    masked: Any = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(value, masked.MaskedArray):
-        raise TypeError("masked array (send .data and .mask, or .filled())")
     array = numpy.asarray(value)
-    notation = _notation(array.dtype)
-    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-    # A view of bytes: the buffer protocol itself refuses datetime64.
-    data = array.ravel(order).view(numpy.uint8).data
+    order = _order_of(array)
     code = SCALAR_CODE if isinstance(value, numpy.generic) else ARRAY_CODE
-    return Encoded(code, _joined(notation, array.shape, order, data))
+    return Encoded(code, joined(_description(array.dtype, array.shape, order), _flat(array, order).data))
+
+
+def describe(value: object) -> Described | None:
+    """The halves of an array; None for anything else, numpy scalars too.  Raises TypeError as `encode`."""
+    if isinstance(value, Array):
+        if value.scalar:
+            return None
+        description = _packed(value.dtype, value.shape, value.order)
+        return Described(ARRAY_CODE, description, len(value.data), functools.partial(copy_bytes, value.data))
+    numpy = _numpy_of(value)
+    if numpy is None or isinstance(value, numpy.generic):
+        return None
+    array = numpy.asarray(value)
+    order = _order_of(array)
+    description = _description(array.dtype, array.shape, order)
+    return Described(ARRAY_CODE, description, array.nbytes, functools.partial(_copy, array, order))
 
 
 def decode(code: int, payload: bytes) -> Any:
@@ -84,43 +95,96 @@ def decode(code: int, payload: bytes) -> Any:
 
     An array owns its memory and is writable.  Raises ValueError or TypeError.
     """
-    if len(payload) < _LENGTH.size:
-        raise ValueError("an array's payload ends before its description")
-    begin = _LENGTH.size
-    end = begin + _LENGTH.unpack_from(payload)[0]
-    if not begin < end <= min(len(payload), begin + _MAX_DESCRIPTION_BYTES):
-        raise ValueError("an array's description has an impossible length")
-    dtype, shape, order = _checked(msgpack.unpackb(payload[begin:end], max_ext_len=0))
+    array = _made(code, *parted(payload))
+    return array.copy("A") if code == ARRAY_CODE and not isinstance(array, Array) else array
+
+
+def decode_view(code: int, description: bytes | memoryview, data: memoryview) -> Any:
+    """The array of these halves, in the memory of `data`, which it keeps alive.
+
+    It is writable if `data` is.  A scalar is a copy, and so is the `Array` where numpy is not
+    installed.  Raises ValueError or TypeError.
+    """
+    try:
+        import numpy
+    except ImportError:
+        return _made(code, description, data)
+    # An array right on a memoryview lets go of it: an mmap could be closed under the array.
+    return _made(code, description, numpy.frombuffer(data, "u1"))
+
+
+def _made(code: int, description: bytes | memoryview, data: Any) -> Any:
+    # Only short ones are remembered: what an answer holds must not stay for long.
+    read = _read if len(description) <= _MAX_REMEMBERED_BYTES else _read.__wrapped__
+    dtype, shape, order = read(bytes(description))
     scalar = code == SCALAR_CODE
     try:
         import numpy
     except ImportError:
-        return Array(dtype, shape, order, payload[end:], scalar)
-    real = _dtype_of(dtype)
-    if real.hasobject or math.prod(shape) * real.itemsize != len(payload) - end or not real.itemsize:
+        return Array(dtype, shape, order, bytes(data), scalar)
+    try:
+        real = _dtype_of(dtype)
+        fits = math.prod(shape) * real.itemsize == len(data) and real.itemsize and not real.hasobject
+        view: Any = numpy.ndarray(shape, real, data, order=order) if fits else None
+    except Exception as error:  # of numpy's parser for dtypes: SyntaxError, KeyError, OverflowError, ...
+        raise ValueError(f"not an array: {type(error).__name__}: {error}") from error
+    if view is None:
         raise ValueError(f"an array of {quoted(dtype, 80)} and shape {shape} does not fit its data")
-    view: Any = numpy.ndarray(shape, real, memoryview(payload)[end:], order=order)
-    return view[()].copy() if scalar else view.copy(order)
+    return view[()].copy() if scalar else view
 
 
-def _joined(dtype: Any, shape: tuple[int, ...], order: str, data: bytes | memoryview) -> bytes:
-    if len(data) > _MAX_EXT_BYTES - _MAX_DESCRIPTION_BYTES:
-        raise TypeError(f"array of {len(data)} bytes; at most 4 GiB travel in one array, split it")
-    description = msgpack.packb([dtype, shape, order])
-    if len(description) > _MAX_DESCRIPTION_BYTES:
+def _numpy_of(value: object) -> Any:
+    """numpy if the value is an array or scalar, else None.  Raises TypeError for masked arrays."""
+    numpy: Any = sys.modules.get("numpy")
+    # `asarray` comes after the array types in numpy's own import, which may be under way.
+    if not hasattr(numpy, "asarray") or not isinstance(value, (numpy.ndarray, numpy.generic)):
+        return None
+    masked: Any = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        raise TypeError("masked array (send .data and .mask, or .filled())")
+    return numpy
+
+
+def _order_of(array: Any) -> Literal["C", "F"]:
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _flat(array: Any, order: Literal["C", "F"]) -> Any:
+    """The array as one row of bytes, in its own memory where it is contiguous."""
+    # A view of bytes: the buffer protocol itself refuses datetime64.
+    return array.ravel(order).view("u1")
+
+
+def _copy(array: Any, order: Literal["C", "F"], room: memoryview) -> None:
+    import numpy
+
+    if array.flags.forc:
+        # As bytes, since numpy copies structures member by member.
+        numpy.copyto(numpy.ndarray(array.nbytes, "u1", room), _flat(array, order))
+    else:
+        numpy.copyto(numpy.ndarray(array.shape, array.dtype, room, order=order), array)
+
+
+def _packed(dtype: Any, shape: tuple[int, ...], order: str) -> bytes:
+    description: bytes = msgpack.packb([dtype, shape, order])
+    if len(description) > MAX_DESCRIPTION_BYTES:
         raise TypeError("array whose dtype takes over 1 MiB to describe")
-    return b"".join((_LENGTH.pack(len(description)), description, data))
+    return description
 
 
-def _checked(description: Any) -> tuple[Any, tuple[int, ...], Literal["C", "F"]]:
-    if type(description) is not list or len(description) != 3:
-        raise ValueError("an array's description is not [dtype, shape, order]")
-    dtype, shape, order = description
+@functools.lru_cache(maxsize=128)
+def _read(description: bytes) -> tuple[Any, tuple[int, ...], Literal["C", "F"]]:
+    dtype, shape, order = elements(description, 3)
     if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"not a shape: {quoted(shape, 80)}")
     if order not in ("C", "F"):
         raise ValueError(f"not an order: {quoted(order, 80)}")
     return dtype, tuple(shape), order
+
+
+@functools.lru_cache(maxsize=128)
+def _description(dtype: Any, shape: tuple[int, ...], order: str) -> bytes:
+    return _packed(_notation(dtype), shape, order)
 
 
 @functools.lru_cache(maxsize=128)

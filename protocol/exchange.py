@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import count
 from typing import Literal
 
 from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import (
     PROTOCOL,
+    WINDOW_BYTES,
     Accepted,
     Attach,
     Body,
@@ -35,8 +35,11 @@ from warmd.protocol.messages import (
     FromClient,
     FromDaemon,
     Goodbye,
+    HandBack,
     Hello,
+    Lent,
     Part,
+    Parts,
     Ping,
     Pong,
     Refused,
@@ -44,6 +47,9 @@ from warmd.protocol.messages import (
     Result,
     Welcome,
 )
+from warmd.protocol.parcels import Mapped, Region
+from warmd.protocol.pending import Carrier, Pending
+from warmd.protocol.regions import parted, whole
 from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, WireError
 
 PATIENCE_SECONDS = 2.5
@@ -54,57 +60,6 @@ READING = frozenset(
     ("sessions.list", "sessions.get", "calls.get", "calls.list", "why", "logs", "apps.list", "status")
 )
 """Requests that change nothing, so that nobody need ask whether they were carried out."""
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A call or request that is under way, and what has come of it so far."""
-
-    message: Call | Request | Attach
-    begun: float
-    due: float | None
-    sent: bool = False
-    accepted: bool = False
-    session: str | None = None
-    parts: deque[Part] = field(default_factory=deque)
-    """Received and not yet taken."""
-    next_number: int = 0
-    """The number of the first part that was not taken."""
-    unreturned: int = 0
-    """Parts taken for which the daemon has not got its credit back."""
-    result: Result | None = None
-    problem: Problem | None = None
-    ended: float = 0.0
-    watchers: list[Callable[[], None]] = field(default_factory=list)
-    """Called at each change: a part, the acceptance, the end.  Must not raise."""
-
-    @property
-    def id(self) -> CallId:
-        return self.message.id
-
-    @property
-    def call(self) -> CallId:
-        """The call that this conversation is about."""
-        return self.message.call if isinstance(self.message, Attach) else self.message.id
-
-    @property
-    def done(self) -> bool:
-        """No more will come; parts may still be waiting to be taken."""
-        return self.result is not None or self.problem is not None
-
-    @property
-    def unsent(self) -> bool:
-        """The connection was found to be gone before the call was sent: another may take it."""
-        return self.problem is not None and self.problem.code == "DAEMON_LOST" and not self.sent
-
-    @property
-    def expected(self) -> int:
-        """The number of the next part to be received."""
-        return self.parts[-1].number + 1 if self.parts else self.next_number
-
-    def changed(self) -> None:
-        for watcher in tuple(self.watchers):
-            watcher()
 
 
 class Exchange:
@@ -118,6 +73,7 @@ class Exchange:
         self.lost: str | None = None
         """Why there is no connection any more."""
         self.goodbye: str | None = None
+        self.carrier: Carrier | None = None
         self._version = hello.version
         self._live: dict[CallId, Pending] = {}
         self._held: dict[CallId, Pending] = {}
@@ -170,28 +126,36 @@ class Exchange:
         pending = self._live.get(call)
         if pending is not None:
             self.cancel(pending, how)
+            if pending.lent is not None and self.carrier is not None:
+                # If it was interrupted nobody knows whether the daemon has heard of it.
+                self.carrier.handed_back([], [pending.lent.number])
             self._live.pop(call, None)
 
     def take(self, pending: Pending) -> Part | None:
         """The next part of a stream, if it is here; gives the daemon credit for another.
 
-        Credit goes out when half the window was taken: a message for each part would cost more
-        than the parts.
+        Credit goes out when half the window was taken, in parts or in bytes: a message for each part
+        would cost more than the parts.
         """
         if not pending.parts:
             return None
         pending.next_number = pending.parts[0].number + 1
         part = pending.parts.popleft()
         pending.unreturned += 1
-        if not pending.done and pending.unreturned * 2 >= (pending.message.window or 1):
+        pending.unreturned_bytes += len(part.value)
+        if not pending.done and self._is_due(pending):
             self._post(Credit(pending.id, pending.unreturned))
-            pending.unreturned = 0
+            pending.unreturned = pending.unreturned_bytes = 0
         return part
+
+    def _is_due(self, pending: Pending) -> bool:
+        half = (pending.message.window or 1) <= 2 * pending.unreturned
+        return half or pending.unreturned_bytes * 2 >= WINDOW_BYTES
 
     def received(self, frames: Sequence[Body], now: float) -> None:
         """A message has come.  Raises WireError for what is none: the connection is of no use then."""
-        message = FROM_DAEMON.unpack(frames)
-        if isinstance(message, (Part, Result, Failure, Accepted)):
+        message = whole(FROM_DAEMON.unpack(frames), self._borrow)
+        if isinstance(message, (Part, Parts, Result, Failure, Accepted)):
             pending = self._live.get(message.id)
             if pending is not None:
                 self._progress(pending, message, now)
@@ -246,6 +210,8 @@ class Exchange:
             self.goodbye = message.reason
         elif isinstance(message, Ping):
             self._post(Pong(message.number))
+        elif isinstance(message, HandBack) and self.carrier is not None:
+            self.carrier.handed_back(message.numbers, message.left)
 
     def _welcomed(self, welcome: Welcome, now: float) -> None:
         if welcome.protocol != PROTOCOL:
@@ -270,11 +236,15 @@ class Exchange:
         self.refusal = Problem("DAEMON_UNAVAILABLE", f"{text} ({versions}{remedy})")
         self.connection_lost(text, now)
 
-    def _progress(self, pending: Pending, message: Part | Result | Failure | Accepted, now: float) -> None:
+    def _progress(
+        self, pending: Pending, message: Part | Parts | Result | Failure | Accepted, now: float
+    ) -> None:
         if isinstance(message, Result):
             self._finished(pending, message, now)
         elif isinstance(message, Part):
             self._part(pending, message, now)
+        elif isinstance(message, Parts):
+            self._parts(pending, message, now)
         elif isinstance(message, Accepted):
             pending.session = message.session
             pending.accepted = True
@@ -291,6 +261,14 @@ class Exchange:
         elif part.number > pending.expected:
             self._post(Cancel(pending.id, "abandon"))
             self._broken(pending, f"part {part.number} came instead of {pending.expected}", now)
+
+    def _parts(self, pending: Pending, parts: Parts, now: float) -> None:
+        values, begin = memoryview(parts.values), 0
+        if sum(parts.sizes) != len(values) or min(parts.sizes, default=0) < 0:
+            raise WireError("the sizes of parts are not those of their values")
+        for number, size in enumerate(parts.sizes, parts.number):
+            self._part(pending, Part(parts.id, number, values[begin : begin + size]), now)
+            begin += size
 
     def _finished(self, pending: Pending, result: Result, now: float) -> None:
         if result.parts != pending.expected:
@@ -343,5 +321,26 @@ class Exchange:
         except WireError as error:
             self._end(pending, Problem("INVALID", str(error)), now)
 
+    def hand_back(self, message: HandBack) -> None:
+        """Nobody here reads these segments of the daemon's any more."""
+        if self.lost is None:
+            self._post(message)
+
     def _post(self, message: FromClient, pending: Pending | None = None) -> None:
-        self.outbox.append((pending, FROM_CLIENT.pack(message)))
+        message = parted(message, self._lend)
+        if pending is not None and isinstance(message, Call):
+            pending.lent = message.lent
+        try:
+            self.outbox.append((pending, FROM_CLIENT.pack(message)))
+        except WireError:
+            if isinstance(message, Call) and message.lent is not None and self.carrier is not None:
+                self.carrier.handed_back([message.lent.number], [])
+            raise
+
+    def _lend(self, region: Region) -> Lent | None:
+        return None if self.carrier is None else self.carrier.lend(region)
+
+    def _borrow(self, lent: Lent) -> Mapped:
+        if self.carrier is None:
+            raise WireError(f"segment {lent.number} is named, and there is no lane")
+        return self.carrier.borrow(lent)

@@ -4,18 +4,22 @@
     Hello     opens a connection         Welcome   accepts it
     Call      runs a function            Refused   no connection, and why
     Request   an administrative verb     Accepted  the call is admitted; its session is known
-    Credit    room for more parts        Part      one yielded value
+    Credit    parts that were taken      Part      one yielded value, or Parts, several
     Cancel    stop a call or request     Result    the call's good end
     Attach    hear of a detached call    Failure   the call's bad end
     Pong      all before the ping is     Goodbye   the daemon is about to stop
               received                   Ping      how far does the client read?
+    HandBack  lent memory is read        HandBack  the same
 
 A call or request gets exactly one `Result` or `Failure`.  `Accepted` precedes it, except where a
 call named its session by id: then the client knows all that it would say, and it is left out.  A
 detached call is always accepted: from then on its client may go.
 
 Header fields are listed in wire order.  Fields named in `FRAMES` travel as frames of their own
-behind the header, opaque to the broker.  docs/protocol.md says the same for other languages.
+behind the header, opaque to the broker.  A value whose large data lie apart is a `Parcel` in its
+field; on the wire its region is the frame `region`, or in the memory that `lent` names.
+
+docs/protocol.md says the same for other languages.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, ClassVar, Literal, NamedTuple, NewType, TypeAlias
 
+from warmd.protocol.parcels import Body as Body
+from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Both sides must name the same number; raised with every change of a message."""
 
 ClientId = NewType("ClientId", bytes)
@@ -35,9 +41,8 @@ CallId = NewType("CallId", bytes)
 SessionId = NewType("SessionId", str)
 """`sess_` and 32 hex digits (128 random bits), chosen by the daemon."""
 
-Body: TypeAlias = bytes | bytearray | memoryview
-"""A packed value (`protocol.values`); never unpacked between client and worker."""
-
+WINDOW_BYTES = 8 * 2**20
+"""Of a stream's parts, so much may be on its way to its reader."""
 NEW_SESSION = "new"
 CALL_ID_BYTES = 16
 NOTHING = b""
@@ -80,6 +85,16 @@ class NewSession(NamedTuple):
     """It is only to be ready for a call that will open one like it (`daemon.core.spares`)."""
 
 
+class Lent(NamedTuple):
+    """A region of a value in a segment (`protocol.segments`), whose descriptor travels on a lane
+    (`Welcome.lane`), or with the message itself on a worker's link."""
+
+    number: int
+    """Chosen by whoever sends the descriptor; named in the `HandBack`."""
+    size: int
+    """Bytes from the segment's beginning."""
+
+
 class Timing(NamedTuple):
     """Where a call's time went, in seconds, as the daemon and the worker measured it."""
 
@@ -114,7 +129,7 @@ class Call:
     client's leaving means nothing to it, and what comes of it is kept for whoever attaches.
     """
 
-    FRAMES: ClassVar = ("input", "setup", "pickled")
+    FRAMES: ClassVar = ("input", "setup", "pickled", "region")
 
     id: CallId
     session: str | None
@@ -124,11 +139,13 @@ class Call:
     window: int | None = None
     new: NewSession | None = None
     detach: bool = False
-    input: Body = NOTHING
+    lent: Lent | None = None
+    input: Value = NOTHING
     setup: Body = NOTHING
     """The packed argument of the app's `setup`."""
     pickled: Body = NOTHING
     """A class by value; only over ipc, only where the daemon's `classes` setting allows it."""
+    region: Body = NOTHING
 
 
 @record
@@ -143,6 +160,12 @@ class Request:
 
 @record
 class Credit:
+    """So many parts were taken, and there is room for as many more.
+
+    It comes at the latest when half of the window has been taken, or half of `WINDOW_BYTES`: the worker
+    waits when it has sent as much.
+    """
+
     id: CallId
     parts: int
 
@@ -176,6 +199,18 @@ class Pong:
 
 
 @record
+class HandBack:
+    """Nobody reads these segments of the receiver's any more: it may fill them again.
+
+    Of those that are `left` the sender has done too, but others may go on reading them, of whom it
+    knows nothing: forks of its process, or one that closed its connection.  They are never filled again.
+    """
+
+    numbers: list[int]
+    left: list[int] = field(default_factory=list)
+
+
+@record
 class Welcome:
     protocol: int
     version: str
@@ -186,6 +221,11 @@ class Welcome:
     """The limit for all body frames of one message together."""
     call_timeout_seconds: float = 3600.0
     """The daemon's limit for a call that names none."""
+    lane: str = ""
+    """What opens a lane for descriptors, at the door beside the socket (`work.Lend`); empty: no lane
+    for this client."""
+    max_lent_bytes: int = 0
+    """What it may have lent at one time."""
 
 
 @record
@@ -206,11 +246,28 @@ class Accepted:
 class Part:
     """One yielded value; `number` counts from 0 without gaps."""
 
-    FRAMES: ClassVar = ("value",)
+    FRAMES: ClassVar = ("value", "region")
 
     id: CallId
     number: int
-    value: Body = NOTHING
+    value: Value = NOTHING
+    lent: Lent | None = None
+    region: Body = NOTHING
+
+
+@record
+class Parts:
+    """Several yielded values that came together, the first of them number `number`.
+
+    `values` is the packed values one after another, `sizes` tells them apart.
+    """
+
+    FRAMES: ClassVar = ("values",)
+
+    id: CallId
+    number: int
+    sizes: list[int]
+    values: Body = NOTHING
 
 
 @record
@@ -218,13 +275,15 @@ class Result:
     """`parts` is how many came before: a stream that ends short is an error.  With a `window`
     the value of a generator's call is empty (its last part was the result)."""
 
-    FRAMES: ClassVar = ("value",)
+    FRAMES: ClassVar = ("value", "region")
 
     id: CallId
     session: SessionId | None
     parts: int = 0
     timing: Timing | None = None
-    value: Body = NOTHING
+    value: Value = NOTHING
+    lent: Lent | None = None
+    region: Body = NOTHING
 
 
 @record
@@ -249,5 +308,7 @@ class Ping:
     number: int
 
 
-FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel | Attach | Pong
-FromDaemon: TypeAlias = Welcome | Refused | Accepted | Part | Result | Failure | Goodbye | Ping
+FromClient: TypeAlias = Hello | Call | Request | Credit | Cancel | Attach | Pong | HandBack
+FromDaemon: TypeAlias = (
+    Welcome | Refused | Accepted | Part | Parts | Result | Failure | Goodbye | Ping | HandBack
+)

@@ -15,16 +15,16 @@ from warmd.protocol.messages import NOTHING, Body
 from warmd.protocol.wire import MAX_HEADER_BYTES, WireError
 
 PREFIX = struct.Struct("<III")
-STAGING_BYTES = 64 * 1024
+LEAST_STAGING_BYTES, STAGING_BYTES = 4 * 1024, 64 * 1024
 MAX_FRAME_BYTES = 2**32 - 1
 
 
 def marked_off(frames: Sequence[Body]) -> list[Body]:
     """The buffers to send, in order, for the frames of one message (at most three)."""
-    lengths = [len(frame) for frame in frames] + [0] * (3 - len(frames))
+    lengths = [*map(len, frames), 0, 0][:3]
     prefix = PREFIX.pack(*lengths)
     if len(frames) == 1 or sum(lengths) < 4096:
-        return [prefix + b"".join(frames)]
+        return [b"".join((prefix, *frames))]
     return [prefix + bytes(frames[0]), *(frame for frame in frames[1:] if len(frame))]
 
 
@@ -33,7 +33,7 @@ class Inbox:
 
     def __init__(self, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
-        self._staging = bytearray(STAGING_BYTES)
+        self._staging = bytearray(LEAST_STAGING_BYTES)
         self._view = memoryview(self._staging)
         self._begin = 0
         self._end = 0
@@ -45,12 +45,16 @@ class Inbox:
         """Where the next bytes belong; never empty."""
         if self._large is not None:
             return self._large[self._large_filled :]
-        if self._begin == self._end:
-            self._begin = self._end = 0
-        elif self._end == STAGING_BYTES:
+        if self._end == len(self._staging):
             rest = self._view[self._begin : self._end].tobytes()
+            if self._end < STAGING_BYTES:
+                # As much comes at a time as fits.  Thousands of idle links have no need of more.
+                self._staging = bytearray(STAGING_BYTES)
+                self._view = memoryview(self._staging)
             self._view[: len(rest)] = rest
             self._begin, self._end = 0, len(rest)
+        elif self._begin == self._end:
+            self._begin = self._end = 0
         return self._view[self._end :]
 
     def received(self, count: int) -> list[list[Body]]:
@@ -78,40 +82,41 @@ class Inbox:
     def _take_staged(self) -> list[list[Body]]:
         messages: list[list[Body]] = []
         while self._end - self._begin >= PREFIX.size:
-            lengths = self._checked(PREFIX.unpack_from(self._staging, self._begin))
+            lengths = PREFIX.unpack_from(self._staging, self._begin)
             first = self._begin + PREFIX.size
-            size = sum(lengths)
+            size = self._size(*lengths)
+            self._lengths = lengths
             if first + size <= self._end:
-                self._lengths = lengths
                 messages.append(self._split(self._view[first : first + size], copy=True))
                 self._begin = first + size
-            elif PREFIX.size + size > STAGING_BYTES:
-                self._begin_large(lengths, first)
+            elif PREFIX.size + size > len(self._staging):
+                self._begin_large(size, first)
                 break
             else:
                 break
         return messages
 
-    def _begin_large(self, lengths: tuple[int, int, int], first: int) -> None:
-        self._lengths = lengths
-        self._large = memoryview(bytearray(sum(lengths)))
+    def _begin_large(self, size: int, first: int) -> None:
+        self._large = memoryview(bytearray(size))
         self._large_filled = self._end - first
         self._large[: self._large_filled] = self._view[first : self._end]
         self._begin = self._end = 0
 
-    def _checked(self, lengths: tuple[int, int, int]) -> tuple[int, int, int]:
-        header, *bodies = lengths
-        if not 0 < header <= MAX_HEADER_BYTES or sum(bodies) > self.max_body_bytes:
-            raise WireError(f"a message of {lengths} bytes is over the limits")
-        return lengths
+    def _size(self, header: int, first: int, second: int) -> int:
+        if not 0 < header <= MAX_HEADER_BYTES or first + second > self.max_body_bytes:
+            raise WireError(f"a message of {header}, {first} and {second} bytes is over the limits")
+        return header + first + second
 
     def _split(self, body: memoryview, copy: bool) -> list[Body]:
         frames: list[Body] = []
         at = 0
         for length in self._lengths:
-            part = body[at : at + length]
-            frames.append((bytes(part) if copy else part) if length else NOTHING)
-            at += length
+            if length:
+                part = body[at : at + length]
+                frames.append(part.tobytes() if copy else part)
+                at += length
+            else:
+                frames.append(NOTHING)
         while frames[-1] is NOTHING:
             frames.pop()
         return frames

@@ -2,13 +2,22 @@
 
 What travels: None, bool, integers of 64 bits, float, complex, str (also with NUL and lone
 surrogates), bytes, list, tuple, set, frozenset, dict with any hashable keys of these types, numpy
-arrays and scalars.  A subclass (namedtuple, IntEnum, OrderedDict) travels as its base, bytearray and
-memoryview as bytes.  Never pickle.
+arrays and scalars, torch tensors of the CPU, pyarrow tables and record batches.  A subclass
+(namedtuple, IntEnum, OrderedDict) travels as its base, bytearray and memoryview as bytes.  Never
+pickle.
 
-The format is msgpack.  What msgpack lacks is an ext type whose payload, except for complex, arrays
-and scalars (`protocol.buffers`), is the msgpack array of the elements:
+The format is msgpack.  What msgpack lacks is an ext type whose payload, up to 3, is the msgpack array
+of the elements:
 
-    1 tuple   2 set   3 frozenset   4 complex (two little-endian f64)   5 array   6 numpy scalar
+    1 tuple   2 set   3 frozenset   4 complex (two little-endian f64)
+    5 array   6 numpy scalar (`protocol.buffers`)
+    7 torch tensor (`protocol.tensors`)   8 pyarrow table or record batch (`protocol.arrow`)
+
+Large data may lie apart from the body, in a region beside it (`protocol.parcels`); in their place is
+
+    9 apart   u8 code of the ext type, u64 offset, u64 size, both little-endian; its description
+
+where the code 0 stands for bytes, and 255 for a packed value: the whole body, when it is large itself.
 
 Every call makes its own packer (0.2 us): `default` runs Python code in the middle of `pack()`, where
 another thread, a signal handler or a finalizer may want to pack too, and a shared packer would mix
@@ -24,17 +33,23 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from warmd.protocol import buffers
+from warmd.protocol import arrow, buffers, tensors
+from warmd.protocol.described import Described, copy_bytes, in_band, parted
 from warmd.protocol.errors import quoted
-from warmd.protocol.messages import Body
+from warmd.protocol.parcels import APART_BYTES, Body, Leaves, Mapped, Parcel, Value
 
 TUPLE_CODE, SET_CODE, FROZENSET_CODE, COMPLEX_CODE = 1, 2, 3, 4
+APART_CODE = 9
+BYTES_APART, PACKED_APART = 0, 255
 
 MAX_NESTED_TUPLES = 64
 """Tuples and sets within each other: each level costs Python frames on both sides.  Lists and dicts
 nest to msgpack's own limit (511 or 1024, by its version)."""
 
 _COMPLEX = struct.Struct("<dd")
+_PLACE = struct.Struct("<BQQ")
+_MOST_LOOKED_AT = 64
+"""So many elements of the value itself are looked at for large bytes, which msgpack would copy."""
 _BUFFER_BYTES = 1024
 _MAX_PATH_STEPS = 20
 
@@ -53,65 +68,132 @@ def pack(value: Any, name: str = "value") -> bytes:
     `name` stands for the value in error texts.  Raises Unpackable.
     """
     try:
-        return _packers[0](value)
+        return _pack(0, value)
     except Exception:
         _refuse(value, name)
 
 
-def unpack(body: Body) -> Any:
-    """The value of these bytes.  Raises ValueError for whatever is not a packed value."""
+def pack_apart(value: Any, name: str = "value") -> Value:
+    """The same, with what has `APART_BYTES` or more left where it is until it is sent."""
+    leaves = Leaves()
     try:
-        return _unpackers[0](body)
+        body = _pack(0, _with_bytes_apart(value), leaves)
+    except Exception:
+        _refuse(value, name)
+    if len(body) >= APART_BYTES:
+        body = msgpack.packb(_apart(leaves, _described_bytes(body, PACKED_APART)))
+    return Parcel(body, leaves) if len(leaves) else body
+
+
+def unpack(packed: Value) -> Any:
+    """The value of a body, or of a body and its region: arrays and the like are then views of that.
+
+    A region that may not be written to is copied before.  Raises ValueError for whatever is not a
+    packed value, OSError and MemoryError for a region that cannot be mapped.
+    """
+    if not isinstance(packed, Parcel):
+        return _unpacked(packed, None)
+    region = packed.region
+    assert not isinstance(region, Leaves), "what is to be sent is not unpacked"
+    view = region.view() if isinstance(region, Mapped) else memoryview(region)
+    return _unpacked(packed.body, memoryview(bytearray(view)) if view.readonly else view)
+
+
+def _unpacked(body: Body, region: memoryview | None) -> Any:
+    try:
+        return _unpack(0, body, region)
     except Exception as error:  # msgpack raises eight unrelated kinds
         raise ValueError(f"not a packed value: {type(error).__name__}: {error}") from error
 
 
-def _pack(depth: int, value: Any) -> bytes:
-    packer = msgpack.Packer(strict_types=True, default=_defaults[depth], buf_size=_BUFFER_BYTES)
+def _pack(depth: int, value: Any, leaves: Leaves | None = None) -> bytes:
+    default = _defaults[depth] if leaves is None else partial(_default, depth, leaves=leaves)
+    packer = msgpack.Packer(strict_types=True, default=default, buf_size=_BUFFER_BYTES)
     try:
         packed: bytes = packer.pack(value)
     except UnicodeEncodeError:
         # Asking for surrogatepass from the start would slow down every string.
-        packed = msgpack.Packer(
-            strict_types=True, default=_defaults[depth], unicode_errors="surrogatepass"
-        ).pack(value)
+        packed = msgpack.Packer(strict_types=True, default=default, unicode_errors="surrogatepass").pack(
+            value
+        )
     return packed
 
 
-def _unpack(depth: int, body: Body) -> Any:
-    return msgpack.unpackb(body, ext_hook=_hooks[depth], strict_map_key=False, unicode_errors="surrogatepass")
+def _unpack(depth: int, body: Body, region: memoryview | None = None) -> Any:
+    hook = _hooks[depth] if region is None else partial(_from_ext, depth, region=region)
+    return msgpack.unpackb(body, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
 
 
-def _default(depth: int, value: Any) -> Any:
+def _default(depth: int, value: Any, leaves: Leaves | None = None) -> Any:
     """What msgpack should pack in place of a value of a type that it does not know."""
     known = _exact.get(type(value))
     if known is not None:
-        return known(depth, value)
+        return known(depth, value, leaves)
+    if leaves is not None and getattr(value, "nbytes", 0) >= APART_BYTES:
+        described = value if type(value) is Described else _described(value)
+        if described is not None:
+            return _apart(leaves, described)
     encoded = buffers.encode(value)
     if encoded is not None:
         return msgpack.ExtType(*encoded)
     for base, plain in _bases.items():
         if isinstance(value, base):
             # msgpack asks only once: what is returned here must not need an ext type itself.
-            return _exact[base](depth, plain(value)) if base in _exact else plain(value)
-    raise TypeError(f"object of type {type(value).__qualname__}")
+            return _exact[base](depth, plain(value), leaves) if base in _exact else plain(value)
+    encoded = in_band(tensors.describe(value) or arrow.describe(value))
+    if encoded is not None:
+        return msgpack.ExtType(*encoded)
+    raise TypeError(f"object of type {type(value).__qualname__}{arrow.remedy(value)}")
 
 
-def _nested(code: int, depth: int, items: Iterable[Any]) -> msgpack.ExtType:
+def _described(value: Any) -> Described | None:
+    return buffers.describe(value) or tensors.describe(value) or arrow.describe(value)
+
+
+def _with_bytes_apart(value: Any) -> Any:
+    """The value with large bytes described; only those that are found at one look."""
+    if type(value) not in (dict, list, tuple):
+        return _described_if_large(value)
+    items = value.values() if type(value) is dict else value
+    if len(value) > _MOST_LOOKED_AT or not any(map(_is_large, items)):
+        return value
+    if type(value) is dict:
+        return {key: _described_if_large(item) for key, item in value.items()}
+    return type(value)(map(_described_if_large, value))
+
+
+def _described_if_large(value: Any) -> Any:
+    return _described_bytes(value, BYTES_APART) if _is_large(value) else value
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) in (bytes, bytearray) and len(value) >= APART_BYTES
+
+
+def _described_bytes(data: bytes, code: int) -> Described:
+    return Described(code, b"", len(data), partial(copy_bytes, data))
+
+
+def _apart(leaves: Leaves, described: Described) -> msgpack.ExtType:
+    place = _PLACE.pack(described.code, leaves.add(described), described.nbytes)
+    return msgpack.ExtType(APART_CODE, place + described.description)
+
+
+def _nested(code: int, depth: int, items: Iterable[Any], leaves: Leaves | None) -> msgpack.ExtType:
     if depth + 1 >= MAX_NESTED_TUPLES:
         raise _TooDeep(f"more than {MAX_NESTED_TUPLES} tuples or sets within each other")
-    return msgpack.ExtType(code, _packers[depth + 1](list(items)))
+    return msgpack.ExtType(code, _pack(depth + 1, list(items), leaves))
 
 
-def _complex(depth: int, value: complex) -> msgpack.ExtType:  # noqa: ARG001
+def _complex(depth: int, value: complex, leaves: Leaves | None) -> msgpack.ExtType:  # noqa: ARG001
     return msgpack.ExtType(COMPLEX_CODE, _COMPLEX.pack(value.real, value.imag))
 
 
-def _from_ext(depth: int, code: int, payload: bytes) -> Any:
+def _from_ext(depth: int, code: int, payload: bytes, region: memoryview | None = None) -> Any:
     if code in _makers:
         if depth + 1 >= MAX_NESTED_TUPLES:
             raise ValueError(f"more than {MAX_NESTED_TUPLES} tuples or sets within each other")
-        items = _unpackers[depth + 1](payload)
+        items = _unpack(depth + 1, payload, region)
         if type(items) is not list:
             raise ValueError(f"ext type {code} holds {type(items).__name__}, expected an array")
         return _makers[code](items)
@@ -119,11 +201,35 @@ def _from_ext(depth: int, code: int, payload: bytes) -> Any:
         return complex(*_COMPLEX.unpack(payload))
     if code in (buffers.ARRAY_CODE, buffers.SCALAR_CODE):
         return buffers.decode(code, payload)
-    raise ValueError(f"unknown ext type {code}")
+    if code in _of_halves:
+        return _of_halves[code](*parted(payload))
+    if code == APART_CODE and region is not None:
+        return _from_region(depth, payload, region)
+    raise ValueError(f"unknown ext type {code}" if code != APART_CODE else "its data lie apart: not here")
+
+
+def _from_region(depth: int, payload: bytes, region: memoryview) -> Any:
+    kind, offset, size = _PLACE.unpack_from(payload)
+    description, data = payload[_PLACE.size :], region[offset : offset + size]
+    if len(data) != size:
+        raise ValueError(f"{size} bytes at {offset} are not within a region of {len(region)}")
+    if kind == BYTES_APART:
+        return bytes(data)
+    if kind in _of_halves:
+        return _of_halves[kind](description, data)
+    if kind != PACKED_APART:
+        return buffers.decode_view(kind, description, data)
+    if depth + 1 >= MAX_NESTED_TUPLES:
+        raise ValueError("packed values within each other")
+    return _unpack(depth + 1, data, region)
 
 
 _makers: dict[int, Callable[[list[Any]], Any]] = {TUPLE_CODE: tuple, SET_CODE: set, FROZENSET_CODE: frozenset}
-_exact: dict[type, Callable[[int, Any], Any]] = {
+_of_halves: dict[int, Callable[[bytes, memoryview], Any]] = {
+    tensors.TENSOR_CODE: tensors.decode,
+    arrow.ARROW_CODE: arrow.decode,
+}
+_exact: dict[type, Callable[[int, Any, Leaves | None], Any]] = {
     tuple: partial(_nested, TUPLE_CODE),
     set: partial(_nested, SET_CODE),
     frozenset: partial(_nested, FROZENSET_CODE),
@@ -146,8 +252,6 @@ _bases: dict[type, Callable[[Any], Any]] = {
 _depths = range(MAX_NESTED_TUPLES)
 _defaults = [partial(_default, depth) for depth in _depths]
 _hooks = [partial(_from_ext, depth) for depth in _depths]
-_packers = [partial(_pack, depth) for depth in _depths]
-_unpackers = [partial(_unpack, depth) for depth in _depths]
 
 
 def _refuse(value: Any, path: str) -> NoReturn:
@@ -183,7 +287,7 @@ def _shown(key: object) -> str:
 def _problem(value: Any) -> str:
     """Why a value does not pack; empty if it does."""
     try:
-        _packers[0](value)
+        _pack(0, value)
     except OverflowError:
         return "an integer of more than 64 bits; send it as text"
     except RecursionError:

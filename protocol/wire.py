@@ -1,6 +1,6 @@
 """Messages to frames and back.
 
-A message is one header frame and up to three body frames.  The header is a msgpack array
+A message is one header frame and up to four body frames.  The header is a msgpack array
 `[kind, field, field, ...]` of at most 64 KiB; the kinds are numbered below and the fields come in
 the order in which `messages` and `work` declare them.  Body frames are opaque here: they are
 packed values (`protocol.values`) that only the two ends of a call unpack.
@@ -94,6 +94,10 @@ class _Layout(Generic[M]):
         self._fields = attrgetter(*names)
         self._single = len(names) == 1
         self._bodies = attrgetter(*self.body_names) if self.body_names else None
+        declared = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        first = declared.index(self.body_names[0]) if self.body_names else len(names)
+        self._before = first if first < len(names) else None
+        """How many header fields the class declares before its first body, where more come after it."""
 
     def header_of(self, message: M) -> tuple[Any, ...]:
         if self._single:
@@ -116,8 +120,13 @@ class _Layout(Generic[M]):
         if len(frames) - 1 > len(self.body_names):
             raise WireError(f"{self.cls.__name__} has more than {len(self.body_names)} body frames")
         del header[0]
+        make: Callable[..., M] = self.cls
         try:
-            return self.cls(*self._checked(header), *frames[1:])
+            values = self._checked(header)
+            if self._before is None:
+                return make(*values, *frames[1:])
+            values.insert(self._before, frames[1] if len(frames) > 1 else NOTHING)
+            return make(*values, *frames[2:])
         except (TypeError, ValueError) as error:
             raise WireError(str(error)) from None
 
@@ -131,8 +140,9 @@ class Checked:
     def __init__(self, label: str, hints: Mapping[str, Any]) -> None:
         self._label = label
         self._checks = [(name, check_for(hint)) for name, hint in hints.items()]
-        plain = [is_plain(hint) for hint in hints.values()]
-        self._deep = [(at, check) for at, (_, check) in enumerate(self._checks) if not plain[at]]
+        self._deep = [
+            (at, check_for(present(hint))) for at, hint in enumerate(hints.values()) if not is_plain(hint)
+        ]
         self._shapes: set[tuple[type, ...]] = set()
 
     def __call__(self, values: list[Any]) -> list[Any]:
@@ -156,6 +166,14 @@ class Checked:
                 raise type(error)(f"{self._label}.{name}: {error}") from None
 
 
+def present(hint: Any) -> Any:
+    """The hint of an optional value that is not None."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint
+    (inner,) = [part for part in typing.get_args(hint) if part is not types.NoneType]
+    return inner
+
+
 def is_plain(hint: Any) -> bool:
     """Whether the type of a value alone says that it fits."""
     if isinstance(hint, typing.NewType):
@@ -171,7 +189,7 @@ def check_for(hint: Any) -> Check:
         return check_for(hint.__supertype__)
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return _optional(hint)
+        return _optional(check_for(present(hint)))
     if origin is typing.Literal:
         return _one_of(typing.get_args(hint))
     if origin in (list, tuple):
@@ -195,8 +213,7 @@ def _plain(kind: type) -> Check:
     return check
 
 
-def _optional(hint: Any) -> Check:
-    (inner,) = [check_for(part) for part in typing.get_args(hint) if part is not types.NoneType]
+def _optional(inner: Check) -> Check:
     return lambda value: None if value is None else inner(value)
 
 
@@ -252,6 +269,7 @@ FROM_CLIENT: Codec[messages.FromClient] = Codec(
         5: messages.Cancel,
         6: messages.Attach,
         7: messages.Pong,
+        8: messages.HandBack,
     }
 )
 FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
@@ -264,6 +282,8 @@ FROM_DAEMON: Codec[messages.FromDaemon] = Codec(
         6: messages.Failure,
         7: messages.Goodbye,
         8: messages.Ping,
+        9: messages.HandBack,
+        10: messages.Parts,
     }
 )
 TO_WORKER: Codec[work.ToWorker] = Codec(
@@ -275,6 +295,7 @@ TO_WORKER: Codec[work.ToWorker] = Codec(
         5: work.Finish,
         6: work.Prepare,
         7: work.Fork,
+        8: messages.HandBack,
     }
 )
 FROM_WORKER: Codec[work.FromWorker] = Codec(
@@ -291,5 +312,7 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         10: work.Forked,
         11: work.ForkFailed,
         12: work.Outdated,
+        13: messages.HandBack,
+        14: work.Lend,
     }
 )

@@ -6,6 +6,7 @@
     MoreCredit   room for more parts        StartFailed  import or `setup` raised
     AskCancel    close the stream           Yielded      one part
     Finish       run `unload` and exit      Returned     the function's value
+    HandBack     lent memory is read        HandBack     the same
                                             Raised       the function's exception
                                             Interrupted  the call was cut off, the state kept
                                             Progressed   what `context.progress()` was given
@@ -23,7 +24,8 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
-from warmd.protocol.messages import NOTHING, Body, CallId
+from warmd.protocol.messages import NOTHING, Body, CallId, HandBack, Lent
+from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
 
 WorkerId = NewType("WorkerId", int)
@@ -53,6 +55,16 @@ class Arrived:
 
 
 @record
+class Lend:
+    """Each message on a client's lane: travels with the descriptor of segment `number`, or with none
+    where it only opens the lane."""
+
+    key: str
+    """`Welcome.lane`."""
+    number: int = 0
+
+
+@record
 class Begin:
     """Travels with two descriptors: the control page and the memfd for stacks."""
 
@@ -66,6 +78,8 @@ class Begin:
     """RLIMIT_DATA of the worker and each of its children."""
     cgroup: str | None = None
     """The cgroup that the worker moves to before it loads its app."""
+    max_lent_bytes: int = 0
+    """What it may have lent at one time."""
     setup: Body = NOTHING
     pickled: Body = NOTHING
 
@@ -149,15 +163,21 @@ class StartFailed:
 
 @record
 class Invoke:
-    """`window` as in `messages.Call`: None asks for the last value only."""
+    """`window` as in `messages.Call`: None asks for the last value only.
 
-    FRAMES: ClassVar = ("input",)
+    Of a stream at most `window_bytes` are on their way before more credit comes; None: no such bound.
+    """
+
+    FRAMES: ClassVar = ("input", "region")
 
     ordinal: Ordinal
     call: CallId
     function: str
     window: int | None
-    input: Body = NOTHING
+    input: Value = NOTHING
+    lent: Lent | None = None
+    window_bytes: int | None = None
+    region: Body = NOTHING
 
 
 @record
@@ -179,23 +199,27 @@ class Finish:
 
 @record
 class Yielded:
-    FRAMES: ClassVar = ("value",)
+    FRAMES: ClassVar = ("value", "region")
 
     ordinal: Ordinal
     number: int
-    value: Body = NOTHING
+    value: Value = NOTHING
+    lent: Lent | None = None
+    region: Body = NOTHING
 
 
 @record
 class Returned:
     """`parts` counts the values sent before as `Yielded`."""
 
-    FRAMES: ClassVar = ("value",)
+    FRAMES: ClassVar = ("value", "region")
 
     ordinal: Ordinal
     run_seconds: float
     parts: int = 0
-    value: Body = NOTHING
+    value: Value = NOTHING
+    lent: Lent | None = None
+    region: Body = NOTHING
 
 
 @record
@@ -223,7 +247,7 @@ class Progressed:
     value: Body = NOTHING
 
 
-ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Fork
+ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Fork | HandBack
 FromWorker: TypeAlias = (
     Arrived
     | Ready
@@ -237,4 +261,6 @@ FromWorker: TypeAlias = (
     | Forked
     | ForkFailed
     | Outdated
+    | HandBack
+    | Lend
 )

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmd.protocol.exchange import PATIENCE_SECONDS, Exchange, Pending
+from tests.protocol.conversing import LIMIT, SESSION, Wire, call
+from warmd.protocol.exchange import PATIENCE_SECONDS
 from warmd.protocol.messages import (
     PROTOCOL,
     Accepted,
-    Attach,
-    Call,
     CallId,
     Cancel,
-    Credit,
     Failure,
     FromDaemon,
     Goodbye,
@@ -26,56 +23,10 @@ from warmd.protocol.messages import (
     Refused,
     Request,
     Result,
-    SessionId,
     Welcome,
 )
-from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, WireError
-
-SESSION = SessionId("sess_" + "0" * 32)
-LIMIT = 1000
-
-
-class Wire:
-    """An exchange with the daemon's end in the test's hand."""
-
-    def __init__(self, welcomed: bool = True) -> None:
-        self.exchange = Exchange(Hello(PROTOCOL, "1.2.3", 1, "test"))
-        if welcomed:
-            self.say(Welcome(PROTOCOL, "1.2.3", "boot", 1, LIMIT))
-            self.sent()
-
-    def say(self, message: FromDaemon, now: float = 0.0) -> None:
-        self.exchange.received(FROM_DAEMON.pack(message), now)
-
-    def sent(self) -> list[Any]:
-        """What the exchange has to say since the last time."""
-        said = []
-        while self.exchange.outbox:
-            pending, frames = self.exchange.outbox.popleft()
-            if pending is not None:
-                pending.sent = True
-            said.append(FROM_CLIENT.unpack(frames))
-        return said
-
-    def call(self, patience: float | None = None, **fields: Any) -> Pending:
-        pending = self.exchange.begin(call(**fields), 0.0, patience)
-        self.sent()
-        return pending
-
-    def stream(self, window: int = 4, **fields: Any) -> Pending:
-        return self.call(window=window, **fields)
-
-
-def call(**fields: Any) -> Call:
-    chosen = {"id": CallId(os.urandom(16)), "session": SESSION, "app": None, "function": "run", **fields}
-    return Call(**chosen)
-
-
-def numbers(wire: Wire, pending: Pending) -> list[int]:
-    taken = []
-    while (part := wire.exchange.take(pending)) is not None:
-        taken.append(part.number)
-    return taken
+from warmd.protocol.pending import Pending
+from warmd.protocol.wire import WireError
 
 
 def test_nothing_but_hello_goes_out_before_the_welcome() -> None:
@@ -258,60 +209,6 @@ def test_what_comes_for_a_dropped_call_reaches_nobody() -> None:
     assert not pending.parts
 
 
-def test_credit_goes_back_when_half_the_window_was_taken() -> None:
-    wire = Wire()
-    pending = wire.stream(window=4)
-    for number in range(4):
-        wire.say(Part(pending.id, number, b"v"))
-    assert wire.sent() == []
-    wire.exchange.take(pending)
-    assert wire.sent() == []
-    wire.exchange.take(pending)
-    assert wire.sent() == [Credit(pending.id, 2)]
-
-
-def test_no_credit_is_given_to_a_stream_that_has_ended() -> None:
-    wire = Wire()
-    pending = wire.stream(window=2)
-    wire.say(Part(pending.id, 0))
-    wire.say(Part(pending.id, 1))
-    wire.say(Result(pending.id, SESSION, parts=2))
-    assert numbers(wire, pending) == [0, 1]
-    assert wire.sent() == []
-
-
-def test_parts_before_a_failure_can_still_be_taken() -> None:
-    wire = Wire()
-    pending = wire.stream()
-    wire.say(Part(pending.id, 0))
-    wire.say(Failure(pending.id, SESSION, "APP_ERROR", "boom", "yes"))
-    assert pending.done
-    assert numbers(wire, pending) == [0]
-
-
-@pytest.mark.parametrize("ending", [Part(CallId(b""), 2), None])
-def test_a_broken_stream_never_looks_like_its_end(ending: Part | None) -> None:
-    wire = Wire()
-    pending = wire.stream()
-    wire.say(Part(pending.id, 0))
-    wire.say(Result(pending.id, SESSION, parts=2) if ending is None else Part(pending.id, 2))
-    assert pending.result is None
-    assert pending.problem is not None
-    assert (pending.problem.code, pending.problem.ran) == ("DAEMON_LOST", "maybe")
-    assert "broken" in pending.problem.message
-
-
-def test_an_attachment_begins_at_its_offset_and_must_be_whole_from_there() -> None:
-    for parts in (7, 8):
-        wire, attach = Wire(), Attach(CallId(b"a" * 16), CallId(b"c" * 16), 5, 4)
-        pending = wire.exchange.begin(attach, 0.0, None)
-        assert wire.sent() == [attach] and pending.call == attach.call
-        for number in (4, 5, 6):
-            wire.say(Part(attach.id, number, b"x"))
-        wire.say(Result(attach.id, SESSION, parts))
-        assert numbers(wire, pending) == [5, 6] and (pending.result is not None) == (parts == 7)
-
-
 def test_requests_are_answered_like_calls() -> None:
     wire = Wire()
     request = Request(CallId(os.urandom(16)), "status")
@@ -319,47 +216,6 @@ def test_requests_are_answered_like_calls() -> None:
     assert wire.sent() == [request]
     wire.say(Result(request.id, None, value=b"\xc0"))
     assert pending.result is not None
-
-
-# Ctrl-C can strike between the hand-over of a message and the note that it was handed over; then
-# it is handed over again.
-@given(
-    counts=st.lists(st.integers(0, 6), min_size=1, max_size=4),
-    repeats=st.lists(st.booleans(), max_size=60),
-    window=st.integers(1, 5),
-)
-def test_streams_are_whole_in_any_interleaving_and_with_any_message_handed_over_twice(
-    counts: list[int], repeats: list[bool], window: int
-) -> None:
-    wire = Wire()
-    streams = [wire.stream(window=window) for _ in counts]
-    credit = dict.fromkeys((one.id for one in streams), window)
-    said = dict.fromkeys(credit, 0)
-    taken: dict[CallId, list[int]] = {one: [] for one in credit}
-    twice = iter(repeats)
-
-    def say(message: FromDaemon) -> None:
-        wire.say(message)
-        if next(twice, False):
-            wire.say(message)
-
-    while not all(one.done and not one.parts for one in streams):
-        for count, stream in zip(counts, streams, strict=True):
-            if stream.done:
-                pass
-            elif said[stream.id] == count:
-                say(Result(stream.id, SESSION, parts=count))
-            elif credit[stream.id]:
-                say(Part(stream.id, said[stream.id]))
-                said[stream.id] += 1
-                credit[stream.id] -= 1
-            taken[stream.id] += numbers(wire, stream)
-        for message in wire.sent():
-            assert isinstance(message, Credit)
-            credit[message.id] += message.parts
-            assert credit[message.id] <= window
-    assert [taken[one.id] for one in streams] == [list(range(count)) for count in counts]
-    assert all(one.result is not None for one in streams)
 
 
 @given(st.lists(st.sampled_from(["call", "answer", "fail", "drop", "late", "time", "lose"]), max_size=40))

@@ -80,22 +80,23 @@ def test_kinds_keep_their_numbers() -> None:
     """Numbers are the protocol: a message may be added, none may be renumbered without a new PROTOCOL."""
     assert {kind: layout.cls.__name__ for kind, layout in FROM_CLIENT._layouts.items()} == {
         1: "Hello", 2: "Call", 3: "Request", 4: "Credit", 5: "Cancel", 6: "Attach", 7: "Pong",
+        8: "HandBack",
     }  # fmt: skip
     assert {kind: layout.cls.__name__ for kind, layout in FROM_DAEMON._layouts.items()} == {
         1: "Welcome", 2: "Refused", 3: "Accepted", 4: "Part", 5: "Result", 6: "Failure", 7: "Goodbye",
-        8: "Ping",
+        8: "Ping", 9: "HandBack", 10: "Parts",
     }  # fmt: skip
-    assert messages.PROTOCOL == 3
+    assert messages.PROTOCOL == 4
 
 
 def test_a_call_looks_as_documented() -> None:
     """Pinned byte for byte as values, for clients in other languages."""
     app = messages.AppRef("m:C", Origin("/p", "/w", "/w"))
-    call = Call(ID, "new", app, "run", 2.5, 8, NewSession(60.0), False, b"in")
+    call = Call(ID, "new", app, "run", 2.5, 8, NewSession(60.0), False, None, b"in")
     frames = FROM_CLIENT.pack(call)
     assert msgpack.unpackb(frames[0]) == [
         2, ID, "new", ["m:C", ["/p", "/w", "/w"], None], "run", 2.5, 8, [60.0, None, {}, {}, None, False],
-        False,
+        False, None,
     ]  # fmt: skip
     assert frames[1:] == [b"in"]
 
@@ -117,7 +118,7 @@ def test_bodies_are_neither_copied_nor_read() -> None:
 
 @pytest.mark.parametrize("number", [3, 3.0])
 def test_a_float_may_be_written_as_an_integer(number: float) -> None:
-    header = msgpack.packb([2, ID, None, None, "run", number, None, None, False])
+    header = msgpack.packb([2, ID, None, None, "run", number, None, None, False, None])
     assert FROM_CLIENT.unpack([header]).timeout_seconds == 3.0
 
 
@@ -191,14 +192,14 @@ def test_too_many_body_frames_are_refused(codec: Codec, cls: type, data: st.Data
     [
         ([5, ID, "cancel"], [5, ID, "explode"]),
         ([3, ID, "x", {}, None], [3, ID, "x", {b"key": 1}, None]),
-        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False],
-         [2, ID, None, ["m:C", ["p", "c", 3], None], "", None, None, None, False]),
-        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False],
-         [2, ID, None, ["m:C", ["p", "c"], None], "", None, None, None, False]),
-        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False],
-         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}, None, False], False]),
-        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False],
-         [2, ID, "new", None, "", None, None, [True, None, {}, {}, None, False], False]),
+        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False, None],
+         [2, ID, None, ["m:C", ["p", "c", 3], None], "", None, None, None, False, None]),
+        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False, None],
+         [2, ID, None, ["m:C", ["p", "c"], None], "", None, None, None, False, None]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False, None],
+         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}, None, False], False, None]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False, None],
+         [2, ID, "new", None, "", None, None, [True, None, {}, {}, None, False], False, None]),
     ],
 )  # fmt: skip
 def test_a_message_that_passed_vouches_for_no_other(good: list[object], bad: list[object]) -> None:
