@@ -239,6 +239,15 @@ def _size_or_never(raw: object, what: str) -> float:
         raise ValueError(f'{error}, or "{units.NEVER}"') from None
 
 
+def _size_or_zero(raw: object, what: str) -> int:
+    if raw == 0 or (isinstance(raw, str) and raw.strip() == "0"):
+        return 0
+    try:
+        return units.size_bytes(raw, what=what)
+    except ValueError as error:
+        raise ValueError(f"{error}, or 0") from None
+
+
 def _count(raw: object, what: str, least: int = 1) -> int:
     text = raw.strip() if isinstance(raw, str) else raw
     if isinstance(text, str) and text.isascii() and text.isdigit():
@@ -303,6 +312,7 @@ _PARSERS = {
     "duration or never": _duration_or_never,
     "size": _size,
     "size or never": _size_or_never,
+    "size or 0": _size_or_zero,
     "count": _count,
     "count or 0": _count_or_zero,
     "switch": _switch,

@@ -24,6 +24,11 @@ def mark() -> int:
     return most() * 3 // 4
 
 
+def mark_of_loans() -> int:
+    """The same for memory that is lent: room is left for sessions and connections."""
+    return most() // 2
+
+
 def backlog() -> int:
     """How many connections may wait to be accepted: they come in also after the mark is reached."""
     return max(1, min(MAX_BACKLOG, most() // 8))

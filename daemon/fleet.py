@@ -26,6 +26,7 @@ from warmd.daemon.core.events import (
     StackCaptured,
     TreeGone,
     WithdrawalSettled,
+    Word,
     WorkerExited,
     WorkerSaid,
     WorkerSpawned,
@@ -55,7 +56,6 @@ from warmd.protocol.work import (
     Begin,
     Forked,
     ForkFailed,
-    FromWorker,
     Interrupted,
     Ordinal,
     Prepare,
@@ -87,6 +87,7 @@ class Fleet:
         memory: MemoryWatch,
         data_bytes: int | None = None,
         cgroups: Cgroups | None = None,
+        max_lent_bytes: int = 0,
     ) -> None:
         self._loop = loop
         self._run_dir = run_dir
@@ -98,7 +99,8 @@ class Fleet:
         self._cgroups = cgroups
         self._workers: dict[WorkerId, Worker] = {}
         self._lines_dropped_before = 0
-        self.door = Door(loop, places.door_path(run_dir), max_message_bytes, self._said, self._lost)
+        path = places.door_path(run_dir)
+        self.door = Door(loop, path, max_message_bytes, self._said, self._lost, max_lent_bytes)
         self._launcher = Launcher(self._on_started, self._on_failed)
         self._sweeper = Sweeper(self._launcher, self._on_swept)
         self._forks = Forks(self._workers, self._launcher, submit, self._started)
@@ -260,8 +262,10 @@ class Fleet:
             if setup is None:
                 start = Prepare(session, spec, worker.log_path, self._data_bytes, cgroup, pickled)
             else:
-                limit = self._max_message_bytes
-                start = Begin(session, spec, worker.log_path, limit, self._data_bytes, cgroup, setup, pickled)
+                limit, lent = self._max_message_bytes, self.door.loans.limit_bytes
+                start = Begin(
+                    session, spec, worker.log_path, limit, self._data_bytes, cgroup, lent, setup, pickled
+                )
             self.door.expect(worker.token, id, start, (worker.page.fd, worker.stack_fd))
         except (OSError, ValueError) as error:
             log.warning("worker %d could not be prepared: %s", id, error)
@@ -304,18 +308,22 @@ class Fleet:
 
     # What workers say
 
-    def _said(self, id: WorkerId, message: FromWorker) -> None:
-        if isinstance(message, Forked | ForkFailed):
+    def _said(self, id: WorkerId, message: Word) -> None:
+        if isinstance(message, (Forked, ForkFailed)):
             self._forks.told(id, message)
             return
         worker = self._workers.get(id)
-        if worker is not None and worker.capture is not None and type(message) in ENDS_OF_CALLS:
+        if worker is not None and type(message) in ENDS_OF_CALLS:
+            self._call_ended(worker)
+        self._submit(WorkerSaid(id, message))
+
+    def _call_ended(self, worker: Worker) -> None:
+        if worker.capture is not None:
             # The signal itself can end what hung (a sleep in C code): the stack was written before.
             worker.capture.finish()
-        if worker is not None and worker.look is not None and type(message) in ENDS_OF_CALLS:
+        if worker.look is not None:
             worker.look.finish()
             worker.look = None
-        self._submit(WorkerSaid(id, message))
 
     def _lost(self, id: WorkerId, text: str) -> None:
         worker = self._workers.get(id)

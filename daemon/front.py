@@ -32,6 +32,8 @@ from zmq.utils.garbage import gc
 from warmd.daemon.clientprocs import ClientProcesses, hang_up
 from warmd.daemon.connections import Connections
 from warmd.daemon.gate import Gate
+from warmd.daemon.lanes import Lanes
+from warmd.daemon.loans import NotALoan
 from warmd.daemon.loop import Loop
 from warmd.daemon.peers import Peer, introduced, refusal
 from warmd.daemon.remote import Remote, forbidden
@@ -48,12 +50,15 @@ from warmd.protocol.messages import (
     Failure,
     FromClient,
     FromDaemon,
+    HandBack,
     Hello,
     Pong,
     Refused,
     Request,
     Welcome,
 )
+from warmd.protocol.parcels import Parcel
+from warmd.protocol.regions import lent_bytes
 from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, MAX_HEADER_BYTES, WireError
 
 log = logging.getLogger("warmd.front")
@@ -62,7 +67,7 @@ MESSAGES_PER_TURN = 64
 """Then the workers get their turn; what is left is taken up at once afterwards."""
 TURN_SECONDS = 0.01
 """The same after so long: a few large listings take as long as many calls."""
-MAX_FRAMES = 4
+MAX_FRAMES = 5
 MANY_SENT_A_TURN = 2
 """More, on the average of the last turns, are a rush (`protocol.iothread`)."""
 TURNS_REMEMBERED = 8
@@ -103,6 +108,7 @@ class Front:
         behind: Callable[[ClientId, int], object] = lambda _client, _unread: None,
         caught_up: Callable[[ClientId], object] = lambda _client: None,
         *,
+        lanes: Lanes,
         max_unread_bytes: int = 32 * 2**20,
         max_connections: int = 0,
         remote: Remote | None = None,
@@ -111,9 +117,8 @@ class Front:
         self._loop, self._welcome, self._handlers, self._gone = loop, welcome, handlers, gone
         self._peers: dict[bytes, Peer] = {}
         self._processes = ClientProcesses(loop, self._left)
-        self._unsure = True
-        self._sent, self._sent_a_turn = 0, 0.0
-        self._path, self._remote = path, remote
+        self._unsure, self._sent, self._sent_a_turn = True, 0, 0.0
+        self._path, self._remote, self._lanes = path, remote, lanes
         gate = Gate(path, max_connections)
         self._readers = Readers(loop, max_unread_bytes, self.send, behind, caught_up, self._cut_off_later)
         self._io_thread = IoThread()
@@ -160,6 +165,9 @@ class Front:
 
     def send(self, client: ClientId, message: FromDaemon) -> None:
         """Send; silently nothing for a client that has left.  Raises WireError if it cannot be packed."""
+        value = getattr(message, "value", None)
+        if type(value) is Parcel:
+            message = self._lanes.parted(client, message)
         header, *bodies = _pack(message)
         send = self._send
         peer = self._peers.get(client)
@@ -169,7 +177,10 @@ class Front:
             send(client, _MORE)
             if bodies:
                 send(header, _MORE)
-                self._send_body(bodies[0], peer)
+                for body in bodies[:-1]:
+                    self._send_body(body, peer, _MORE)
+                owner = value if type(value) is Parcel else None
+                self._send_body(bodies[-1], peer, _NOBLOCK, owner)
             else:
                 send(header, _NOBLOCK)
         except zmq.ZMQError as error:
@@ -178,22 +189,27 @@ class Front:
         if peer is not None:
             reading = peer.reading
             size = len(header) + MESSAGE_BYTES
+            if type(value) is Parcel:
+                size += lent_bytes(message)
             reading.copied += size
             reading.sent += size
             if reading.sent >= reading.look_at:
                 self._readers.look(client, reading)
 
-    def _send_body(self, body: Body, peer: Peer | None) -> None:
+    def _send_body(self, body: Body, peer: Peer | None, flags: int, owner: object = None) -> None:
+        """`owner` is kept until libzmq has done with the body."""
         if peer is None:
-            self._send(body, _NOBLOCK)
+            self._send(body, flags)
             return
         reading, size = peer.reading, len(body)
         reading.sent += size
         if size < reading.lend_from:
-            self._send(body, _NOBLOCK)
+            self._send(body, flags)
             reading.copied += size
         else:
-            reading.lent(size, self._send(body, _NOBLOCK, False, True))
+            reading.lent(size, self._send(body, flags, False, True), owner)
+            if owner is not None:
+                self._readers.borrows(reading)
 
     def broadcast(self, message: FromDaemon) -> None:
         for identity in list(self._peers):
@@ -268,14 +284,32 @@ class Front:
             self._greet(client, header, message)
         elif isinstance(message, Pong):
             self._readers.acknowledged(client, peer.reading, message.number)
+        elif isinstance(message, HandBack):
+            self._lanes.handed_back(client, message)
         elif isinstance(message, Hello) or len(message.id) != CALL_ID_BYTES:
             self._malformed(client, WireError("a second hello, or an id that is not 16 bytes"))
         elif len(frames) > 1 and sum(map(len, frames[1:])) > self._welcome.max_message_bytes:
             self._refuse(client, message, self._too_large())
         elif peer.key and (problem := forbidden(message)) is not None:
             self._refuse(client, message, problem)
+        elif type(message) is Call and (message.lent is not None or len(message.region)):
+            self._receive_parcel(client, message)
         else:
             self._handlers[type(message)](client, message)
+
+    def _receive_parcel(self, client: ClientId, call: Call) -> None:
+        """A call whose large data lie apart, perhaps in memory that is lent."""
+        if len(call.input) + lent_bytes(call) > self._welcome.max_message_bytes:
+            self._refuse(client, call, self._too_large())
+            return
+        try:
+            call = self._lanes.received(client, call)
+        except NotALoan as error:
+            self._refuse(client, call, Problem(error.code, f"the input cannot be had: {error}"))
+            if call.lent is not None:
+                self.send(client, HandBack([call.lent.number]))
+        else:
+            self._handlers[Call](client, call)
 
     def _malformed(self, identity: bytes, error: WireError) -> None:
         self.counters["malformed"] += 1
@@ -314,7 +348,8 @@ class Front:
     def _admit(self, identity: bytes, peer: Peer) -> None:
         self._peers[identity] = peer
         self._processes.add(peer.pid, identity)
-        self.send(ClientId(identity), self._welcome)
+        client, welcome = ClientId(identity), self._welcome
+        self.send(client, welcome if peer.key else self._lanes.invited(client, welcome, self.send))
 
     def _unsendable(self, client: ClientId, error: zmq.ZMQError) -> None:
         if error.errno != zmq.EHOSTUNREACH:
@@ -356,4 +391,5 @@ class Front:
         self._readers.forget(ClientId(identity))
         self._connections.forget(peer.fd, identity)
         self._processes.discard(peer.pid, identity)
+        self._lanes.forget(ClientId(identity))
         self._gone(ClientId(identity))

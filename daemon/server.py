@@ -122,6 +122,7 @@ class Server:
             MemoryWatch(self.loop, limit),
             limit if settings.worker_memory_rlimit else None,
             self.cgroups,
+            settings.max_lent_bytes,
         )
 
     def _open_front(self, run_dir: Path) -> Front:
@@ -147,6 +148,7 @@ class Server:
             max_unread_bytes=settings.max_unread_bytes,
             max_connections=settings.max_connections,
             remote=self.remote,
+            lanes=self.fleet.door.lanes,
         )
 
     def run(self) -> None:

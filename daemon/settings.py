@@ -83,6 +83,12 @@ class Settings:
         least=64 * KIB,
         most=4 * GIB - 1,
     )
+    max_lent_bytes: int = _setting(
+        2 * GIB,
+        "size or 0",
+        "shared memory that one client may have lent for its calls, and a worker for its answers; 0: none",
+        most=2**40,
+    )
     detached_keep: float = _setting(
         600.0, "duration", "time that the results and parts of a detached call are kept after its end"
     )

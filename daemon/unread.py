@@ -29,7 +29,7 @@ LENT_SOON_BYTES = 4096
 MESSAGE_BYTES = 128
 """What libzmq needs for a message besides its bytes."""
 LOOK_AGAIN_SECONDS = 0.02
-"""While somebody is behind: nothing wakes the loop when libzmq gives a body back."""
+"""While somebody is behind, or waits for his memory: nothing wakes the loop when libzmq gives a body back."""
 
 
 class Tracker(Protocol):
@@ -60,17 +60,23 @@ class Reading:
         self._read = 0
         self._pinged = 0
         self._pings: deque[tuple[int, int]] = deque()
-        self._bodies: deque[tuple[int, Tracker]] = deque()
+        self._bodies: deque[tuple[int, Tracker, object]] = deque()
 
-    def lent(self, size: int, tracker: Tracker) -> None:
-        self._bodies.append((size, tracker))
+    def lent(self, size: int, tracker: Tracker, owner: object = None) -> None:
+        """`owner` is kept until the body is in the kernel."""
+        self._bodies.append((size, tracker, owner))
+
+    @property
+    def borrows(self) -> bool:
+        """Whether there is a body whose owner waits for its end."""
+        return any(owner is not None for _, _, owner in self._bodies)
 
     def unread(self) -> int:
         """Bytes that may lie in this process."""
         bodies = self._bodies
         while bodies and bodies[0][1].done:
             bodies.popleft()
-        return self.copied - self._read + sum(size for size, tracker in bodies if not tracker.done)
+        return self.copied - self._read + sum(size for size, tracker, _ in bodies if not tracker.done)
 
     def next_ping(self) -> Ping | None:
         """To be sent now, if enough was sent since the last one."""
@@ -117,6 +123,7 @@ class Readers:
         self._tell_caught_up = caught_up
         self._tell_hopeless = hopeless
         self._behind: dict[ClientId, Reading] = {}
+        self._borrowing: set[Reading] = set()
         self._timer: Timer | None = None
 
     def new(self) -> Reading:
@@ -145,6 +152,11 @@ class Readers:
         if reading.behind:
             self._look_at_one(client, reading)
 
+    def borrows(self, reading: Reading) -> None:
+        """A body was lent that has an owner: let go of that soon after it is in the kernel."""
+        self._borrowing.add(reading)
+        self._look_later()
+
     def forget(self, client: ClientId) -> None:
         self._behind.pop(client, None)
 
@@ -160,7 +172,11 @@ class Readers:
         self._timer = None
         for client, reading in list(self._behind.items()):
             self._look_at_one(client, reading)
-        if self._behind:
+        for reading in list(self._borrowing):
+            reading.unread()
+            if not reading.borrows:
+                self._borrowing.discard(reading)
+        if self._behind or self._borrowing:
             self._look_later()
 
     def _look_at_one(self, client: ClientId, reading: Reading) -> None:

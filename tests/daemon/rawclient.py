@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import zmq
 
 from warmd.protocol import messages as msg
 from warmd.protocol import places, values
-from warmd.protocol.messages import PROTOCOL, AppRef, CallId
+from warmd.protocol.messages import PROTOCOL, AppRef, CallId, Lent
+from warmd.protocol.regions import whole
 from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON
 
 PATIENCE_SECONDS = 20.0
@@ -23,6 +26,7 @@ class RawClient:
 
     def __init__(self, run_dir: Path, receive_queue: int = 1000) -> None:
         """`receive_queue`: messages that libzmq takes before they are read."""
+        self._parts: deque[msg.Part] = deque()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -48,8 +52,13 @@ class RawClient:
     def next(self, seconds: float = PATIENCE_SECONDS) -> Any:
         """The next message; a ping is answered, and is none."""
         while True:
+            if self._parts:
+                return self._parts.popleft()
             assert self._socket.poll(int(seconds * 1000)), f"no message within {seconds} s"
-            message = FROM_DAEMON.unpack(self._socket.recv_multipart())
+            message = whole(FROM_DAEMON.unpack(self._socket.recv_multipart()), _no_lane)
+            if type(message) is msg.Parts:
+                self._parts.extend(_apart(message))
+                continue
             if type(message) is not msg.Ping:
                 return message
             self.send(msg.Pong(message.number))
@@ -98,3 +107,14 @@ class RawClient:
         self, app: str | None, function: str = "run", input: Any = None, session: str | None = "new"
     ) -> Any:
         return self.answer(self.call(app, function, input, session))
+
+
+def _no_lane(lent: Lent) -> Any:
+    raise AssertionError(f"{lent} was lent to a client without a lane")
+
+
+def _apart(parts: msg.Parts) -> Iterator[msg.Part]:
+    begin = 0
+    for number, size in enumerate(parts.sizes, parts.number):
+        yield msg.Part(parts.id, number, parts.values[begin : begin + size])
+        begin += size

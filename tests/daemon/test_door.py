@@ -17,6 +17,7 @@ import pytest
 
 from tests.daemon.turning import turn_for, turn_until
 from warmd.daemon import door as door_module
+from warmd.daemon import links
 from warmd.daemon.door import Door
 from warmd.daemon.loop import Loop
 from warmd.protocol.messages import PROTOCOL, CallId
@@ -142,7 +143,7 @@ def test_the_right_token_gets_begin_and_its_descriptors(house: House) -> None:
     house.door.expect("token", ONE, begin, (first, second))
     visitor = house.visitor()
     visitor.arrive("token")
-    turn_until(house.loop, lambda: house.door._links)
+    turn_until(house.loop, visitor.has_message)
     data, fds, _, _ = socket.recv_fds(visitor.socket, 65536, 2)
     assert len(fds) == 2
     assert os.pread(fds[1], 10, 0) == b"shared"
@@ -264,7 +265,7 @@ def test_a_large_result_arrives_whole(house: House) -> None:
 def test_an_end_of_file_is_told_only_if_no_exit_follows(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(links, "EXIT_SECONDS", 0.1)
     visitor = house.let_in()
     visitor.say(returned(b"last words"))
     visitor.socket.close()
@@ -274,7 +275,7 @@ def test_an_end_of_file_is_told_only_if_no_exit_follows(
 
 
 def test_an_exit_after_the_end_of_file_is_no_lost_link(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_module, "EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(links, "EXIT_SECONDS", 0.1)
     visitor = house.let_in()
     visitor.socket.close()
     turn_until(house.loop, lambda: house.door._links[ONE].ended)

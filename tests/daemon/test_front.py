@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import zmq
 
+from tests.daemon.lanes import no_lanes
 from tests.daemon.turning import turn_for, turn_until
 from warmd.daemon import front as front_module
 from warmd.daemon import peers
@@ -44,8 +45,9 @@ class House:
         handlers[msg.Hello] = lambda *_: None
         welcome = msg.Welcome(PROTOCOL, "9.9", "boot", os.getpid(), limit)
         self.front = Front(
-            self.loop, path, welcome, handlers, self.gone.append, max_connections=max_connections
-        )
+            self.loop, path, welcome, handlers, self.gone.append,
+            lanes=no_lanes(self.loop), max_connections=max_connections,
+        )  # fmt: skip
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.dealers: list[zmq.Socket[bytes]] = []
 
@@ -388,5 +390,5 @@ def test_a_socket_that_cannot_be_bound_is_an_error_at_once(tmp_path: Path) -> No
     loop = Loop()
     welcome = msg.Welcome(PROTOCOL, "9.9", "boot", 1, LIMIT)
     with pytest.raises(OSError, match="No such file"):
-        Front(loop, tmp_path / "missing" / "s", welcome, {}, lambda _client: None)
+        Front(loop, tmp_path / "missing" / "s", welcome, {}, lambda _client: None, lanes=no_lanes(loop))
     loop.close()

@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 import warmd
+from tests.daemon.lanes import no_lanes
 from tests.daemon.turning import turn_until
 from tests.faults.relay import relayed
 from tests.faults.watch import error_of, within
@@ -42,8 +43,9 @@ class House:
         welcome = msg.Welcome(PROTOCOL, "9.9", "boot", os.getpid(), 100_000)
         try:
             self.front = Front(
-                self.loop, folder / "s", welcome, handlers, self.gone.append, remote=self.remote
-            )
+                self.loop, folder / "s", welcome, handlers, self.gone.append,
+                lanes=no_lanes(self.loop), remote=self.remote,
+            )  # fmt: skip
         except BaseException:
             self.loop.close()
             raise
