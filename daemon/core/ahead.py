@@ -23,7 +23,7 @@ from warmd.daemon.core import policy
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Job, Session, Withdrawal
 from warmd.protocol import work
-from warmd.protocol.messages import NOTHING
+from warmd.protocol.messages import NOTHING, WINDOW_BYTES
 from warmd.protocol.work import Ordinal, WorkerId
 
 
@@ -32,7 +32,10 @@ def invoke(book: Book, session: Session, job: Job) -> None:
     session.last_ordinal += 1
     job.session = session
     job.ordinal = Ordinal(session.last_ordinal)
-    message = work.Invoke(job.ordinal, job.id, job.function, job.window, job.input)
+    window_bytes = WINDOW_BYTES if job.kept is None else None
+    message = work.Invoke(
+        job.ordinal, job.id, job.function, job.window, job.input, window_bytes=window_bytes
+    )
     if job.held:
         book.let_go(job)
     job.input = NOTHING

@@ -217,6 +217,7 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Ready: starting.ready,
     work.StartFailed: starting.failed,
     work.Yielded: serving.yielded,
+    ev.YieldedMany: serving.yielded_many,
     work.Returned: serving.returned,
     work.Raised: serving.raised,
     work.Interrupted: serving.interrupted,
@@ -231,6 +232,7 @@ _WORDS_OF_TEMPLATES: Mapping[type, Callable[[Book, Template, Any], None]] = {
 
 _IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
     work.Yielded: serving.miscounts,
+    ev.YieldedMany: serving.miscounts,
     work.Returned: serving.miscounts,
     work.Raised: serving.says_too_much,
     work.StartFailed: serving.says_too_much,
@@ -253,7 +255,7 @@ def _worker_said(book: Book, event: ev.WorkerSaid) -> None:
         rule(book, session, event.message)
 
 
-def _template_said(book: Book, template: Template, message: work.FromWorker) -> None:
+def _template_said(book: Book, template: Template, message: ev.Word) -> None:
     rule = _WORDS_OF_TEMPLATES.get(type(message))
     too_much = isinstance(message, work.StartFailed) and serving.says_too_much(None, message)
     if rule is None or too_much:
@@ -262,7 +264,7 @@ def _template_said(book: Book, template: Template, message: work.FromWorker) -> 
         rule(book, template, message)
 
 
-def _nonsense(message: work.FromWorker) -> str:
+def _nonsense(message: ev.Word) -> str:
     return f"spoke nonsense on its link (a {type(message).__name__} that does not fit)"
 
 

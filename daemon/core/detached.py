@@ -15,7 +15,7 @@ from warmd.daemon.core.events import AttachArrived, CallArrived
 from warmd.daemon.core.record import Kept
 from warmd.daemon.core.session import Job, Session
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import Body
+from warmd.protocol.parcels import Value
 from warmd.protocol.work import MoreCredit
 
 CREDIT_AT_ONCE = policy.DETACHED_WINDOW // 2
@@ -68,7 +68,7 @@ def attach_arrived(book: Book, event: AttachArrived) -> None:
         book.keep.attach(kept, client, attach.id, attach.offset, attach.window)
 
 
-def yielded(book: Book, session: Session, job: Job, kept: Kept, value: Body) -> None:
+def yielded(book: Book, session: Session, job: Job, kept: Kept, value: Value) -> None:
     """The worker gave a part; it is never kept waiting for more credit."""
     book.keep.add(kept, value)
     if kept.next % CREDIT_AT_ONCE == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import Attach, Call, CallId, ClientId, SessionId
+from warmd.protocol.messages import Attach, Body, Call, CallId, ClientId, SessionId
 from warmd.protocol.record import record
 from warmd.protocol.work import AppSpec, FromWorker, Ordinal, WorkerId
 
@@ -133,9 +133,21 @@ class SpawnFailed:
 
 
 @record
+class YieldedMany:
+    """Parts that were read together: `Yielded`, several times in a row, from `number` on."""
+
+    ordinal: Ordinal
+    number: int
+    values: list[Body]
+
+
+Word: TypeAlias = FromWorker | YieldedMany
+
+
+@record
 class WorkerSaid:
     worker: WorkerId
-    message: FromWorker
+    message: Word
 
 
 @record

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from warmd.daemon.core.policy import Limits
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import Body, ClientId
+from warmd.protocol.messages import ClientId
+from warmd.protocol.parcels import Value
 
 
 class Holdings:
@@ -52,5 +53,5 @@ class Holdings:
         return Problem("QUEUE_FULL", text, details={"limit": limit, "bytes": held + count})
 
 
-def size_of(*bodies: Body) -> int:
+def size_of(*bodies: Value) -> int:
     return sum(map(len, bodies))

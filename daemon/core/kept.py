@@ -29,7 +29,6 @@ from warmd.daemon.core.record import PACKED_NONE, Grave, Kept, Reader, final_byt
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import (
     Accepted,
-    Body,
     CallId,
     ClientId,
     Failure,
@@ -38,6 +37,7 @@ from warmd.protocol.messages import (
     Result,
     SessionId,
 )
+from warmd.protocol.parcels import Value
 
 
 class Keep:
@@ -78,7 +78,7 @@ class Keep:
         for reader in kept.readers:
             self._send(reader.client, Accepted(reader.id, session))
 
-    def add(self, kept: Kept, value: Body) -> None:
+    def add(self, kept: Kept, value: Value) -> None:
         """One more part."""
         self._count(kept, kept.parts.add(owned(value)))
         for reader in tuple(kept.readers):
@@ -122,7 +122,8 @@ class Keep:
         self._serve_in_turn(reader)
 
     def reader(self, client: ClientId, id: CallId) -> Reader | None:
-        return self.readers.get(client, {}).get(id)
+        readers = self.readers.get(client)
+        return None if readers is None else readers.get(id)
 
     def credit(self, client: ClientId, id: CallId, parts: int) -> None:
         """A reader, if it is one, has room for more."""
@@ -262,7 +263,7 @@ class Keep:
         size = len(self._value_for(reader, final) or b"")
         return reader.client in self._behind and size > policy.ALWAYS_SENT_BYTES
 
-    def _value_for(self, reader: Reader, final: Result) -> Body | None:
+    def _value_for(self, reader: Reader, final: Result) -> Value | None:
         """What the end of the call says to this reader; None where that had to go."""
         kept = reader.kept
         if reader.credit is not None or len(final.value):

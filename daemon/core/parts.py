@@ -6,7 +6,7 @@ They lie in blocks, each with what keeping it costs, so that a block can go with
 from __future__ import annotations
 
 from warmd.daemon.core import policy
-from warmd.protocol.messages import Body
+from warmd.protocol.parcels import Value
 
 BLOCK = 512
 
@@ -21,19 +21,19 @@ class Parts:
         self.next = 0
         self.bytes = 0
         """What keeping them costs."""
-        self._blocks: list[list[Body | None]] = []
+        self._blocks: list[list[Value | None]] = []
         self._sizes: list[int] = []
 
     def __len__(self) -> int:
         return self.next - self.first
 
-    def get(self, number: int) -> Body | None:
+    def get(self, number: int) -> Value | None:
         """None for one that is not here."""
         if not self.first <= number < self.next:
             return None
         return self._blocks[number // BLOCK - self.first // BLOCK][number % BLOCK]
 
-    def add(self, value: Body) -> int:
+    def add(self, value: Value) -> int:
         """One more at the end; what keeping it costs."""
         if self.next % BLOCK == 0:
             self._blocks.append([])
@@ -63,6 +63,6 @@ class Parts:
         return before - self.bytes
 
 
-def part_bytes(value: Body) -> int:
+def part_bytes(value: Value) -> int:
     """What keeping a part costs."""
     return len(value) + policy.KEPT_PART_BYTES

@@ -19,7 +19,8 @@ from warmd.daemon.core.events import ClientBehind, ClientCaughtUp
 from warmd.daemon.core.session import Behind, Job, Session
 from warmd.daemon.core.views import runs
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import Body, ClientId
+from warmd.protocol.messages import ClientId
+from warmd.protocol.parcels import Value
 from warmd.protocol.work import MoreCredit
 
 
@@ -88,7 +89,7 @@ def refusal(book: Book, client: ClientId) -> Problem | None:
     return Problem("SLOW_CONSUMER", text, details={"limit": limit, "bytes": behind.unread})
 
 
-def loss(book: Book, job: Job, value: Body) -> str | None:
+def loss(book: Book, job: Job, value: Value) -> str | None:
     """Why this result is not sent, or None when it is."""
     behind = book.behind.get(job.client)
     if job.kept is not None or behind is None or not behind.given_up:

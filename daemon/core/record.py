@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from warmd.daemon.core import policy
 from warmd.daemon.core.parts import Parts
 from warmd.protocol.messages import Body, CallId, ClientId, Failure, Result, SessionId
+from warmd.protocol.parcels import Parcel, Value
 
 PACKED_NONE = b"\xc0"
 BYTES_OF_A_CHARACTER = 4
@@ -83,8 +84,18 @@ def _text_bytes(value: Any) -> int:
     return 0
 
 
-def owned(value: Body) -> Body:
-    """The value for keeping: a copy, unless it is nearly all of the message that a view would keep."""
+def owned(value: Value) -> Value:
+    """The value for keeping: a copy, unless it is nearly all of the message that a view would keep.
+
+    Memory that is lent stays lent.
+    """
+    if isinstance(value, Parcel):
+        region = value.region
+        return Parcel(_owned(value.body), _owned(region) if isinstance(region, memoryview) else region)
+    return _owned(value)
+
+
+def _owned(value: Body) -> Body:
     if isinstance(value, memoryview) and len(value.obj) - len(value) < len(value) // 256:  # type: ignore[arg-type]
         return value
     return bytes(value)

@@ -11,10 +11,12 @@ from difflib import get_close_matches
 
 from warmd.daemon.core import ahead, detached, ladder, readers, stopping
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.events import YieldedMany
 from warmd.daemon.core.record import PACKED_NONE
 from warmd.daemon.core.session import Job, Phase, Session, Withdrawal
 from warmd.protocol import work
-from warmd.protocol.messages import Body, Part, Result, Timing
+from warmd.protocol.messages import Part, Parts, Result, Timing
+from warmd.protocol.parcels import Value
 from warmd.protocol.work import Ordinal
 
 MAX_TYPE_CHARACTERS = 512
@@ -120,12 +122,12 @@ def _refuse_unknown_function(book: Book, session: Session, job: Job) -> None:
     book.fail(job, "FUNCTION_NOT_FOUND", text, functions=list(listed))
 
 
-def miscounts(session: Session, said: work.Yielded | work.Returned) -> bool:
+def miscounts(session: Session, said: work.Yielded | YieldedMany | work.Returned) -> bool:
     """Whether the worker left out a part of the running call, or made one up."""
     job = session.running
     if job is None or job.ordinal != said.ordinal:
         return False
-    return job.parts != (said.number if isinstance(said, work.Yielded) else said.parts)
+    return job.parts != (said.parts if isinstance(said, work.Returned) else said.number)
 
 
 def says_too_much(_session: Session | None, said: work.Raised | work.StartFailed) -> bool:
@@ -165,16 +167,34 @@ def interrupted(book: Book, session: Session, said: work.Interrupted) -> None:
 
 
 def yielded(book: Book, session: Session, said: work.Yielded) -> None:
-    job = session.running
-    if job is None or job.ordinal != said.ordinal:
-        return
-    job.parts = said.number + 1
-    if job.ladder is not None or job.abandoned:
+    job = _read_by_somebody(session, said, 1)
+    if job is None:
         return
     if job.kept is None:
         book.send(job.client, Part(job.id, said.number, said.value))
     else:
         detached.yielded(book, session, job, job.kept, said.value)
+
+
+def yielded_many(book: Book, session: Session, said: YieldedMany) -> None:
+    job = _read_by_somebody(session, said, len(said.values))
+    if job is None:
+        return
+    if job.kept is None:
+        sizes = [len(value) for value in said.values]
+        book.send(job.client, Parts(job.id, said.number, sizes, b"".join(said.values)))
+        return
+    for value in said.values:
+        detached.yielded(book, session, job, job.kept, value)
+
+
+def _read_by_somebody(session: Session, said: work.Yielded | YieldedMany, count: int) -> Job | None:
+    """The running call that gave these parts; None when nobody wants them any more."""
+    job = session.running
+    if job is None or job.ordinal != said.ordinal:
+        return None
+    job.parts = said.number + count
+    return None if job.ladder is not None or job.abandoned else job
 
 
 def progressed(_book: Book, session: Session, said: work.Progressed) -> None:
@@ -183,7 +203,7 @@ def progressed(_book: Book, session: Session, said: work.Progressed) -> None:
         job.progress = said.value
 
 
-def _answer(book: Book, session: Session, job: Job, run_seconds: float, parts: int, value: Body) -> None:
+def _answer(book: Book, session: Session, job: Job, run_seconds: float, parts: int, value: Value) -> None:
     if book.behind and (text := readers.loss(book, job, value)) is not None:
         book.fail(job, "APP_ERROR", text, "yes", type="ResultDropped", bytes=len(value))
         return

@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from warmd.daemon.core.record import Kept
 from warmd.protocol.messages import NOTHING, AppRef, Body, CallId, ClientId, SessionId
+from warmd.protocol.parcels import Value
 from warmd.protocol.work import AppSpec, Ordinal, WorkerId
 
 
@@ -104,7 +105,7 @@ class Job:
     function: str
     window: int | None
     """Parts that its reader has allowed so far; None for no stream."""
-    input: Body
+    input: Value
     arrived: float
     timeout_seconds: float
     wants_accepted: bool

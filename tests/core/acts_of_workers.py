@@ -81,11 +81,16 @@ class ActsOfWorkers(Scene):
             getattr(self.world, how)(worker=number)
 
     @precondition(lambda self: self.workers(running))
-    @rule(pick=PICK, what=st.sampled_from(["part", "part", "progress"]))
+    @rule(pick=PICK, what=st.sampled_from(["part", "part", "parts", "progress"]))
     def go_on_with_a_call(self, pick: int, what: str) -> None:
         number = self.one(pick, running)
-        if what == "part" and self.world.worker(number).credit:
-            self.world.yields(f"part {number} of {len(self.world.effects)}".encode(), number)
+        credit = self.world.worker(number).credit
+        part = f"part {number} of {len(self.world.effects)}".encode()
+        if what == "part" and credit:
+            self.world.yields(part, number)
+            return
+        if what == "parts" and credit > 1:
+            self.world.yields_together([part, b"", part * 2][:credit], number)
             return
         running_call = self.world.running(number)
         self.world.says(work.Progressed(running_call.ordinal, b"\x01"), number)
@@ -136,7 +141,7 @@ class ActsOfWorkers(Scene):
             self.world.exits(number, code=3)
 
     @precondition(lambda self: self.workers(lambda f: f.invoked))
-    @rule(pick=PICK, back=st.integers(0, 2), word=st.integers(0, 10))
+    @rule(pick=PICK, back=st.integers(0, 2), word=st.integers(0, 11))
     def speak_out_of_turn(self, pick: int, back: int, word: int) -> None:
         """Of an old call, or as a worker that is long forgotten."""
         self.world.sabotage = None
@@ -147,6 +152,7 @@ class ActsOfWorkers(Scene):
             ev.WorkerSaid(worker, work.Raised(number, 0.1, "E", "late", "Traceback")),
             ev.WorkerSaid(worker, work.Interrupted(number, 0.1)),
             ev.WorkerSaid(worker, work.Yielded(number, 0, b"late")),
+            ev.WorkerSaid(worker, ev.YieldedMany(number, 0, [b"late", b"later"])),
             ev.StackCaptured(worker, Ordinal(number - 1), "late"),
             ev.WorkerSaid(worker, work.Ready(["run"], 0.0, 0.0, False)),
             ev.WorkerSaid(worker, work.StartFailed("setup", "E", "late", "Traceback")),

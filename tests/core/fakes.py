@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 
 from warmd.daemon.core import effects as fx
 from warmd.protocol.errors import BY_CODE
-from warmd.protocol.messages import Accepted, Call, CallId, ClientId, Failure, FromDaemon, Part, Result
+from warmd.protocol.messages import Accepted, Call, CallId, ClientId, Failure, FromDaemon, Part, Parts, Result
 from warmd.protocol.work import (
     Finish,
     FromWorker,
@@ -94,6 +95,9 @@ class Heard:
             assert len(self.parts) < self.credit, "a part came without credit"
             assert not self.left, "a part came after its reader left"
             self.parts.append(bytes(message.value))
+        elif isinstance(message, Parts):
+            for part in told_apart(message):
+                self.hear(part, now)
         else:
             assert isinstance(message, Result | Failure)
             self._conclude(message)
@@ -309,3 +313,13 @@ class FakeWorker:
             assert self.asked == effect.ordinal, "interrupted without having been asked"
         else:
             self.captures.append(effect.ordinal)
+
+
+def told_apart(parts: Parts) -> list[Part]:
+    """What a client makes of several parts that came as one."""
+    ends = list(accumulate(parts.sizes))
+    assert ends[-1] == len(parts.values), "the sizes are those of the values"
+    return [
+        Part(parts.id, number, parts.values[end - size : end])
+        for number, (size, end) in enumerate(zip(parts.sizes, ends, strict=True), parts.number)
+    ]

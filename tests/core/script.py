@@ -181,6 +181,7 @@ def _send(effect: fx.Send) -> str:
     said = {
         msg.Accepted: lambda m: f"accepted in {m.session or 'the pool'}",
         msg.Part: lambda m: f"part {m.number}",
+        msg.Parts: lambda m: f"parts {m.number} to {m.number + len(m.sizes) - 1}",
         msg.Result: lambda m: f"result after {m.parts} parts" + (", cold" if m.timing.cold else ""),
         msg.Failure: lambda m: f"{m.code}, ran={m.ran}: {m.message}",
     }[type(message)](message)

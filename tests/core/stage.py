@@ -28,7 +28,16 @@ from warmd.daemon.core.policy import (
 )
 from warmd.daemon.core.record import final_bytes
 from warmd.protocol import work
-from warmd.protocol.messages import Accepted, AppRef, CallId, ClientId, Failure, Result, SessionId
+from warmd.protocol.messages import (
+    WINDOW_BYTES,
+    Accepted,
+    AppRef,
+    CallId,
+    ClientId,
+    Failure,
+    Result,
+    SessionId,
+)
 from warmd.protocol.work import AppSpec, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
@@ -262,10 +271,10 @@ class Stage(Nursery, Spares):
         else:
             start = (fake.spawn.spec.name, fake.spawn.setup)
             assert heard.call.app and start == (heard.call.app.name, heard.call.setup), "another app's worker"
-        assert invoke == Invoke(
-            invoke.ordinal, heard.call.id, heard.call.function, invoke.window, heard.call.input
-        )
-        window = DETACHED_WINDOW if heard.call.detach else None
+        call, most = heard.call, None if heard.call.detach else WINDOW_BYTES
+        told = (invoke.call, invoke.function, invoke.input, invoke.window_bytes)
+        assert told == (call.id, call.function, call.input, most)
+        window = DETACHED_WINDOW if call.detach else None
         assert invoke.window == (window if heard.call.window is None else heard.credit)
         heard.worker = fake.spawn.worker
 

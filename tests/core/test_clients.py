@@ -5,8 +5,9 @@ from __future__ import annotations
 from tests.core.world import World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.core.policy import DETACHED_WINDOW
 from warmd.protocol import work
-from warmd.protocol.messages import Result
+from warmd.protocol.messages import Part, Parts, Result
 from warmd.protocol.work import MoreCredit, Ordinal
 
 # streams
@@ -112,6 +113,35 @@ def test_an_abandoned_stream_that_hangs_is_interrupted_but_never_killed() -> Non
     world.obeys()
     assert heard.code == "CANCELLED"
     assert world.state(session) == "idle"
+
+
+def test_parts_that_were_read_together_are_told_together() -> None:
+    world = World()
+    heard = world.call(world.session(), "count", window=8)
+    world.yields(b"a")
+    world.yields_together([b"b", b"", b"ccc"])
+    assert heard.parts == [b"a", b"b", b"", b"ccc"]
+    assert [type(effect.message) for effect in world.ordered(fx.Send)][-2:] == [Part, Parts]
+    world.returns(b"")
+    assert isinstance(heard.final, Result)
+    assert heard.final.parts == 4
+
+
+def test_parts_of_a_detached_call_are_kept_one_by_one_and_credit_goes_on() -> None:
+    world = World()
+    heard = world.call(world.session(), "count", detach=True)
+    world.yields_together([b"x"] * DETACHED_WINDOW)
+    world.yields_together([b"y"] * DETACHED_WINDOW)
+    reader = world.attach(heard, window=1000)
+    assert reader.parts == [b"x"] * DETACHED_WINDOW + [b"y"] * DETACHED_WINDOW
+
+
+def test_parts_of_an_abandoned_stream_go_nowhere_together() -> None:
+    world = World()
+    heard = world.call(world.session(), "count", window=8)
+    world.cancel(heard, how="abandon")
+    world.yields_together([b"a", b"b"])
+    assert heard.parts == []
 
 
 def test_what_an_abandoned_stream_still_yields_goes_nowhere() -> None:

@@ -8,8 +8,10 @@ from tests.core.world import World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import policy
 from warmd.daemon.core.policy import KEPT_CALL_BYTES, KEPT_PART_BYTES, Limits
+from warmd.daemon.core.record import owned
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Failure, Part, Result
+from warmd.protocol.parcels import Leaves, Parcel
 
 
 def bounded(size: int, **more: float) -> World:
@@ -240,3 +242,26 @@ def test_parts_and_ends_are_told_in_their_order() -> None:
     world.attach(heard, 0)
     told = [type(effect.message) for _, effect in world.effects[before:] if isinstance(effect, fx.Send)]
     assert told[1:] == [Part, Part, Result]
+
+
+def test_memory_that_is_lent_is_kept_as_such_and_a_view_of_a_message_is_copied() -> None:
+    message = bytearray(b"body" + b"x" * 100)
+    view = memoryview(message)
+    kept = owned(Parcel(view[:4], view[4:14]))
+    assert isinstance(kept, Parcel)
+    assert (kept.body, kept.region) == (b"body", b"x" * 10)
+    message[:] = bytes(len(message))
+    assert (kept.body, kept.region) == (b"body", b"x" * 10)
+    lent = Leaves()
+    again = owned(Parcel(b"body", lent))
+    assert isinstance(again, Parcel)
+    assert again.region is lent
+
+
+def test_a_value_whose_data_lie_apart_counts_as_a_whole() -> None:
+    world = bounded(10_000)
+    heard = world.call(world.session(), detach=True)
+    world.returns(Parcel(b"body", bytes(5000)))  # type: ignore[arg-type]
+    world.broker.check()
+    assert 5004 < world.broker._book.keep.bytes < 10_000
+    assert heard.final is not None

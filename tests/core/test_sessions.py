@@ -11,7 +11,7 @@ from warmd.daemon.core import book
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
-from warmd.protocol.messages import Accepted, AppRef, NewSession, Result, SessionId, Timing
+from warmd.protocol.messages import WINDOW_BYTES, Accepted, AppRef, NewSession, Result, SessionId, Timing
 from warmd.protocol.work import AppSpec
 
 
@@ -35,7 +35,9 @@ def test_the_first_call_opens_a_session_and_runs_in_it() -> None:
     ]
     world.spawned()
     world.ready()
-    assert world.running() == work.Invoke(work.Ordinal(1), heard.call.id, "run", None, b"in")
+    assert world.running() == work.Invoke(
+        work.Ordinal(1), heard.call.id, "run", None, b"in", window_bytes=WINDOW_BYTES
+    )
 
     world.returns(b"out")
     assert isinstance(heard.final, Result)

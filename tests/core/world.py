@@ -222,7 +222,7 @@ class World(Stage):
         fake.restart_idle_clock(self.now)
         self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel), fake.spawn.worker)
 
-    def says(self, message: work.FromWorker, worker: int = 0) -> list[fx.Effect]:
+    def says(self, message: ev.Word, worker: int = 0) -> list[fx.Effect]:
         """Any word of a worker, in or out of place.  With its last about one call it turns to the next."""
         fake = self.worker(worker)
         fake.unread.append(message)
@@ -266,6 +266,15 @@ class World(Stage):
         fake.credit, fake.yielded = fake.credit - 1, fake.yielded + 1
         self.calls[self.running(worker).call].given.append(value)
         self.says(work.Yielded(self.running(worker).ordinal, fake.yielded - 1, value), worker)
+
+    def yields_together(self, values: list[bytes], worker: int = 0) -> None:
+        """As `yields` for each, and the daemon reads them all at once."""
+        fake, running = self.worker(worker), self.running(worker)
+        assert fake.credit >= len(values), "this worker has less credit"
+        number = fake.yielded
+        fake.credit, fake.yielded = fake.credit - len(values), number + len(values)
+        self.calls[running.call].given.extend(values)
+        self.says(ev.YieldedMany(running.ordinal, number, list(values)), worker)
 
     def loses_link(self, worker: int = 0, message: str = "closed its link") -> None:
         fake = self.worker(worker)
