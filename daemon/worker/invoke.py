@@ -9,21 +9,25 @@ from warmd.app import Interrupted
 from warmd.daemon.worker import output
 from warmd.daemon.worker.runtime import Runtime
 from warmd.daemon.worker.text import describe
+from warmd.daemon.worker.window import Window
+from warmd.protocol.mappings import Borrowed
 from warmd.protocol.messages import NOTHING
-from warmd.protocol.values import Unpackable, pack, unpack
+from warmd.protocol.parcels import Parcel, Value
+from warmd.protocol.values import Unpackable, pack_apart, unpack
 from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Raised, Returned, Yielded
 from warmd.protocol.work import Interrupted as CutOff
 
 Reply: TypeAlias = Returned | Raised | CutOff
 
 
-def packed(runtime: Runtime, value: Any, name: str) -> bytes:
-    """The body for what a function gave back.  Raises TypeError and ValueError."""
+def packed(runtime: Runtime, value: Any, name: str) -> Value:
+    """What a function gave back, as it travels.  Raises TypeError and ValueError."""
     try:
-        body = pack(value, name)
+        body = pack_apart(value, name)
     except Unpackable as error:
         raise TypeError(
-            f"{error}; give back plain values: None, bool, numbers, text, bytes, lists, dicts, arrays"
+            f"{error}; give back plain values: None, bool, numbers, text, bytes, lists, dicts, arrays, "
+            "tensors, tables"
         ) from None
     if len(body) > runtime.max_message_bytes:
         raise ValueError(
@@ -36,7 +40,12 @@ def packed(runtime: Runtime, value: Any, name: str) -> bytes:
 def arguments(runtime: Runtime, invoke: Invoke) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The function of a call and what to give it.  Raises AttributeError, TypeError, ValueError."""
     plan = runtime.app.plan(invoke.function)
-    args, kwargs = plan.arguments(unpack(invoke.input) if len(invoke.input) else None)
+    try:
+        args, kwargs = plan.arguments(unpack(invoke.input) if len(invoke.input) else None)
+    finally:
+        # Then the memory of the input is handed back together with the answer.
+        if isinstance(invoke.input, Parcel) and isinstance(invoke.input.region, Borrowed):
+            invoke.input.region.close()
     return plan.function, args, kwargs
 
 
@@ -85,41 +94,42 @@ class Calls:
             return runtime.bad_end(invoke.ordinal, error)
 
     def _stream(self, invoke: Invoke, generator: GeneratorType[Any, Any, Any]) -> Reply:
-        runtime, credit, parts, last = self._runtime, invoke.window, 0, None
+        runtime, parts, last = self._runtime, 0, None
+        window = None if invoke.window is None else Window(invoke.window, invoke.window_bytes)
         try:
             for value in _guarded_values(runtime, generator):
                 if runtime.asked_to_stop():
                     return CutOff(invoke.ordinal, runtime.seconds())
-                if credit is None:
+                if window is None:
                     last = value
                     continue
                 body = packed(runtime, value, f"part {parts}")
-                credit = credit or self._more_credit(invoke)
-                if not credit:
+                if not window.is_open and not self._opens(window, invoke):
                     return CutOff(invoke.ordinal, runtime.seconds())
                 runtime.link.send(Yielded(invoke.ordinal, parts, body))
-                credit, parts = credit - 1, parts + 1
-            body = packed(runtime, last, "result") if credit is None else NOTHING
+                window.sent(len(body))
+                parts += 1
+            body = packed(runtime, last, "result") if window is None else NOTHING
             return Returned(invoke.ordinal, runtime.seconds(), parts, body)
         finally:
             self._close(generator)
 
-    def _more_credit(self, invoke: Invoke) -> int:
-        """Waits until the consumer asks for parts; 0 when it wants no more of them."""
+    def _opens(self, window: Window, invoke: Invoke) -> bool:
+        """Waits until the consumer has room for a part; False when it wants no more of them."""
         early: list[Invoke] = []
         try:
-            while not self._runtime.asked_to_stop():
+            while not window.is_open and not self._runtime.asked_to_stop():
                 message = self._runtime.link.receive()
                 if type(message) is MoreCredit and message.ordinal == invoke.ordinal:
-                    return message.parts
-                if type(message) is AskCancel and message.ordinal == invoke.ordinal:
-                    return 0
-                if type(message) is Finish:
+                    window.more(message.parts)
+                elif type(message) is AskCancel and message.ordinal == invoke.ordinal:
+                    return False
+                elif type(message) is Finish:
                     self._finish = message
-                    return 0
-                if type(message) is Invoke:
+                    return False
+                elif type(message) is Invoke:
                     early.append(message)
-            return 0
+            return window.is_open
         finally:
             for call in reversed(early):
                 self._runtime.link.put_back(call)

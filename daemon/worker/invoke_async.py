@@ -16,7 +16,9 @@ from warmd.daemon.worker import output
 from warmd.daemon.worker.invoke import Reply, arguments, packed
 from warmd.daemon.worker.runtime_async import LoopRuntime, call_of
 from warmd.daemon.worker.text import describe
+from warmd.daemon.worker.window import Window
 from warmd.protocol.messages import NOTHING
+from warmd.protocol.segments import KEPT_SECONDS
 from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Returned, Yielded
 from warmd.protocol.work import Interrupted as CutOff
 
@@ -66,17 +68,20 @@ class AsyncCalls:
         self._runtime = runtime
         self._finish: Finish | None = None
         self._early: deque[Invoke] = deque()
-        self._credit = 0
+        self._window = Window(0, None)
         self._unwanted = False
         self._stalled: asyncio.Future[None] | None = None
+        self._trimmer: asyncio.TimerHandle | None = None
 
     def serve(self) -> str:
         """Answers calls until the daemon says to finish; returns its reason."""
         runtime = self._runtime
         runtime.loop.add_reader(runtime.link.socket, self._on_readable)
+        runtime.link.returned = lambda: runtime.loop.call_soon_threadsafe(runtime.link.hand_back)
         # What came together with the first message wakes up no selector.
         runtime.loop.call_soon(self._on_readable)
         runtime.run_until(lambda: self._finish is not None and runtime.task is None)
+        runtime.link.returned = lambda: None
         runtime.loop.remove_reader(runtime.link.socket)
         assert self._finish is not None
         return self._finish.reason
@@ -86,11 +91,21 @@ class AsyncCalls:
         try:
             for message in self._runtime.link.received():
                 self._on_message(message)
+            self._trim_later()
         except Exception as error:
             # The event loop would only log it, and the call wait for its deadline.
             output.note(f"the worker failed:\n{describe(error).traceback}")
             output.flush()
             os._exit(EXIT_WORKER_FAILED)
+
+    def _trim_later(self) -> None:
+        if self._runtime.link.keeps_memory and self._trimmer is None:
+            self._trimmer = self._runtime.loop.call_later(KEPT_SECONDS, self._trim)
+
+    def _trim(self) -> None:
+        self._trimmer = None
+        self._runtime.link.trim()
+        self._trim_later()
 
     def _on_message(self, message: object) -> None:
         runtime = self._runtime
@@ -98,7 +113,7 @@ class AsyncCalls:
             self._early.append(message)
             self._begin_next()
         elif isinstance(message, MoreCredit) and message.ordinal == runtime.ordinal:
-            self._credit += message.parts
+            self._window.more(message.parts)
             self._wake()
         elif isinstance(message, AskCancel) and message.ordinal == runtime.ordinal:
             self._unwanted = True
@@ -116,7 +131,7 @@ class AsyncCalls:
             return
         invoke = self._early.popleft()
         # Now, not in the task's first step: credit may have come together with the call.
-        self._credit, self._unwanted = invoke.window or 0, False
+        self._window, self._unwanted = Window(invoke.window or 0, invoke.window_bytes), False
         may_run = runtime.begin(invoke)
         runtime.task = runtime.loop.create_task(self._call(invoke, may_run))
         # The app may cancel the task before its first step; then nothing of it runs.
@@ -173,18 +188,19 @@ class AsyncCalls:
                     last = value
                     continue
                 body = packed(runtime, value, f"part {parts}")
-                if not await self._has_credit():
+                if not await self._opens():
                     return CutOff(invoke.ordinal, runtime.seconds())
                 runtime.link.send(Yielded(invoke.ordinal, parts, body))
-                self._credit, parts = self._credit - 1, parts + 1
+                self._window.sent(len(body))
+                parts += 1
             body = NOTHING if wants_parts else packed(runtime, last, "result")
             return Returned(invoke.ordinal, runtime.seconds(), parts, body)
         finally:
             await values.close()
 
-    async def _has_credit(self) -> bool:
-        """Waits until the consumer asks for parts; False when it wants no more of them."""
-        while not self._credit and not self._is_unwanted():
+    async def _opens(self) -> bool:
+        """Waits until the consumer has room for a part; False when it wants no more of them."""
+        while not self._window.is_open and not self._is_unwanted():
             self._stalled = self._runtime.loop.create_future()
             await self._stalled
         return not self._is_unwanted()

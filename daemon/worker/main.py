@@ -105,6 +105,7 @@ def _as_import_error(spec: AppSpec, failed: OSError | None) -> ImportError | Non
 def _live(arrival: Arrival, begin: Begin, failed: OSError | None, heritage: template.Heritage | None) -> int:
     link = arrival.link
     link.inbox.max_body_bytes = begin.max_message_bytes
+    link.lend_up_to(begin.max_lent_bytes)
     started = time.perf_counter()
     try:
         if (cannot_run := _as_import_error(begin.spec, failed)) is not None:

@@ -19,6 +19,7 @@ import pytest
 
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, STACK_SIGNAL, ControlPage, create_stack_file
 from warmd.protocol import work
+from warmd.protocol.regions import whole
 from warmd.protocol.stream import Inbox, marked_off
 from warmd.protocol.values import pack, unpack
 from warmd.protocol.wire import FROM_WORKER, TO_WORKER
@@ -74,7 +75,7 @@ class FakeDaemon:
         limit = options.pop("max_message_bytes", 2**20)
         log = options.pop("log_path", str(self.log))
         spec = work.AppSpec(name="zoo", target=target, **{"paths": (ZOO,), **options})
-        message = work.Begin("sess_" + "0" * 32, spec, log, limit, None, None, setup, pickled)
+        message = work.Begin("sess_" + "0" * 32, spec, log, limit, None, None, 0, setup, pickled)
         first, *rest = marked_off(TO_WORKER.pack(message))
         assert self.link is not None
         socket.send_fds(self.link, [first], [self.page.fd, self.stack_fd])
@@ -121,7 +122,9 @@ class FakeDaemon:
             count = self.link.recv_into(self._inbox.buffer())
             if not count:
                 raise EOFError
-            self._said += [FROM_WORKER.unpack(frames) for frames in self._inbox.received(count)]
+            self._said += [
+                whole(FROM_WORKER.unpack(frames), _not_lent) for frames in self._inbox.received(count)
+            ]
         return self._said.popleft()
 
     def is_silent(self, seconds: float = 0.2) -> bool:
@@ -215,3 +218,7 @@ def started(app: str, folders: pytest.TempPathFactory) -> Iterator[FakeDaemon]:
         yield fake
     finally:
         fake.close()
+
+
+def _not_lent(lent: object) -> Any:
+    raise AssertionError(f"{lent} was lent by a worker that may lend nothing")
