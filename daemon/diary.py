@@ -53,7 +53,12 @@ class ToldBroker(Broker):
             tell(self, event, effects)
 
     def of_worker(self, worker: WorkerId) -> SessionView | None:
-        return next((view for view in self.views() if view.worker == worker), None)
+        """The worker's session; of a template the first of those that wait for it."""
+        session = self._book.workers.get(worker)
+        if session is None:
+            template = self._book.template_workers.get(worker)
+            session = template.waiting[0] if template is not None and template.waiting else None
+        return None if session is None else self._book.view(session)
 
 
 def _spawned(broker: ToldBroker, event: ev.WorkerSpawned, _effects: Sequence[fx.Effect]) -> None:
