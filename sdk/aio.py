@@ -17,8 +17,9 @@ from warmd.calls import Parts, ended
 from warmd.connect import Connector
 from warmd.link import admitted, done
 from warmd.protocol.errors import CallGone, Invalid
-from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, Request
+from warmd.protocol.pending import Pending
+from warmd.protocol.regions import settled
 from warmd.result import Info, Result, answer, infos, outcome, raise_problem
 
 
@@ -59,13 +60,19 @@ class AsyncClient:
 
     def stream(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> AsyncStream:
         """Call a generator function; `async for` over what it yields.  It starts at the first step."""
-        return AsyncStream(self, plan.call(plan.options(options, named), window=plan.WINDOW))
+        return self._stream(plan.call(plan.options(options, named), window=plan.WINDOW))
 
     async def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> AsyncSubmitted:
         """Start a call; returns when the daemon has admitted or refused it, so that the session's
         id is known.  `result()` waits for its end.  With `detach=True` as `Client.submit`, which raises
         why the call was refused."""
-        message = plan.submission(plan.options(options, named))
+        return await self._submit(plan.submission(plan.options(options, named)))
+
+    def _stream(self, message: Call) -> AsyncStream:
+        # It may be long until the first step, and its input is to be that of now.
+        return AsyncStream(self, settled(message))
+
+    async def _submit(self, message: Call) -> AsyncSubmitted:
         link, pending = await self._begin(message)
         try:
             if plan.session_of(message) is None or message.detach:

@@ -9,9 +9,10 @@ from typing import Literal
 
 from warmd.link import LAST_LOOK_SECONDS, Ready, done, readable
 from warmd.protocol.errors import DaemonLost
-from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, CallId, Part, Request
-from warmd.transport import Transport
+from warmd.protocol.pending import Pending
+from warmd.protocol.segments import KEPT_SECONDS
+from warmd.transport import Transport, weakly
 
 
 class AsyncLink:
@@ -22,7 +23,9 @@ class AsyncLink:
         self.exchange = transport.exchange
         self.loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._trimmer: asyncio.TimerHandle | None = None
         self._closed = False
+        transport.on_return = weakly(self._return_later)
         loop.add_reader(transport.descriptor, self._readable)
         loop.add_reader(transport.monitor_descriptor, self._monitor_readable)
         # What came during the handshake made its edge already.
@@ -35,6 +38,8 @@ class AsyncLink:
 
     def begin(self, message: Call | Request | Attach, patience: float | None) -> Pending:
         """Send a call or request."""
+        if self.transport.lends:
+            self._pump()  # memory that was handed back can be filled again
         pending = self.exchange.begin(message, time.monotonic(), patience)
         self._pump()
         return pending
@@ -92,13 +97,18 @@ class AsyncLink:
         if self.usable and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.drop, call, "abandon")
 
+    def _return_later(self) -> None:
+        if self.usable and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._pump)
+
     def close(self) -> None:
         """End what is under way with DAEMON_LOST and release the descriptors."""
         if self._closed or self.transport.pid != os.getpid():
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._trimmer):
+            if timer is not None:
+                timer.cancel()
         if not self.loop.is_closed():
             self.loop.remove_reader(self.transport.descriptor)
             self.loop.remove_reader(self.transport.monitor_descriptor)
@@ -120,6 +130,16 @@ class AsyncLink:
             self.close()
         else:
             self._set_timer(0.0)
+            lane = self.transport.lane
+            if self._trimmer is None and lane is not None and lane.keeps_memory:
+                self._trimmer = self.loop.call_later(KEPT_SECONDS, self._trim)
+
+    def _trim(self) -> None:
+        self._trimmer = None
+        now = time.monotonic()
+        due = None if self.transport.lane is None else self.transport.lane.trim(now)
+        if due is not None:
+            self._trimmer = self.loop.call_later(max(due - now, LAST_LOOK_SECONDS), self._trim)
 
     def _set_timer(self, at_least: float) -> None:
         due = self.exchange.deadline()

@@ -40,7 +40,7 @@ class AsyncSession:
         self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
     ) -> Result:
         """Call a function, by default `run`.  Raises as `Client.run`."""
-        return await self._client.run(plan.in_session(self.id, function, input, timeout))
+        return await self._client._call(plan.call_to(self.id, function, input, timeout))
 
     async def run(self, input: Any = None, *, timeout: float | str | None = None) -> Result:
         """Call `run`."""
@@ -50,7 +50,7 @@ class AsyncSession:
         self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
     ) -> AsyncStream:
         """Call a generator function; `async for` over what it yields."""
-        return self._client.stream(plan.in_session(self.id, function, input, timeout))
+        return self._client._stream(plan.call_to(self.id, function, input, timeout, plan.WINDOW))
 
     async def submit(
         self,
@@ -61,7 +61,7 @@ class AsyncSession:
         detach: bool = False,
     ) -> AsyncSubmitted:
         """Start a call and return at once; with `detach` it outlives this client, as in `Client.submit`."""
-        return await self._client.submit(plan.in_session(self.id, function, input, timeout, detach=detach))
+        return await self._client._submit(plan.call_to(self.id, function, input, timeout, detach=detach))
 
     async def info(self) -> Info:
         """What is known about the session, also after its end."""

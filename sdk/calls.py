@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from warmd import plan
 from warmd.link import Link, admitted, done
 from warmd.protocol.errors import CallGone
-from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Part
+from warmd.protocol.pending import Pending
 from warmd.result import Info, Result, Timing, outcome, raise_problem, timing, unpacked
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from warmd.connect import Connector
 from warmd.detached import Calls
 from warmd.link import Link, admitted, done
 from warmd.protocol.errors import Invalid
-from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, Request
+from warmd.protocol.pending import Pending
 from warmd.result import Info, Result, answer, infos, outcome, raise_problem
 from warmd.session import Session, Sessions
 
@@ -86,7 +86,7 @@ class Client:
 
         Leaving the loop early ends the generator and not the session.
         """
-        return Stream(*self._begin(plan.call(plan.options(options, named), window=plan.WINDOW)))
+        return self._stream(plan.call(plan.options(options, named), window=plan.WINDOW))
 
     def submit(self, options: Mapping[str, Any] | None = None, /, **named: Any) -> Submitted:
         """Start a call and return at once; `result()` waits for its end.  Options as in `run`.
@@ -95,11 +95,7 @@ class Client:
         then on the call is the daemon's: this client's end neither drops nor cancels it, and
         `calls.attach(call_id)` and `calls.result(call_id)` of any client get what it gives.
         """
-        message = plan.submission(plan.options(options, named))
-        link, pending = self._begin(message)
-        if message.detach:
-            link.await_admission(pending)
-        return Submitted(self, link, pending)
+        return self._submit(plan.submission(plan.options(options, named)))
 
     def session(
         self,
@@ -213,6 +209,15 @@ class Client:
 
     def _call(self, message: Call) -> Result:
         return outcome(self._run(message, message.timeout_seconds))
+
+    def _stream(self, message: Call) -> Stream:
+        return Stream(*self._begin(message))
+
+    def _submit(self, message: Call) -> Submitted:
+        link, pending = self._begin(message)
+        if message.detach:
+            link.await_admission(pending)
+        return Submitted(self, link, pending)
 
     def _request(
         self, verb: str, arguments: dict[str, Any], patience: float | None = plan.ANSWER_SECONDS

@@ -25,11 +25,12 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from warmd.protocol.errors import DaemonLost
-from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import Attach, Call, CallId, Part, Request
+from warmd.protocol.pending import Pending
+from warmd.protocol.segments import KEPT_SECONDS
 from warmd.protocol.units import LONGEST_WAIT_SECONDS
 from warmd.result import raise_problem
-from warmd.transport import Transport
+from warmd.transport import Transport, weakly
 
 Ready: TypeAlias = Callable[[Pending], bool]
 LAST_LOOK_SECONDS = 0.02
@@ -92,6 +93,9 @@ class Link:
         """0 when nobody polls."""
         self._followers: dict[_Waiter, threading.Event] = {}
         self._closed = False
+        self._trimmer: threading.Timer | None = None
+        self._forgotten = weakref.finalize(self, int)
+        transport.on_return = weakly(self._hand_back_from_finalizer)
         self._abandoned: list[CallId] = []
         """Streams whose readers were collected as garbage: their `Cancel` is yet to be sent."""
 
@@ -114,8 +118,11 @@ class Link:
         """Send a call or request; returns at once."""
         try:
             with self._mutex:
-                if self.exchange.busy and self.transport.lost is None:
-                    # Whoever asks for more takes what has come: the daemon refuses those who never do.
+                if (self.exchange.busy or self.transport.lends) and self.transport.lost is None:
+                    # Whoever asks for more takes what has come: the daemon refuses those who never do,
+                    # and memory that was handed back can be filled again, on either side.
+                    if self.transport.returns:
+                        self.transport.flush()
                     self.transport.pump()
                 pending = self.exchange.begin(message, time.monotonic(), patience)
                 self._sent()
@@ -170,7 +177,7 @@ class Link:
         self.wait(pending, readable)
         with self._mutex:
             part = self.exchange.take(pending)
-            if self.exchange.outbox:
+            if self.exchange.outbox or self.transport.returns:
                 self._sent()
         return part
 
@@ -192,8 +199,16 @@ class Link:
     def abandon_later(self, call: CallId) -> None:
         """`drop` for finalizers."""
         self._abandoned.append(call)
+        self._send_from_finalizer()
+
+    def _hand_back_from_finalizer(self) -> None:
+        # A Ctrl-C that strikes in a finalizer is lost: in the main thread this goes with what is sent next.
+        if threading.current_thread() is not threading.main_thread():
+            self._send_from_finalizer()
+
+    def _send_from_finalizer(self) -> None:
         # Bounded: two threads could each collect garbage of the other's link.
-        if self.usable and self._mutex.acquire(timeout=LAST_LOOK_SECONDS):
+        if self.usable and not self.transport.mid_message and self._mutex.acquire(timeout=LAST_LOOK_SECONDS):
             try:
                 self._sent()
             finally:
@@ -217,6 +232,8 @@ class Link:
                 self.exchange.connection_lost("this client was closed", time.monotonic())
             if self._polling_until:
                 self._wake_leader()
+            if self._trimmer is not None:
+                self._trimmer.cancel()
             self._release()
 
     def _check_process(self) -> None:
@@ -234,6 +251,32 @@ class Link:
         self.transport.flush()
         if self._polling_until:
             self.transport.pump()
+        if self._trimmer is None and self.transport.lane is not None and self.transport.lane.keeps_memory:
+            self._trim_later(KEPT_SECONDS)
+
+    def _trim_later(self, seconds: float) -> None:
+        """A thread for as long as there is memory to be let go: nobody may call here again."""
+        self._trimmer = threading.Timer(seconds, weakly(self._trim))
+        self._trimmer.daemon = True
+        self._forgotten.detach()
+        self._forgotten = weakref.finalize(self, self._trimmer.cancel)
+        self._forgotten.atexit = False
+        self._trimmer.start()
+
+    def _trim(self) -> None:
+        with self._mutex:
+            self._trimmer = None
+            lane = self.transport.lane
+            if self._closed or self.transport.lost is not None or lane is None:
+                return
+            self.transport.flush()  # what was handed back since the last call, by either side
+            self.transport.pump()
+            now = time.monotonic()
+            due = lane.trim(now)
+            if due is not None:
+                self._trim_later(max(due - now, LAST_LOOK_SECONDS))
+            elif lane.keeps_memory:
+                self._trim_later(KEPT_SECONDS)
 
     def _rest(self, until: float | None) -> float | None:
         """How long to wait before the next look; None for as long as it takes."""

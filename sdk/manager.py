@@ -94,14 +94,14 @@ class SessionManager(Generic[R, E]):
     ) -> Generator[Any, Any, Result]:
         session = yield from self._ensured()
         try:
-            first: Result = yield plan.call(plan.in_session(session, function, input, timeout))
+            first: Result = yield plan.call_to(session, function, input, timeout)
             return first
         except NoSession as error:
             if error.ran != "no":
                 raise
         self._forget(session)
         session = yield from self._ensured()
-        second: Result = yield plan.call(plan.in_session(session, function, input, timeout))
+        second: Result = yield plan.call_to(session, function, input, timeout)
         return second
 
     def _ensured(self) -> Generator[Any, Any, str]:
@@ -120,7 +120,7 @@ class SessionManager(Generic[R, E]):
         session = str(opened.session_id)
         if self._init is not None:
             try:
-                yield plan.call(plan.in_session(session, None, self._init, None))
+                yield plan.call_to(session, None, self._init, None)
             except WarmdError:
                 yield from self._ended(session)
                 raise

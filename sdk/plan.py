@@ -26,8 +26,9 @@ from warmd.protocol.messages import (
     NewSession,
     Request,
 )
+from warmd.protocol.parcels import Value
 from warmd.protocol.units import seconds
-from warmd.protocol.values import Unpackable, pack
+from warmd.protocol.values import Unpackable, pack, pack_apart
 from warmd.reference import reference
 
 OPTIONS = (
@@ -95,18 +96,26 @@ def call(given: Mapping[str, Any], window: int | None = None) -> Call:
 
 def submission(given: Mapping[str, Any]) -> Call:
     """The message for a call that is not waited for, and may be detached.  Raises Invalid."""
-    if not isinstance(given.get("detach"), bool | None):
-        raise Invalid(f"detach: expected True or False, got {given['detach']!r}")
+    _switch(given.get("detach"), "detach")
     return _function_call(given, None)
 
 
+def _switch(value: object, what: str) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise Invalid(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def _function_call(given: Mapping[str, Any], window: int | None) -> Call:
-    function = given.get("function")
-    if function is None:
-        function = DEFAULT_FUNCTION
-    if not isinstance(function, str) or not function:
-        raise Invalid(f"function: expected the name of a public method, got {function!r}")
-    return _call(given, function, packed(given.get("input"), "input"), window)
+    return _call(given, _function(given.get("function")), _packed_input(given.get("input")), window)
+
+
+def _function(name: object) -> str:
+    if name is None:
+        return DEFAULT_FUNCTION
+    if not isinstance(name, str) or not name:
+        raise Invalid(f"function: expected the name of a public method, got {name!r}")
+    return name
 
 
 def opening(given: Mapping[str, Any]) -> Call:
@@ -138,11 +147,25 @@ def _as_spare(call: Call) -> Call:
     return replace(call, new=(call.new or NewSession())._replace(spare=True))
 
 
-def in_session(
-    session: str, function: str | None, input: object, timeout: float | str | None, **more: object
-) -> dict[str, Any]:
-    """The options of a call to a session that is open."""
-    return {"session": session, "function": function, "input": input, "timeout": timeout, **more}
+def call_to(
+    session: str,
+    function: str | None,
+    input: object,
+    timeout: float | str | None,
+    window: int | None = None,
+    detach: bool = False,
+) -> Call:
+    """The message for a call to a session that is open.  Raises Invalid."""
+    return Call(
+        id=new_id(),
+        session=session,
+        app=None,
+        function=_function(function),
+        timeout_seconds=duration(timeout, "timeout"),
+        window=window,
+        detach=_switch(detach, "detach"),
+        input=_packed_input(input),
+    )
 
 
 def attach(id: object, offset: object = 0, window: int | None = None) -> Attach:
@@ -218,17 +241,27 @@ def duration(value: object, what: str) -> float | None:
 
 def packed(value: object, name: str) -> bytes:
     """A value as it travels.  Raises Invalid, naming the part of it that cannot."""
-    if value is None:
-        return _NONE
     try:
-        return pack(value, name)
+        return _NONE if value is None else pack(value, name)
     except Unpackable as error:
-        raise Invalid(
-            f"{error}; inputs are plain values: None, bool, numbers, text, bytes, lists, dicts, arrays"
-        ) from None
+        raise _unsendable(error) from None
 
 
-def _call(given: Mapping[str, Any], function: str, body: bytes, window: int | None) -> Call:
+def _packed_input(value: object) -> Value:
+    try:
+        return _NONE if value is None else pack_apart(value, "input")
+    except Unpackable as error:
+        raise _unsendable(error) from None
+
+
+def _unsendable(error: Unpackable) -> Invalid:
+    return Invalid(
+        f"{error}; inputs are plain values: None, bool, numbers, text, bytes, lists, dicts, arrays, "
+        "tensors, tables"
+    )
+
+
+def _call(given: Mapping[str, Any], function: str, body: Value, window: int | None) -> Call:
     session = given.get("session")
     if session is not None and session != NEW_SESSION:
         session = session_id(session)

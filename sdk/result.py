@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from warmd.protocol.errors import DaemonFailed, exception_from
-from warmd.protocol.exchange import Pending
 from warmd.protocol.messages import NOTHING
+from warmd.protocol.pending import Pending
+from warmd.protocol.record import record
 from warmd.protocol.values import unpack
 
 
@@ -26,7 +27,7 @@ class Items:
         raise KeyError(f"{key!r} is none of {', '.join(self.keys())}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timing(Items):
     """Where the time of a call went, in seconds."""
 
@@ -44,7 +45,7 @@ class Timing(Items):
     at least all of the above."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result(Items):
     """The good end of a call."""
 
@@ -132,7 +133,7 @@ def unpacked(pending: Pending, body: Any) -> Any:
     """A value that has come of the call.  Raises DaemonFailed for what is none."""
     try:
         return unpack(body)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise DaemonFailed(
             f"the output cannot be read: {error}", ran="yes", session=pending.session, call=pending.call.hex()
         ) from error

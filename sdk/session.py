@@ -34,7 +34,7 @@ class Session:
         self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
     ) -> Result:
         """Call a function, by default `run`.  Raises as `Client.run`."""
-        return self._client.run(plan.in_session(self.id, function, input, timeout))
+        return self._client._call(plan.call_to(self.id, function, input, timeout))
 
     def run(self, input: Any = None, *, timeout: float | str | None = None) -> Result:
         """Call `run`."""
@@ -44,7 +44,7 @@ class Session:
         self, function: str | None = None, input: Any = None, *, timeout: float | str | None = None
     ) -> Stream:
         """Call a generator function; iterate over what it yields."""
-        return self._client.stream(plan.in_session(self.id, function, input, timeout))
+        return self._client._stream(plan.call_to(self.id, function, input, timeout, plan.WINDOW))
 
     def submit(
         self,
@@ -55,7 +55,7 @@ class Session:
         detach: bool = False,
     ) -> Submitted:
         """Start a call and return at once; with `detach` it outlives this client, as in `Client.submit`."""
-        return self._client.submit(plan.in_session(self.id, function, input, timeout, detach=detach))
+        return self._client._submit(plan.call_to(self.id, function, input, timeout, detach=detach))
 
     def info(self) -> Info:
         """What is known about the session, also after its end."""

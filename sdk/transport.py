@@ -9,30 +9,40 @@ It neither waits nor locks; its owner does.  What the owner must know:
   options that say so (IMMEDIATE, RECONNECT_IVL -1) also throw away, when the connection ends, the
   answers that have come and were not read yet.  So it is to reconnect in weeks, and is closed long
   before; and before each send the monitor is asked whether the connection is still there.
-* All frames of a message are sent, and all that have come are received, within one C call, so that
-  a KeyboardInterrupt cannot tear a message apart.
+* All frames of a message are sent, and all that have come are received, within one C call.  But pyzmq
+  looks for signals before and after each frame, so a KeyboardInterrupt can still tear a message apart,
+  and nobody knows where.  What comes next would be taken for its end, and the call be run with that.  So
+  first such frames go out as make one of it that the daemon drops.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import select
 import sys
 import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import zmq
 import zmq.backend
 
 from warmd import __version__
+from warmd.lane import Lane
 from warmd.protocol.exchange import Exchange
 from warmd.protocol.iothread import IoThread
 from warmd.protocol.keys import HEARTBEAT_MILLISECONDS, SILENCE_MILLISECONDS, ClientKey, public_of
 from warmd.protocol.messages import PROTOCOL, Body, Hello
+from warmd.protocol.pending import Pending
+from warmd.protocol.places import door_path
+from warmd.protocol.regions import hand_back
 from warmd.protocol.wire import WireError
 
 _LOST = (
@@ -44,6 +54,7 @@ _LOST = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 _NEVER = 2**31 - 1
+FRAMES_WITHOUT_REGION = 2
 MANY_CALLS = 8
 """More under way are a rush (`protocol.iothread`)."""
 OVER_TCP = (
@@ -53,10 +64,13 @@ OVER_TCP = (
 OR_REVOKED = ", or this client's key was revoked"
 # Plain integers: pyzmq's enums cost more than the call.
 _DONTWAIT = int(zmq.DONTWAIT)
-_FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 5)}
+_NO_MESSAGE = (b"",) * 6
+"""More frames than a message has, whatever comes before them."""
+_FLAGS = {n: (int(zmq.SNDMORE) | _DONTWAIT,) * (n - 1) + (_DONTWAIT,) for n in range(1, 7)}
 _ONCE = (_DONTWAIT,)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+_buffer = attrgetter("buffer")
 
 
 class Transport:
@@ -73,18 +87,31 @@ class Transport:
             )
         )
         self.pid = os.getpid()
+        self.mid_message = False
+        """Finalizers run in the midst of everything: then they must not send.  True also for a while
+        after an interruption."""
         self.unknown_key = False
         """The daemon has refused the key."""
+        self.lane: Lane | None = None
+        self.on_return: Callable[[], object] = lambda: None
+        """The lane has something to hand back: in any thread, at any time."""
         self._over_tcp = key is not None
-        context = zmq.Context(io_threads=1)
+        self._door_path = None if key is not None else door_path(Path(endpoint.removeprefix("ipc://")).parent)
         self._io_thread = IoThread()
+        self._torn = False
+        self._inbox: list[Any] = []
+        self._lanes: list[Lane] = []
+        self._open_socket(endpoint, key)
+
+    def _open_socket(self, endpoint: str, key: ClientKey | None) -> None:
+        context = zmq.Context(io_threads=1)
         context.set(zmq.THREAD_NAME_PREFIX, self._io_thread.number)
         self._socket = socket = _dealer(context, key)
         self._monitor = socket.get_monitor_socket(_LOST)
         self._monitor.set(zmq.LINGER, 0)
         # Also when forgotten: libzmq would wait for open sockets when its context ends.
         self._finalizer = weakref.finalize(
-            self, _close, self.pid, self.exchange, context, self._monitor, socket
+            self, _close, self.pid, self.exchange, self._lanes, context, self._monitor, socket
         )
         self._finalizer.atexit = False
         _open.add(self)
@@ -92,12 +119,13 @@ class Transport:
         self._send: Any = partial(zmq.backend.Socket.send, socket)
         self._recv: Any = partial(zmq.backend.Socket.recv, socket, copy=False)
         self._get: Any = partial(zmq.backend.Socket.get, socket)
-        self._inbox: list[Any] = []
         self.descriptor = int(self._get(zmq.FD))
         self._get_monitor: Any = self._monitor.get
         self.monitor_descriptor = int(self._get_monitor(zmq.FD))
         # A pipe makes no edge before its reader has found it empty once.
         self._get_monitor(_EVENTS)
+        self._poll_monitor = select.poll()
+        self._poll_monitor.register(self.monitor_descriptor, select.POLLIN)
         socket.set(zmq.IPV6, int("[" in endpoint))
         socket.connect(endpoint)
 
@@ -107,6 +135,16 @@ class Transport:
         return self.pid != _pid
 
     @property
+    def lends(self) -> bool:
+        """Whether large data have gone, or come, by shared memory."""
+        return self.lane is not None and self.lane.used
+
+    @property
+    def returns(self) -> bool:
+        """Whether there is memory to be handed back."""
+        return self.lane is not None and bool(self.lane.done_with)
+
+    @property
     def lost(self) -> str | None:
         """Why the connection is of no use any more."""
         return self.exchange.lost
@@ -114,19 +152,34 @@ class Transport:
     def flush(self) -> None:
         """Send what is in the outbox; nothing into a connection that is gone."""
         outbox = self.exchange.outbox
-        if outbox:
+        if self.lane is not None:
+            self._hand_back(self.lane)
+        # Nothing else touches the monitor, so its edge stays; to ask it costs a microsecond more.
+        if outbox and self._poll_monitor.poll(0):
             self.look_at_monitor()
         self._io_thread.wait_for_its_turn(self.exchange.under_way > MANY_CALLS)
+        if self._torn:
+            self._send_all(None, _NO_MESSAGE)
+        elif self.mid_message:
+            return  # a signal handler: who was interrupted goes on, and sends this too
         while outbox:
-            pending, frames = outbox.popleft()
+            self._send_all(*outbox.popleft())
+
+    def _send_all(self, pending: Pending | None, frames: Sequence[Body]) -> None:
+        if pending is not None:
+            pending.sent = True
+        try:
+            self.mid_message = True
+            deque(map(self._send, frames, _FLAGS[len(frames)]), maxlen=0)
+            self._torn = self.mid_message = False
+        except zmq.Again:  # libzmq has given the connection up: it was none of its protocol
             if pending is not None:
-                pending.sent = True
-            try:
-                deque(map(self._send, frames, _FLAGS[len(frames)]), maxlen=0)
-            except zmq.Again:  # libzmq has given the connection up: it was none of its protocol
-                if pending is not None:
-                    pending.sent = False
-                self._lose("it went away")
+                pending.sent = False
+            self._torn = self.mid_message = False
+            self._lose("it went away")
+        except BaseException:
+            self._torn = True
+            raise
 
     def pump(self) -> bool:
         """Send what is waiting, receive all that has come and hand it over; whether anything had."""
@@ -191,8 +244,10 @@ class Transport:
         if not inbox:  # a signal handler has received in the midst of this
             return
         try:
-            frames: list[Body] = [inbox[0].bytes, *(frame.buffer for frame in inbox[1:])]
+            frames: list[Body] = [inbox[0].bytes, *map(_buffer, inbox[1:])]
             self.exchange.received(frames, time.monotonic())
+            if len(frames) > FRAMES_WITHOUT_REGION or self.lane is None:
+                self._see_to_lane(len(frames))
         except WireError as error:
             self._lose(f"it sent what this version does not understand ({error})")
         except Exception as error:
@@ -200,9 +255,39 @@ class Transport:
             self._lose(f"this client failed on what it sent: {error!r:.300}")
         # Only now: an interrupted hand-over is repeated, and the exchange knows that.
         inbox.clear()
+        if self.lane is not None:
+            self.lane.taken()
+
+    def _see_to_lane(self, frames: int) -> None:
+        welcome = self.exchange.welcome
+        if self.lane is None and welcome is not None and welcome.lane and self._door_path is not None:
+            self.lane = Lane(str(self._door_path), welcome, weakly(self._returned))
+            self._lanes.append(self.lane)
+            self.exchange.carrier = self.lane
+        if self.lane is not None and frames > FRAMES_WITHOUT_REGION:
+            self.lane.open()  # for the next one
+
+    def _returned(self) -> None:
+        self.on_return()
+
+    def _hand_back(self, lane: Lane) -> None:
+        if lane.done_with:
+            self.exchange.hand_back(hand_back(lane.done_with))
 
     def _lose(self, reason: str) -> None:
         self.exchange.connection_lost(reason, time.monotonic())
+
+
+def weakly(method: Callable[[], object]) -> Callable[[], None]:
+    """The method, for those who must not keep its object: a client that is forgotten goes at once."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = reference()
+        if found is not None:
+            found()
+
+    return call
 
 
 def _dealer(context: zmq.Context[Any], key: ClientKey | None) -> zmq.Socket[Any]:
@@ -252,9 +337,13 @@ _inherited: list[tuple[Any, ...]] = []
 """A fork's copies of its parent's sockets: libzmq's state does not survive a fork."""
 
 
-def _close(pid: int, exchange: Exchange, context: zmq.Context[Any], *sockets: zmq.Socket[Any]) -> None:
+def _close(
+    pid: int, exchange: Exchange, lanes: list[Lane], context: zmq.Context[Any], *sockets: zmq.Socket[Any]
+) -> None:
     # First, for the finalizers of streams may run after this one and would send.
     exchange.connection_lost("this client was closed", time.monotonic())
+    for lane in lanes:
+        lane.close()
     if pid != os.getpid():
         _inherited.append((context, *sockets))
         return

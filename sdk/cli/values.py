@@ -8,8 +8,9 @@ JSON says less than warmd's values do.  What it lacks is written as an object wi
     clashing keys     {"$map": [[key, value], ...]}   (1 and "1" in one dict)
     an array without numpy installed   {"$array": {"dtype": .., "shape": .., "data": "<base64>"}}
 
-Arrays, tuples and sets become plain lists (sets in sorted order where they can be sorted), dates
-their ISO text, and keys that are not text their JSON text: what `jq` can work with.
+Arrays, tensors, tuples and sets become plain lists (sets in sorted order where they can be sorted),
+tables lists of their rows, dates their ISO text, and keys that are not text their JSON text: what
+`jq` can work with.
 """
 
 from __future__ import annotations
@@ -151,8 +152,10 @@ def to_plain(value: Any) -> Any:
         return _plain_set(value)
     if isinstance(value, complex):
         return {"$complex": [to_plain(value.real), to_plain(value.imag)]}
-    if hasattr(value, "tolist"):  # a numpy array or scalar; numpy itself may be absent
+    if hasattr(value, "tolist"):  # an array, tensor or scalar; its library itself may be absent
         return to_plain(value.tolist())
+    if hasattr(value, "to_pylist"):  # an Arrow table or record batch
+        return to_plain(value.to_pylist())
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "dtype"):  # protocol.buffers.Array

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from warmd.cli import values
@@ -86,6 +87,8 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         (np.float32(0.5), 0.5),
         (np.bool_(True), True),
         (np.array(["2026-01-02T03:04"], dtype="M8[m]"), ["2026-01-02T03:04:00"]),
+        (pa.table({"a": [1, None], "b": [b"\0\1", b""]}),
+         [{"a": 1, "b": {"$bytes": "AAE="}}, {"a": None, "b": {"$bytes": ""}}]),
         (Array("|u1", (2,), "C", b"\0\1"), {"$array": {"dtype": "|u1", "shape": [2], "data": "AAE="}}),
     ],
 )

@@ -29,7 +29,7 @@ from warmd.protocol.messages import (
     Welcome,
 )
 from warmd.protocol.values import pack, unpack
-from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON
+from warmd.protocol.wire import FROM_CLIENT, FROM_DAEMON, WireError
 
 SESSION = SessionId("sess_" + "0" * 32)
 TIMING = Timing(False, 0.0, 0.0, 0.0, 0.0, 0.001)
@@ -88,7 +88,10 @@ class FakeDaemon:
         poller.register(self._stop, zmq.POLLIN)
         while self._stop not in dict(poller.poll()):
             client, *frames = self._router.recv_multipart()
-            message = FROM_CLIENT.unpack(frames)
+            try:
+                message = FROM_CLIENT.unpack(frames)
+            except WireError:
+                continue  # as the daemon does with what is none
             with self._news:
                 self.heard.append(message)
                 self._news.notify_all()

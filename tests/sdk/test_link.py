@@ -12,9 +12,11 @@ import warmd.link
 from tests.faults.watch import until
 from tests.sdk.conftest import zoo
 from tests.sdk.fakedaemon import SESSION, FakeDaemon
+from warmd.link import done
 from warmd.protocol.messages import Call
 
 PATIENCE_SECONDS = 10.0
+MANY_CALLS = 200
 
 
 class HeldPoll:
@@ -63,6 +65,23 @@ def test_who_looks_for_his_own_answer_takes_the_pollers_too(faked: warmd.Client,
         held.go.set()
         faked.close()
         thread.join(PATIENCE_SECONDS)
+
+
+def test_who_only_begins_calls_takes_all_that_has_come(client: warmd.Client, address: str) -> None:
+    with client.session(zoo("Hangs")) as session, warmd.Client(address) as other:
+        # The first one holds up the answers until all have been begun.
+        inputs = [{"seconds": 0.5 * (n == 0), "value": n} for n in range(MANY_CALLS)]
+        calls = [session.submit("echo_after", input) for input in inputs]
+        until(lambda: other.sessions.get(session.id).state == "idle")
+        more: list[warmd.Submitted] = []
+
+        def all_have_ended_after_one_more() -> bool:
+            more.append(session.submit("echo_after", {"seconds": 0, "value": 0}))
+            return all(done(call._pending) for call in calls)
+
+        until(all_have_ended_after_one_more)
+        # One message for each call that is begun would take as many calls.
+        assert len(more) < MANY_CALLS // 2
 
 
 @pytest.mark.parametrize("longest_seconds", [None, 0.01])
