@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.leaks import MARK, Held, left_behind
+from warmd import aiolink, link
+from warmd.protocol import mappings, segments
 
 # A loaded machine must not fail a property for being slow; pytest-timeout bounds each test.
 settings.register_profile(
@@ -33,6 +35,7 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("WARMD_") and name not in KEPT]:
         del os.environ[name]
     os.environ[MARK] = _PRIVATE.name
+    _let_go_soon()
     os.environ["WARMD_CHECK"] = "1"  # each daemon under test checks its invariants after each event
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
@@ -42,6 +45,13 @@ def pytest_configure() -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(_PRIVATE)
     # Started in the background by a script (`make test &`), all processes would ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _let_go_soon() -> None:
+    """Clients that outlive a test keep memory for the next large value, and a thread to let go of it:
+    here for no longer than the check of what was left behind waits."""
+    for module in (segments, mappings, link, aiolink):
+        module.KEPT_SECONDS = 0.2
 
 
 def pytest_unconfigure() -> None:

@@ -16,6 +16,7 @@ import select
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,11 @@ def left_behind(before: Held) -> list[str]:
     if _nothing_new(before, Held.now()):
         return []
     gc.collect()
-    for thread in frozenset(threading.enumerate()) - before.threads:
-        thread.join(PATIENCE_SECONDS)
+    until = time.monotonic() + PATIENCE_SECONDS
+    # One that ends may leave another behind, as a timer that goes on.
+    while (new := frozenset(threading.enumerate()) - before.threads) and time.monotonic() < until:
+        for thread in new:
+            thread.join(max(0.0, until - time.monotonic()))
     for pid in (_children() - before.children) | _escaped(before):
         _await_exit(pid)
     now = Held.now()

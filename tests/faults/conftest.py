@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import warmd
-from tests.faults.watch import PATIENCE_SECONDS, undisturbed, until
+from tests.faults.watch import PATIENCE_SECONDS, open_all, undisturbed, until
 from warmd.owndaemon import LocalClient
 
 MAX_SESSIONS = 64
@@ -21,7 +21,7 @@ REAPED_SECONDS = 2.0
 @pytest.fixture(scope="session")
 def shared_daemon() -> Iterator[LocalClient]:
     with warmd.testing.daemon(max_sessions=MAX_SESSIONS, session_timeout=60, end_grace=1) as client:
-        client.status()  # connects now: the leak check of each test must not count it
+        open_all(client)
         yield client
 
 

@@ -157,7 +157,7 @@ class Garbage:
         if isinstance(hint, typing.NewType):
             return self._value(name, hint.__supertype__)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if hint == bytes | bytearray | memoryview:
+        if {bytes, memoryview} <= set(arguments):
             return self._body()
         if origin in (typing.Union, types.UnionType):
             return self._value(name, self.random.choice(arguments))

@@ -146,6 +146,36 @@ def test_ctrl_c_ends_the_wait_and_the_client_stays_of_use(session: Session) -> N
     assert session.call("seen").output == ["long", "next"] * 2
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("frame", [0, 1])
+def test_a_message_that_ctrl_c_tears_apart_is_none(
+    client: LocalClient, session: Session, frame: int, when: str
+) -> None:
+    """pyzmq looks for signals before and after each frame; what comes next is not taken for the rest."""
+    with warmd.Client(client.address) as own:
+        mine = own.session(id=session.id)
+        mine.call("enter", "first")
+        assert own._link is not None
+        transport = own._link.transport
+        send, frames = transport._send, iter(range(100))
+
+        def torn(*args: object) -> object:
+            is_it = next(frames) == frame
+            if is_it and when == "before":
+                raise KeyboardInterrupt
+            sent = send(*args)
+            if is_it:
+                raise KeyboardInterrupt
+            return sent
+
+        transport._send = torn
+        with pytest.raises(KeyboardInterrupt):
+            mine.call("enter", "torn")
+        assert mine.call("enter", "next").output == "next"
+        assert mine.call("seen").output in (["first", "next"], ["first", "torn", "next"])
+        assert own._link.transport is transport, "the connection is the same"
+
+
 # asyncio
 
 

@@ -21,7 +21,7 @@ import pytest
 import warmd
 from tests.daemon.rawclient import RawClient
 from tests.faults.test_slow_clients import GROWTH_BYTES, MB, POURS, Peak
-from tests.faults.watch import AT_ONCE_SECONDS, begun, error_of, undisturbed, until, within
+from tests.faults.watch import AT_ONCE_SECONDS, begun, error_of, open_all, undisturbed, until, within
 from warmd.protocol import messages as msg
 from warmd.protocol.messages import CallId
 
@@ -39,7 +39,7 @@ LIMITS = {
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[LocalClient]:
     with warmd.testing.daemon(**LIMITS) as client:
-        client.status()
+        open_all(client)
         yield client
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import warmd
-from tests.faults.watch import await_gone, error_of, until, within
+from tests.faults.watch import await_gone, error_of, open_all, until, within
 
 if TYPE_CHECKING:
     from warmd.owndaemon import LocalClient
@@ -28,7 +28,7 @@ TOLD_SECONDS = 5.0
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[LocalClient]:
     with warmd.testing.daemon(worker_memory=f"{LIMIT_MIB}MiB", max_sessions=3, end_grace=1) as client:
-        client.status()
+        open_all(client)
         yield client
 
 

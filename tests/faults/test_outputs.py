@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import warmd
-from tests.faults.watch import error_of, together, undisturbed, until, zoo
+from tests.faults.watch import error_of, open_all, together, undisturbed, until, zoo
 from warmd.owndaemon import LocalClient
 
 MAX_BYTES = 2**20
@@ -19,7 +19,7 @@ MAX_TEXT_BYTES = 64 * 1024
 def small() -> Iterator[LocalClient]:
     """A daemon with small limits."""
     with warmd.testing.daemon(max_message_bytes=MAX_BYTES, log_max_bytes=MAX_BYTES, end_grace=1) as client:
-        client.status()
+        open_all(client)
         yield client
 
 

@@ -20,7 +20,7 @@ import zmq
 
 import warmd
 from tests.daemon.rawclient import RawClient
-from tests.faults.watch import undisturbed, until, zoo
+from tests.faults.watch import open_all, undisturbed, until, zoo
 from warmd.protocol import messages as msg
 from warmd.protocol import values
 from warmd.protocol.messages import CallId
@@ -58,7 +58,7 @@ with warmd.Client(address) as client:
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[LocalClient]:
     with warmd.testing.daemon(max_unread_bytes="32MiB", detached_max_bytes="256MiB") as client:
-        client.status()
+        open_all(client)
         yield client
 
 
@@ -215,6 +215,41 @@ def test_a_client_that_asks_on_and_on_and_never_reads_is_cut_off() -> None:
         assert peak.growth < GROWTH_BYTES
 
 
+def is_behind_with(daemon: LocalClient, raw: RawClient, id: CallId) -> bool:
+    """Gives credit for a part that it has not taken, and looks whether that was noticed."""
+    raw.send(msg.Credit(id, 1))
+    return daemon.status().slow_clients == 1
+
+
+def next_part(raw: RawClient, id: CallId) -> msg.Part:
+    part: msg.Part = raw.next()
+    raw.send(msg.Credit(id, 1))
+    return part
+
+
+def test_a_stream_whose_parts_nobody_takes_stops_at_so_many_bytes(
+    daemon: LocalClient, tmp_path: Path
+) -> None:
+    yielded = tmp_path / "yielded"
+    with RawClient(Path(daemon.status().run_dir)) as raw:
+        session = raw.run(POURS, "ready").session
+        id = CallId(os.urandom(16))
+        body = values.pack({"n": 60, "size": 2 * MB, "path": str(yielded)})
+        raw.send(msg.Call(id, session, None, "pour", window=60, input=body))
+        sent = -(-msg.WINDOW_BYTES // (2 * MB))  # the last one goes over it
+        assert [raw.next().number for _ in range(sent)] == list(range(sent))
+        said = raw.told()
+        assert {type(message) for message in said} <= {msg.Ping}, "the worker goes on without credit"
+        for ping in said:
+            raw.send(msg.Pong(ping.number))
+        assert daemon.status().slow_clients == 0
+        raw.send(msg.Credit(id, sent))
+        parts = [next_part(raw, id) for _ in range(60 - sent)]
+        assert [part.number for part in parts] == list(range(sent, 60))
+        assert raw.answer(id).parts == 60
+    daemon.sessions.end(session)
+
+
 def test_a_stalled_stream_pauses_its_worker_and_loses_nothing(daemon: LocalClient, tmp_path: Path) -> None:
     yielded = tmp_path / "yielded"
     with RawClient(Path(daemon.status().run_dir), receive_queue=1) as raw:
@@ -223,13 +258,13 @@ def test_a_stalled_stream_pauses_its_worker_and_loses_nothing(daemon: LocalClien
             id = CallId(os.urandom(16))
             body = values.pack({"n": 60, "size": 2 * MB, "path": str(yielded)})
             raw.send(msg.Call(id, session, None, "pour", window=60, input=body))
-            until(lambda: daemon.status().slow_clients == 1)
+            until(lambda: is_behind_with(daemon, raw, id))
             before = until(lambda: yielded.stat().st_size)
             with undisturbed(daemon.address), warmd.Client(daemon.address) as other:
                 assert len(other.sessions.list()) >= 1
             assert yielded.stat().st_size <= before + 2, "the worker goes on though nobody reads"
             assert before < 40
-            parts = [raw.next() for _ in range(60)]
+            parts = [next_part(raw, id) for _ in range(60)]
         assert peak.growth < GROWTH_BYTES
         assert [part.number for part in parts] == list(range(60))
         assert raw.answer(id).parts == 60
@@ -243,7 +278,7 @@ def test_a_stalled_stream_can_be_cancelled(daemon: LocalClient, tmp_path: Path) 
         id = CallId(os.urandom(16))
         body = values.pack({"n": 60, "size": 2 * MB, "path": str(tmp_path / "yielded")})
         raw.send(msg.Call(id, session, None, "pour", window=60, input=body))
-        until(lambda: daemon.status().slow_clients == 1)
+        until(lambda: is_behind_with(daemon, raw, id))
         raw.send(msg.Cancel(id))
         until(lambda: nothing_under_way(daemon))
         assert raw.answer(id).code == "CANCELLED"
