@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-core covered coverage lint typing bench smoke hops breakdown soak clean
+.PHONY: demo test test-core covered coverage lint typing bench smoke many hops breakdown guard soak clean
 
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
@@ -41,11 +41,17 @@ bench: .venv/bench
 smoke: .venv/bench
 	$(BIN)/python -m benchmarks.run --smoke $(ARGS)
 
+many: .venv/dev
+	$(BIN)/python -m benchmarks.run --only idle $(ARGS)
+
 hops: .venv/dev
 	$(BIN)/python -m benchmarks.hops $(ARGS)
 
 breakdown: .venv/dev
 	$(BIN)/python -m benchmarks.breakdown $(ARGS)
+
+guard: .venv/dev
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 soak: .venv/dev
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -1,8 +1,11 @@
 """One of several client processes: for each number on its input it makes so many calls, then says "done".
 
-    python -m benchmarks.client_process floor ADDRESS | warmd ADDRESS SESSION | loky WORKERS
+    python -m benchmarks.client_process floor ADDRESS
+                                        warmd | paced ADDRESS SESSION
+                                        loky WORKERS
 
-With several workers it is one pool, which as many threads call.
+Paced is warmd with a pause after each call, in which all processes come to rest.  Loky with several
+workers is one pool, which as many threads call.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +21,7 @@ from benchmarks.peers.children import child, first_line
 
 ENDING_SECONDS = 10.0
 WARM_UP_CALLS = 32
+PAUSE_SECONDS = 0.001
 
 
 @contextlib.contextmanager
@@ -55,18 +60,27 @@ def caller(kind: str, *arguments: str) -> Callable[[], object]:
         from benchmarks.floor import FloorClient
 
         return FloorClient(*arguments).call
-    if kind == "warmd":
+    if kind in ("warmd", "paced"):
         import warmd
         from benchmarks.subjects import Counted
 
         address, session = arguments
-        return Counted(warmd.Client(address), session).call
+        call = Counted(warmd.Client(address), session).call
+        return call if kind == "warmd" else paced(call)
     from loky.process_executor import ProcessPoolExecutor
 
     from benchmarks.peers import work
 
     pool = ProcessPoolExecutor(max_workers=int(arguments[0]))
     return lambda: pool.submit(work.incr, 1).result()
+
+
+def paced(call: Callable[[], object]) -> Callable[[], None]:
+    def call_and_rest() -> None:
+        call()
+        time.sleep(PAUSE_SECONDS)
+
+    return call_and_rest
 
 
 def main(kind: str, *arguments: str) -> None:
@@ -79,7 +93,9 @@ def main(kind: str, *arguments: str) -> None:
         for line in sys.stdin:
             shares = [int(line) // threads] * threads
             list(callers.map(lambda share: [call() for _ in range(share)], shares))
-            print("done", flush=True)
+            # The line at once, also where nothing is buffered: whoever traces this awaits its first byte.
+            sys.stdout.write("done\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from benchmarks.report import Outcome
 from benchmarks.rows import FULL, SMOKE, Row
 from benchmarks.rows.arrays import Arrays
 from benchmarks.rows.calls import ManyClients, Pipelined, WarmCall
-from benchmarks.rows.idle import ManyIdle, Memory
+from benchmarks.rows.idle import ManyIdle
 from benchmarks.rows.imports import Imports
+from benchmarks.rows.memory import Memory
 from benchmarks.rows.starts import FramesStart, NewSession, TorchStart
 from benchmarks.rows.streams import FirstPart, Stream
 from benchmarks.subjects import say

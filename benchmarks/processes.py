@@ -69,5 +69,30 @@ def thread_seconds(pid: int) -> dict[int, float]:
     }
 
 
+def threads(pid: int) -> list[int]:
+    """The ids of its threads."""
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def waits(pid: int) -> int:
+    """How often its threads have given the processor away by themselves, to wait for something."""
+    return sum(
+        _number(f"/proc/{pid}/task/{thread}/status", "voluntary_ctxt_switches") for thread in threads(pid)
+    )
+
+
+def reads_and_writes(pid: int) -> int:
+    """How many system calls of the families read(2) and write(2) it has made; send and recv are others."""
+    return _number(f"/proc/{pid}/io", "syscr") + _number(f"/proc/{pid}/io", "syscw")
+
+
+def _number(path: str, key: str) -> int:
+    for line in Path(path).read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value)
+    raise KeyError(f"{path} has no {key}")
+
+
 def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -16,6 +16,7 @@ from warmd.owndaemon import LocalClient
 _BEGUN = time.monotonic()
 START_SECONDS = 300.0
 STARTS_AT_ONCE = 50
+PLACES_TO_SPARE = 16
 IDLE_SECONDS = 3600
 WORK_APP = f"{Path(__file__).parent / 'peers' / 'work.py'}:Work"
 """The class that the peers run too."""
@@ -25,12 +26,12 @@ class Counted:
     """One session of the counter."""
 
     def __init__(self, client: warmd.Client, session: str) -> None:
-        self._client = client
         self.session = session
+        self._handle = client.session(id=session)
 
     def call(self) -> None:
         """One call, there and back."""
-        self._client.run(app="counter", function="incr", input={"by": 1}, session=self.session)
+        self._handle.call("incr", {"by": 1})
 
     def pipeline(self, calls: int) -> None:
         """`calls` calls with at most 64 unanswered."""
@@ -38,19 +39,22 @@ class Counted:
 
     def stream(self, parts: int) -> Iterator[Any]:
         """The parts of one streaming call."""
-        return iter(
-            self._client.stream(app="counter", function="count_up", input={"n": parts}, session=self.session)
-        )
+        return iter(self._handle.stream("count_up", {"n": parts}))
 
     def _begin(self) -> Any:
-        return self._client.submit(app="counter", function="incr", input={"by": 1}, session=self.session)
+        return self._handle.submit("incr", {"by": 1})
 
 
 @contextlib.contextmanager
 def warmd_counter(sessions: int) -> Iterator[tuple[LocalClient, Counted]]:
     """A daemon of its own with so many idle sessions, the first of which is to be called."""
-    with warmd.local(max_sessions=max(256, sessions + 16)) as client:
+    with daemon_for(sessions) as client:
         yield client, Counted(client, open_sessions(client, sessions)[0])
+
+
+def daemon_for(sessions: int) -> LocalClient:
+    """A daemon of its own that may have so many sessions, and a few more."""
+    return warmd.local(max_sessions=max(256, sessions + PLACES_TO_SPARE))
 
 
 def open_sessions(client: Any, count: int) -> list[str]:

@@ -30,7 +30,7 @@ class Effort:
 
 
 SMOKE = Effort(rounds=6, slow_rounds=2, calls=100, pipelined=500, idle_sessions=20, idle_seconds=5.0)
-FULL = Effort(rounds=40, slow_rounds=10, calls=200, pipelined=1000, idle_sessions=1000, idle_seconds=30.0)
+FULL = Effort(rounds=40, slow_rounds=10, calls=200, pipelined=1000, idle_sessions=1000, idle_seconds=60.0)
 SLICE_SECONDS = 0.25
 
 
