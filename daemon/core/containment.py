@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import cast
 
-from warmd.daemon.core import clients, stopping, templates
+from warmd.daemon.core import clients, readers, stopping, templates
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
@@ -152,6 +152,9 @@ def _forget_client(book: Book, client: ClientId, why: str) -> None:
         job.orphan = True
         if not job.ordinal:
             _give_up_call(book, job, why)
+        elif job.session is not None:
+            # Its worker may have been paused for this client, and nobody else would listen to it again.
+            readers.settle(book, job.session)
 
 
 def _give_up(book: Book, session: Session | None, why: str) -> None:

@@ -289,3 +289,17 @@ def test_a_client_that_is_behind_for_too_long_holds_no_session_though_the_rule_f
     assert (call.code, world.state(session)) == ("INTERNAL", "died")
     world.catches_up("ann")
     assert world.session()
+
+
+@WHEN
+def test_a_worker_that_was_paused_for_a_client_that_is_gone_is_listened_to_again(when: str) -> None:
+    world = World()
+    session = world.session()
+    world.call(session, "count", by="bob", window=5)
+    world.falls_behind("bob")
+    assert world.worker().paused
+    world.sabotage = when
+    world.leave("bob")
+    assert not world.worker().paused
+    world.returns()
+    assert world.state(session) == "idle"
