@@ -68,5 +68,7 @@ def lends(client: warmd.Client) -> bool:
     """Whether the client waits for memory to be handed back; after it has read what came."""
     link = client._link
     assert link is not None and link.transport.lane is not None
-    link.transport.pump()
+    with link._mutex:
+        link.transport.flush()
+        link.transport.pump()
     return any(segment.lent for segment in link.transport.lane.pool._segments.values())

@@ -191,7 +191,7 @@ async def test_what_is_written_before_a_streams_first_step_is_not_sent(client: L
             assert [int(value[0]) async for value in stream] == [1]
 
 
-def test_what_a_client_writes_into_a_result_nobody_else_sees(session: Session, other: warmd.Client) -> None:
+def test_what_a_client_writes_into_a_result_nobody_else_sees(session: Session) -> None:
     call = session.submit("echo", of(3))
     for _ in range(2):
         first, second = call.result().output, call.result().output
@@ -200,14 +200,17 @@ def test_what_a_client_writes_into_a_result_nobody_else_sees(session: Session, o
         second[:] = 1
         del first, second
     assert np.array_equal(call.result().output, of(3))
-    detached = session.submit("echo", of(4), detach=True).call_id
-    with warmd.Client(other.address) as another:
-        readers = [client.calls.attach(detached) for client in (other, other, another)]
+
+
+def test_what_a_reader_of_a_detached_call_writes_into_its_copy_no_other_sees() -> None:
+    with warmd.testing.daemon() as own, warmd.Client(own.address) as other:
+        detached = own.submit(app=ECHO, function="echo", input=of(4), detach=True).call_id
+        readers = [client.calls.attach(detached) for client in (own, own, other)]
         arrays = [next(reader) for reader in readers]
         for number, array in enumerate(arrays):
             array[:] = number
         assert [{*array.tolist()} for array in arrays] == [{0}, {1}, {2}]
-    assert np.array_equal(other.calls.result(detached).output, of(4))
+        assert np.array_equal(other.calls.result(detached).output, of(4))
 
 
 # Apps that hold on to what they were given
