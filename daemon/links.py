@@ -46,10 +46,11 @@ _pack = TO_WORKER.pack
 
 
 class WithFiles(NamedTuple):
-    """Bytes that travel with descriptors, which stay their owner's."""
+    """Bytes that travel with descriptors, which stay their owner's; it is kept until they are sent."""
 
     data: Body
     fds: Sequence[int]
+    owner: object
 
 
 class Link:
@@ -98,11 +99,13 @@ class Link:
     def tell(self, message: ToWorker) -> None:
         """Send at the end of the loop's turn, together with what else it brings for this worker."""
         fds: list[int] = []
+        owner = None
         if type(message) is Invoke and type(message.input) is Parcel:
+            owner = message.input
             message = parted(message, lambda region: self._pass_on(region, fds))
-        self.send(marked_off(_pack(message)), fds)
+        self.send(marked_off(_pack(message)), fds, owner)
 
-    def send(self, buffers: list[Body], fds: Sequence[int] = ()) -> None:
+    def send(self, buffers: list[Body], fds: Sequence[int] = (), owner: object = None) -> None:
         """The same for a message that is packed; `fds` go with its first bytes."""
         if self.ended:
             return
@@ -110,7 +113,7 @@ class Link:
             self._unflushed.append(self)
         if fds:
             self._with_files += 1
-            self._queue.append(WithFiles(buffers[0], fds))
+            self._queue.append(WithFiles(buffers[0], fds, owner))
             self._queue.extend(buffers[1:])
         else:
             self._queue.extend(buffers)

@@ -103,6 +103,13 @@ Value: TypeAlias = Body | Parcel
 """A packed value, whole or with its large data apart."""
 
 
+def copied(value: Value) -> Value:
+    """The value as it is now, whatever becomes of what its large data lie in."""
+    if isinstance(value, Parcel) and isinstance(value.region, Leaves):
+        return Parcel(value.body, value.region.copy())
+    return value
+
+
 def aligned(offset: int) -> int:
     """The next place where anything may begin."""
     return -(-offset // ALIGNMENT_BYTES) * ALIGNMENT_BYTES

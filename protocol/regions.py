@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from warmd.protocol.messages import NOTHING, Body, Call, HandBack, Lent, Part, Result
-from warmd.protocol.parcels import Leaves, Mapped, Parcel, Region
+from warmd.protocol.parcels import Leaves, Mapped, Parcel, Region, copied
 from warmd.protocol.work import Invoke, Returned, Yielded
 
 M = TypeVar("M")
@@ -47,11 +47,7 @@ def whole(message: M, borrow: Callable[[Lent], Region]) -> M:
 def settled(message: M) -> M:
     """The message with a copy of its large data: what is done to them before it is sent is not seen."""
     name = VALUE_OF.get(type(message))
-    parcel = None if name is None else getattr(message, name)
-    if name is None or type(parcel) is not Parcel or not isinstance(parcel.region, Leaves):
-        return message
-    changed: dict[str, Any] = {name: Parcel(parcel.body, parcel.region.copy())}
-    return replace(message, **changed)  # type: ignore[type-var]
+    return message if name is None else replace(message, **{name: copied(getattr(message, name))})  # type: ignore[type-var]
 
 
 def hand_back(done_with: deque[tuple[int, bool]]) -> HandBack:

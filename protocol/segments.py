@@ -97,10 +97,6 @@ class Pool:
                 segment.lent, segment.since = False, now
         self.trim(now)
 
-    def has_room(self, size: int) -> bool:
-        """Whether a segment that was filled before is free for so much."""
-        return self._free(size) is not None
-
     @property
     def holds_memory(self) -> bool:
         return bool(self._segments)

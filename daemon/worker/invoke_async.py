@@ -18,6 +18,7 @@ from warmd.daemon.worker.runtime_async import LoopRuntime, call_of
 from warmd.daemon.worker.text import describe
 from warmd.daemon.worker.window import Window
 from warmd.protocol.messages import NOTHING
+from warmd.protocol.parcels import copied
 from warmd.protocol.segments import KEPT_SECONDS
 from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Returned, Yielded
 from warmd.protocol.work import Interrupted as CutOff
@@ -188,6 +189,8 @@ class AsyncCalls:
                     last = value
                     continue
                 body = packed(runtime, value, f"part {parts}")
+                if not self._window.is_open:
+                    body = copied(body)  # other tasks may change what it lies in
                 if not await self._opens():
                     return CutOff(invoke.ordinal, runtime.seconds())
                 runtime.link.send(Yielded(invoke.ordinal, parts, body))

@@ -31,6 +31,11 @@ def leaves_of(*data: bytes) -> Leaves:
     return leaves
 
 
+def is_free(pool: Pool, size: int) -> bool:
+    """Whether a segment that was filled before is free for so much."""
+    return pool._free(size) is not None
+
+
 def lent(pool: Pool, data: bytes) -> tuple[Lent, int]:
     found = pool.lend(leaves_of(data))
     assert found is not None
@@ -105,7 +110,7 @@ def test_what_was_left_is_never_filled_again(pool: Pool) -> None:
     os.close(kept)
     pool.handed_back([second.number])
     pool.handed_back([], [second.number])
-    assert pool.has_room(MB), "it was not lent"
+    assert is_free(pool, MB), "it was not lent"
 
 
 def test_more_than_the_limit_is_not_lent_and_free_memory_makes_room(pool: Pool) -> None:
@@ -114,12 +119,12 @@ def test_more_than_the_limit_is_not_lent_and_free_memory_makes_room(pool: Pool) 
     assert pool.lend(leaves_of(b"b" * (20 * MB))) is None
     assert pool.lend(leaves_of(b"b" * (4 * MB))) is not None
     pool.handed_back([lent[0][0].number])  # type: ignore[index]
-    assert pool.has_room(20 * MB)
-    assert not pool.has_room(40 * MB)
+    assert is_free(pool, 20 * MB)
+    assert not is_free(pool, 40 * MB)
     assert pool.lend(leaves_of(b"c" * (21 * MB))) is None
     pool.handed_back([lent[1][0].number])  # type: ignore[index]
     assert pool.lend(leaves_of(b"c" * (33 * MB))) is not None
-    assert not pool.has_room(20 * MB)
+    assert not is_free(pool, 20 * MB)
 
 
 def test_there_are_so_many_segments_and_no_more(pool: Pool) -> None:
@@ -150,7 +155,7 @@ def test_a_copy_that_fails_lends_nothing(pool: Pool) -> None:
     broken.add(Described(0, b"", MB, fail))
     with pytest.raises(RuntimeError):
         pool.lend(broken)
-    assert pool.has_room(MB)
+    assert is_free(pool, MB)
 
 
 def test_what_is_not_needed_for_a_while_is_let_go(pool: Pool) -> None:
@@ -166,7 +171,7 @@ def test_what_is_not_needed_for_a_while_is_let_go(pool: Pool) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
     pool.handed_back([kept.number])
-    assert pool.has_room(1)
+    assert is_free(pool, 1)
 
 
 def test_a_forked_child_keeps_none_of_it(pool: Pool) -> None:
@@ -310,4 +315,4 @@ def test_memory_that_could_not_be_filled_is_free(pool: Pool) -> None:
     leaves.add(Described(0, b"", MB, partial(copy_bytes, b"too little")))
     with pytest.raises(ValueError, match="different"):
         pool.lend(leaves)
-    assert pool.has_room(2 * MB)
+    assert is_free(pool, 2 * MB)
