@@ -3,8 +3,7 @@
 What is mapped is private: whoever has an array in it may write to it and writes to a copy of that
 page, which the owner never sees.  The mapping itself is kept, for building one costs about as much
 as copying all of it, and the owner fills the same memory again and again.  Before it is used once
-more, pages that were written to are thrown away; the kernel says whether there are any
-(/proc/self/pagemap: a page that is no page of the file any more).
+more, pages that were written to are thrown away; the kernel says whether there are any (`pagemap`).
 
 A mapping takes a descriptor, and counts as data of this process (RLIMIT_DATA).  Where there are few left
 of the one the region is copied; where the other is limited little is kept.
@@ -25,18 +24,14 @@ from collections.abc import Callable
 from typing import Any
 
 from warmd.protocol.messages import Lent
+from warmd.protocol.pagemap import was_written
 from warmd.protocol.segments import leaves_few
 
 KEPT_SECONDS = 10.0
 MOST_KEPT = 16
 KEPT_SHARE = 8
 """What is kept is at most this part of the data that the process may have."""
-_PAGEMAP = "/proc/self/pagemap"
-_PAGE = mmap.PAGESIZE
 _MAP_NORESERVE = 0x4000  # which `mmap` lacks before Python 3.14
-_ENTRY_BYTES = 8
-_OF_FILE, _SWAPPED, _PRESENT = 61, 62, 63
-"""Bits of an entry."""
 
 
 class _Claim:
@@ -67,8 +62,7 @@ class _Mapping:
 
     def forget_writes(self) -> None:
         """Have all pages be the file's again."""
-        pages = -(-self.used_bytes // _PAGE)
-        if pages and _was_written(self.memory, pages):
+        if self.used_bytes and was_written(self.memory, self.used_bytes):
             self.memory.madvise(mmap.MADV_DONTNEED)
 
 
@@ -202,23 +196,6 @@ def _room(memory: mmap.mmap, size: int) -> Any:
     import ctypes  # 5 ms, for those who have large data
 
     return (ctypes.c_ubyte * size).from_buffer(memory)
-
-
-def _was_written(memory: mmap.mmap, pages: int) -> bool:
-    """Whether one of the first pages is private by now; True when the kernel does not say."""
-    import ctypes
-
-    first = ctypes.addressof(ctypes.c_ubyte.from_buffer(memory)) // _PAGE
-    try:
-        with open(_PAGEMAP, "rb", buffering=0) as file:
-            told = os.pread(file.fileno(), pages * _ENTRY_BYTES, first * _ENTRY_BYTES)
-    except OSError:
-        return True
-    entries = int.from_bytes(told, "little")
-    each = int.from_bytes((1 << _OF_FILE).to_bytes(_ENTRY_BYTES, "little") * pages, "little")
-    swapped = entries >> (_SWAPPED - _OF_FILE) & each
-    present = entries >> (_PRESENT - _OF_FILE) & each
-    return len(told) < pages * _ENTRY_BYTES or bool((present | swapped) & ~entries)
 
 
 _forks = 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from warmd.protocol import mappings, segments
+from warmd.protocol import mappings, pagemap, segments
 from warmd.protocol.described import Described, copy_bytes
 from warmd.protocol.mappings import Borrowed, Mappings
 from warmd.protocol.messages import Lent
@@ -233,21 +233,26 @@ def test_a_mapping_is_kept_and_shows_what_the_owner_writes_next(pool: Pool, rece
 def test_without_a_word_of_the_kernel_all_pages_are_taken_for_written(
     pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mappings, "_PAGEMAP", "/nonexistent")
+    monkeypatch.setattr(pagemap, "PATH", "/nonexistent")
     test_a_mapping_is_kept_and_shows_what_the_owner_writes_next(pool, receiver)
 
 
-def test_only_pages_that_were_written_to_are_thrown_away(pool: Pool, receiver: Receiver) -> None:
+@pytest.mark.parametrize("kernel", ["of today", "before 6.7"])
+def test_only_pages_that_were_written_to_are_thrown_away(
+    pool: Pool, receiver: Receiver, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "before 6.7":
+        monkeypatch.setattr(pagemap, "_SCAN", 0)
     borrowed = receiver.take(pool.lend(leaves_of(b"a" * MB)))
     view = borrowed.view()
     assert bytes(view[:10]) == b"a" * 10
     del view
     (mapping,) = receiver.mappings._kept.values()
-    assert not mappings._was_written(mapping.memory, 256)
+    assert not pagemap.was_written(mapping.memory, MB)
     view = borrowed.view()
     view[MB - 1] = 0
-    assert mappings._was_written(mapping.memory, 256)
-    assert not mappings._was_written(mapping.memory, 255)
+    assert pagemap.was_written(mapping.memory, MB)
+    assert not pagemap.was_written(mapping.memory, MB - mmap.PAGESIZE)
     del view
 
 
