@@ -2,8 +2,8 @@
 
 What is mapped is private: whoever has an array in it may write to it and writes to a copy of that
 page, which the owner never sees.  The mapping itself is kept, for building one costs about as much
-as copying all of it, and the owner fills the same memory again and again.  Before it is used once
-more, pages that were written to are thrown away; the kernel says whether there are any (`pagemap`).
+as copying all of it, and the owner fills the same memory again and again.  Before it is kept, pages
+that were written to are thrown away; the kernel says whether there are any (`pagemap`).
 
 A mapping takes a descriptor, and counts as data of this process (RLIMIT_DATA).  Where there are few left
 of the one the region is copied; where the other is limited little is kept.
@@ -148,7 +148,6 @@ class Mappings:
         # Taken out while it is in use: two views of one segment must not see each other's writes.
         mapping = self._kept.pop(key, None)
         if mapping is not None and len(mapping.memory) >= size:
-            mapping.forget_writes()
             return mapping
         try:
             return None if _would_leave_few(fd) else _Mapping(key, _mapped(fd, size))
@@ -162,6 +161,8 @@ class Mappings:
     def _returned(self, mapping: _Mapping, _claim: _Claim) -> None:
         mapping.since = time.monotonic()
         if self._may_keep(mapping):
+            # Here, when the value is done with, and not when the next one is waited for.
+            mapping.forget_writes()
             self._kept[mapping.key] = mapping
 
     def _may_keep(self, mapping: _Mapping) -> bool:

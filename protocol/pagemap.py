@@ -46,7 +46,7 @@ def _scanned(fd: int, begin: int, pages: int) -> bool | None:
     # One page is enough; of the categories the first is turned round, and the last two will do either way.
     arguments = (_ARGUMENTS.size, 0, begin, end, 0, place, 1, 1, _FILE, _FILE, _PRESENT | _SWAPPED, _FILE)
     try:
-        return fcntl.ioctl(fd, _SCAN, bytearray(_ARGUMENTS.pack(*arguments)), True) > 0
+        return bool(fcntl.ioctl(fd, _SCAN, bytearray(_ARGUMENTS.pack(*arguments)), True))
     except OSError:
         return None
 
