@@ -150,9 +150,9 @@ def _forget_client(book: Book, client: ClientId, why: str) -> None:
     book.deadlines.drop(("behind", client))
     for job in [job for job in book.jobs_of.get(client, {}).values() if job.kept is None]:
         job.orphan = True
-        if not job.ordinal:
+        if job.session is None or not job.ordinal:
             _give_up_call(book, job, why)
-        elif job.session is not None:
+        else:
             # Its worker may have been paused for this client, and nobody else would listen to it again.
             readers.settle(book, job.session)
 
