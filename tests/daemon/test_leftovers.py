@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,6 +51,7 @@ class Sleepers:
         )
         self._stack.callback(process.wait, PATIENCE_SECONDS)
         self._stack.callback(process.kill)
+        await_exec(process.pid)
         return process
 
     def session(self, *children: Mapping[str, str], leader: str = "stays") -> list[int]:
@@ -63,6 +65,8 @@ class Sleepers:
         self._stack.callback(process.stdin.close)
         pids = [int(pid) for pid in process.stdout.readline().split()]
         self._stack.callback(end, pids[1:])
+        for pid in pids[1:]:
+            await_exec(pid)
         process.stdout.close()
         if leader != "stays":
             process.wait(PATIENCE_SECONDS)
@@ -70,6 +74,14 @@ class Sleepers:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def await_exec(pid: int) -> None:
+    """Within an exec a process shows neither its arguments nor its environment."""
+    arguments = Path(f"/proc/{pid}/cmdline")
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not arguments.read_bytes().startswith(b"sleep"):
+        assert time.monotonic() < until, f"process {pid} does not come to sleep"
 
 
 def end(pids: list[int]) -> None:
