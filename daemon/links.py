@@ -28,7 +28,7 @@ from warmd.daemon.loop import READ, WRITE, Loop, Timer
 from warmd.protocol.messages import Body, HandBack, Lent
 from warmd.protocol.parcels import Parcel, Region
 from warmd.protocol.regions import VALUE_OF, parted, whole
-from warmd.protocol.stream import Inbox, marked_off
+from warmd.protocol.stream import Inbox, descriptors_in, marked_off
 from warmd.protocol.wire import FROM_WORKER, TO_WORKER, WireError
 from warmd.protocol.work import FromWorker, Invoke, ToWorker, WorkerId, Yielded
 
@@ -196,8 +196,7 @@ class Link:
 
     def _take_files(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Raises NotALoan."""
-        for _level, _kind, data in ancillary:
-            self._files.extend(memoryview(data)[: len(data) // 4 * 4].cast("i"))
+        self._files.extend(descriptors_in(ancillary))
         if len(self._files) > MOST_FILES:
             raise NotALoan(f"over {MOST_FILES} descriptors that no message names")
 

@@ -28,6 +28,11 @@ def marked_off(frames: Sequence[Body]) -> list[Body]:
     return [prefix + bytes(frames[0]), *(frame for frame in frames[1:] if len(frame))]
 
 
+def descriptors_in(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """What came beside the bytes of one look at a Unix socket."""
+    return [fd for _, _, data in ancillary for fd in memoryview(data)[: len(data) // 4 * 4].cast("i")]
+
+
 class Inbox:
     """Collects bytes into messages.  `max_body_bytes` bounds the body frames of one message."""
 

@@ -25,7 +25,7 @@ from warmd.protocol.messages import Body, HandBack, Lent
 from warmd.protocol.parcels import Leaves, Region
 from warmd.protocol.regions import hand_back, parted, whole
 from warmd.protocol.segments import Pool
-from warmd.protocol.stream import MAX_FRAME_BYTES, Inbox, marked_off
+from warmd.protocol.stream import MAX_FRAME_BYTES, Inbox, descriptors_in, marked_off
 from warmd.protocol.wire import FROM_WORKER, TO_WORKER, WireError
 from warmd.protocol.work import FromWorker, ToWorker
 
@@ -82,9 +82,10 @@ class Link:
         if len(fds) != count:
             raise ConnectionError(f"the daemon sent {len(fds)} descriptors, expected {count}")
         self._parse(self.inbox.feed(data))
-        message = self.receive()
+        while not self._waiting:
+            self._take(self._receive_some(0))
         self.socket.settimeout(None)
-        return message, list(fds)
+        return self._waiting.popleft(), list(fds)
 
     def receive(self) -> ToWorker:
         """The next message, waiting for it."""
@@ -158,8 +159,7 @@ class Link:
             return -1
         except ConnectionError:
             return 0
-        for _level, _kind, data in ancillary:
-            self._files.extend(memoryview(data)[: len(data) // 4 * 4].cast("i"))
+        self._files.extend(descriptors_in(ancillary))
         if told & socket.MSG_CTRUNC:
             self._files.append(-1)  # this process has none left; each message has one
         return count

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,23 @@ def test_a_daemon_that_never_begins(daemon: FakeDaemon) -> None:
     assert daemon.link is not None
     daemon.link.close()
     assert daemon.exit_code() != 0
+
+
+HALF_A_BEGIN = """
+import socket
+from warmd.daemon.worker.link import Link
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+ours.settimeout(0.1)
+link = Link(ours)
+theirs.send(bytes(3))
+try:
+    link.receive_with_files(0)
+except TimeoutError:
+    print("gave up")
+"""
+
+
+def test_a_worker_waits_for_its_whole_begin_no_longer_than_for_the_door() -> None:
+    run = command(HALF_A_BEGIN)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+    assert done.stdout == "gave up\n"
