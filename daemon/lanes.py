@@ -12,7 +12,6 @@ import contextlib
 import os
 import secrets
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -24,10 +23,8 @@ from warmd.protocol.regions import parted, whole
 from warmd.protocol.segments import MOST_SEGMENTS
 from warmd.protocol.stream import Inbox
 from warmd.protocol.wire import FROM_WORKER, WireError
-from warmd.protocol.work import FromWorker, Lend
+from warmd.protocol.work import LANE_NUMBER, FromWorker, Lend
 
-NUMBER = struct.Struct("<Q")
-"""What goes along with a descriptor to a client; the first, 0, goes alone, and says that the lane is here."""
 READ_BYTES = 4096
 MOST_FILES = 16
 _RECEIVING = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -50,7 +47,7 @@ class _Lane:
         self.socket, self._inbox = sock, inbox
         self._sort(lends, fds)
         with contextlib.suppress(OSError):
-            sock.send(NUMBER.pack(0))
+            sock.send(LANE_NUMBER.pack(0))
 
     def descriptor(self, number: int) -> int:
         """Of the segment that the client names so.  Raises NotALoan."""
@@ -67,7 +64,7 @@ class _Lane:
             return None
         lent = self.held.give(region)
         try:
-            if socket.send_fds(self.socket, [NUMBER.pack(lent.number)], [region.fd]) == NUMBER.size:
+            if socket.send_fds(self.socket, [LANE_NUMBER.pack(lent.number)], [region.fd]) == LANE_NUMBER.size:
                 return lent
         except BlockingIOError:
             pass  # it has not read the last hundreds

@@ -4,7 +4,7 @@ A segment is a memfd, so it has no name, no file, and is gone with the last proc
 however they end.  It is sealed: it cannot shrink (a reader would die of SIGBUS), and nobody but its
 owner, who mapped it before, can write to it.
 
-Fresh pages cost ten times what copying into old ones costs.  So a segment that is handed back is
+Fresh pages cost many times what copying into old ones costs.  So a segment that is handed back is
 filled again, and let go only when it was not needed for `KEPT_SECONDS`.
 """
 

@@ -22,6 +22,7 @@ the running call by it.  Field order is wire order, as in `protocol.messages`.
 
 from __future__ import annotations
 
+import struct
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
 from warmd.protocol.messages import NOTHING, Body, CallId, HandBack, Lent
@@ -52,6 +53,10 @@ class Arrived:
     version: str
     token: str
     pid: int
+
+
+LANE_NUMBER = struct.Struct("<Q")
+"""What goes along with a descriptor to a client; the first, 0, goes alone, and says that the lane is here."""
 
 
 @record

@@ -12,7 +12,6 @@ import contextlib
 import os
 import select
 import socket
-import struct
 from array import array
 from collections import deque
 from collections.abc import Callable
@@ -22,12 +21,10 @@ from warmd.protocol.mappings import Borrowed, Mappings
 from warmd.protocol.messages import Lent, Welcome
 from warmd.protocol.parcels import APART_BYTES, Leaves, Region
 from warmd.protocol.segments import Pool, leaves_few
-from warmd.protocol.stream import marked_off
+from warmd.protocol.stream import descriptors_in, marked_off
 from warmd.protocol.wire import FROM_WORKER, WireError
-from warmd.protocol.work import Lend
+from warmd.protocol.work import LANE_NUMBER, Lend
 
-NUMBER = struct.Struct("<Q")
-"""What the daemon sends along with a descriptor."""
 OPENING_SECONDS = 0.05
 """How long the first large value waits for the daemon's word, before it goes the other way."""
 _ANCILLARY_BYTES = socket.CMSG_SPACE(4)
@@ -164,18 +161,18 @@ class Lane:
         with contextlib.suppress(OSError):  # when the daemon has closed it too: what had come before counts
             while True:
                 self._records.extend(
-                    map(self._socket.recvmsg, (NUMBER.size,), (_ANCILLARY_BYTES,), (_RECEIVING,))
+                    map(self._socket.recvmsg, (LANE_NUMBER.size,), (_ANCILLARY_BYTES,), (_RECEIVING,))
                 )
                 if not self._records[-1][0]:
                     break
         while self._records:
             data, ancillary, *_ = self._records[-1]
-            number = NUMBER.unpack(data)[0] if len(data) == NUMBER.size else None
+            number = LANE_NUMBER.unpack(data)[0] if len(data) == LANE_NUMBER.size else None
             if number == 0:
                 self._welcome = True
             elif number is not None:
                 # None came where this process has none left.
-                self._arrived[number] = int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
+                self._arrived[number] = next(iter(descriptors_in(ancillary)), -1)
             self._records.pop()
 
     def _let_go(self, number: int, left: bool) -> None:

@@ -152,8 +152,9 @@ class Transport:
     def flush(self) -> None:
         """Send what is in the outbox; nothing into a connection that is gone."""
         outbox = self.exchange.outbox
-        if self.lane is not None:
-            self._hand_back(self.lane)
+        lane = self.lane
+        if lane is not None and lane.done_with:
+            self.exchange.hand_back(hand_back(lane.done_with))
         # Nothing else touches the monitor, so its edge stays; to ask it costs a microsecond more.
         if outbox and self._poll_monitor.poll(0):
             self.look_at_monitor()
@@ -269,10 +270,6 @@ class Transport:
 
     def _returned(self) -> None:
         self.on_return()
-
-    def _hand_back(self, lane: Lane) -> None:
-        if lane.done_with:
-            self.exchange.hand_back(hand_back(lane.done_with))
 
     def _lose(self, reason: str) -> None:
         self.exchange.connection_lost(reason, time.monotonic())
