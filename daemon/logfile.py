@@ -100,6 +100,16 @@ def read_at(fd: int, at: int, count: int) -> bytes:
     return b"".join(parts)
 
 
+def read_end(fd: int, count: int) -> tuple[int, bytes]:
+    """The size of the file and its last bytes, at most `count`."""
+    while True:
+        size = os.fstat(fd).st_size
+        data = read_at(fd, max(0, size - count), count)
+        # A cut on the helper thread takes the place away that was looked at: look again.
+        if os.fstat(fd).st_size >= size:
+            return size, data
+
+
 def write_at(fd: int, at: int, data: bytes) -> None:
     view = memoryview(data)
     while len(view):

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from warmd.daemon import descriptors
 from warmd.daemon.inotify import GrowthWatch
-from warmd.daemon.logfile import Cut, cleaned, halve, last_words, read_at
+from warmd.daemon.logfile import Cut, cleaned, halve, last_words, read_end
 from warmd.daemon.logreaders import Follower, Log
 from warmd.daemon.worker.output import REPEATED_BYTES
 
@@ -136,8 +136,7 @@ class SessionLogs:
         with self._counted():
             fd = os.open(self.path(session), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                size = os.fstat(fd).st_size
-                data = read_at(fd, max(0, size - TAIL_READ_BYTES), TAIL_READ_BYTES)
+                size, data = read_end(fd, TAIL_READ_BYTES)
             finally:
                 os.close(fd)
             if size > TAIL_READ_BYTES:

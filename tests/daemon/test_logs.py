@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.logreader import A, B, Later, Reader, append, close, drive, serve
+from warmd.daemon import logfile
 from warmd.daemon.logfile import CHUNK_BYTES
 from warmd.daemon.logs import SessionLogs
 
@@ -125,6 +126,21 @@ def test_tail_gives_the_last_lines_clean(logs):
     assert logs.tail(A) == "end"
     close(logs, A)
     assert logs.tail(A) == "end"
+
+
+def test_a_cut_meanwhile_takes_nothing_from_the_tail(logs, monkeypatch):
+    path = logs.open_session(A)
+    append(path, b"x" * 100_000 + b"\nlast words\n")
+    kept = b"... (older lines dropped)\nlast words\n"
+    read_at = logfile.read_at
+
+    def cut_before_the_read(fd: int, at: int, count: int) -> bytes:
+        monkeypatch.undo()
+        Path(path).write_bytes(kept)
+        return read_at(fd, at, count)
+
+    monkeypatch.setattr(logfile, "read_at", cut_before_the_read)
+    assert logs.tail(A).endswith("last words")
 
 
 def test_the_tail_of_a_crash_begins_with_its_innermost_frames(logs):

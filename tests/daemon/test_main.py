@@ -236,7 +236,9 @@ def test_a_flood_of_output_is_capped_and_disturbs_nobody(tmp_path):
         assert slowest < 0.5
         path = places.logs_dir(daemon.run_dir) / f"{session}.log"
         client.ask("sessions.end", session=session)
+        told = client.log(session)  # Waits for a cut that is under way.
         data = path.read_bytes()
+        assert data.endswith(told)
         assert len(data) <= 2**20
         assert data.lstrip(b".").startswith(b" (older lines dropped)\n")
         assert data.endswith(b"0049999 " + b"x" * 1000 + b"\n")
