@@ -190,6 +190,9 @@ class Link:
         return self._held.give(region)
 
     def _borrow(self, lent: Lent) -> Region:
+        limit = self._inbox.max_body_bytes
+        if lent.size > limit:
+            raise NotALoan(f"{lent.size} bytes are lent, the limit is {limit} (max_message_bytes)")
         if not self._files:
             raise NotALoan("the descriptor of its memory has not come: the daemon may have none left")
         return self._loans.take(self._owner, lent, self._files.popleft())

@@ -12,7 +12,8 @@ It neither waits nor locks; its owner does.  What the owner must know:
 * All frames of a message are sent, and all that have come are received, within one C call.  But pyzmq
   looks for signals before and after each frame, so a KeyboardInterrupt can still tear a message apart,
   and nobody knows where.  What comes next would be taken for its end, and the call be run with that.  So
-  first such frames go out as make one of it that the daemon drops.
+  first such frames go out as make one of it that the daemon drops.  Of what was being received, a frame
+  may be gone: nobody knows of which message, so the connection is given up.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Transport:
         self._door_path = None if key is not None else door_path(Path(endpoint.removeprefix("ipc://")).parent)
         self._io_thread = IoThread()
         self._torn = False
+        self._taking = False
         self._inbox: list[Any] = []
         self._lanes: list[Lane] = []
         self._open_socket(endpoint, key)
@@ -231,17 +233,34 @@ class Transport:
             self._hand_over()
         if not hopeful and not self._get(_EVENTS) & _POLLIN:
             return False
-        try:
-            inbox.extend(map(self._recv, _ONCE))
-        except zmq.Again:
+        if not self._take():
             return False
         self._hand_over()
         return True
 
+    def _take(self) -> bool:
+        """Receive one frame, if one has come."""
+        if self._taking:
+            self._lose("a signal handler used this client in the midst of its receiving")
+            return False
+        try:
+            self._taking = True
+            self._inbox.extend(map(self._recv, _ONCE))
+            self._taking = False
+            return True
+        except zmq.Again:
+            self._taking = False
+            return False
+        except BaseException as interruption:
+            self._inbox.clear()
+            self._lose(f"{type(interruption).__name__} struck while this client received")
+            raise
+
     def _hand_over(self) -> None:
         inbox = self._inbox
         while inbox and inbox[-1].more:
-            inbox.extend(map(self._recv, _ONCE))
+            if not self._take():
+                return
         if not inbox:  # a signal handler has received in the midst of this
             return
         try:

@@ -136,6 +136,14 @@ def test_a_result_in_lent_memory_is_a_loan_until_nobody_has_it(house: House) -> 
     assert house.hear() == ([HandBack([lent.number])], [])
 
 
+def test_no_more_may_be_lent_than_sent(house: House) -> None:
+    lent, fd = house.lent(bytes(2 * MB + 1))
+    house.say(Returned(ONE, 0.1, 0, b"body", lent), [fd])
+    turn_until(house.loop, lambda: house.lost)
+    assert house.said == []
+    assert "2097153 bytes are lent, the limit is 2097152 (max_message_bytes)" in house.lost[0]
+
+
 def test_an_input_in_lent_memory_goes_with_its_descriptor_among_other_messages(house: House) -> None:
     lent, fd = house.lent(b"large")
     house.say(Returned(ONE, 0.1, 0, b"body", lent), [fd])

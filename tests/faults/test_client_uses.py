@@ -22,6 +22,7 @@ from tests.faults.watch import AT_ONCE_SECONDS, together, within, zoo
 if TYPE_CHECKING:
     from warmd.owndaemon import LocalClient
     from warmd.session import Session
+    from warmd.transport import Transport
 
 THREADS, CALLS = 16, 50
 EXIT_SECONDS = 2.0
@@ -146,6 +147,22 @@ def test_ctrl_c_ends_the_wait_and_the_client_stays_of_use(session: Session) -> N
     assert session.call("seen").output == ["long", "next"] * 2
 
 
+def interrupt(transport: Transport, method: str, frame: int, when: str) -> None:
+    """Ctrl-C strikes just before or after this frame is sent or received."""
+    through, frames = getattr(transport, method), iter(range(100))
+
+    def torn(*args: object) -> object:
+        is_it = next(frames) == frame
+        if is_it and when == "before":
+            raise KeyboardInterrupt
+        done = through(*args)
+        if is_it:
+            raise KeyboardInterrupt
+        return done
+
+    setattr(transport, method, torn)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("frame", [0, 1])
 def test_a_message_that_ctrl_c_tears_apart_is_none(
@@ -157,23 +174,35 @@ def test_a_message_that_ctrl_c_tears_apart_is_none(
         mine.call("enter", "first")
         assert own._link is not None
         transport = own._link.transport
-        send, frames = transport._send, iter(range(100))
-
-        def torn(*args: object) -> object:
-            is_it = next(frames) == frame
-            if is_it and when == "before":
-                raise KeyboardInterrupt
-            sent = send(*args)
-            if is_it:
-                raise KeyboardInterrupt
-            return sent
-
-        transport._send = torn
+        interrupt(transport, "_send", frame, when)
         with pytest.raises(KeyboardInterrupt):
             mine.call("enter", "torn")
         assert mine.call("enter", "next").output == "next"
         assert mine.call("seen").output in (["first", "next"], ["first", "torn", "next"])
         assert own._link.transport is transport, "the connection is the same"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("frame", [0, 1])
+def test_what_ctrl_c_tears_apart_when_it_comes_is_no_answer(
+    client: LocalClient, session: Session, frame: int, when: str
+) -> None:
+    """A frame that pyzmq had when it saw the signal is gone; what follows is not taken for it."""
+    with warmd.Client(client.address) as own:
+        mine = own.session(id=session.id)
+        mine.call("enter", "first")
+        other = mine.submit("stay", {"name": "other", "seconds": 0})
+        assert own._link is not None
+        transport = own._link.transport
+        interrupt(transport, "_recv", frame, when)
+        with pytest.raises(KeyboardInterrupt):
+            other.result()
+        struck = "KeyboardInterrupt struck"
+        with within(AT_ONCE_SECONDS), pytest.raises(warmd.DaemonLost, match=struck) as lost:
+            other.result()
+        assert lost.value.ran == "maybe"
+        with within(AT_ONCE_SECONDS + 1.0):
+            assert mine.call("enter", "next").output == "next"
 
 
 # asyncio
