@@ -32,6 +32,8 @@ MB = 1_000_000
 POURS = f"{Path(__file__).parents[1] / 'zoo_pours.py'}:Pours"
 FLOODS = f"{Path(__file__).parents[1] / 'zoo_outputs.py'}:Floods"
 CALLS = 40
+PARTS_AT_ONCE = -(-msg.WINDOW_BYTES // (2 * MB))
+"""That are allowed before any is taken; the last one goes over the window."""
 GROWTH_BYTES = 64 * MB
 STOPS_ITSELF = """
 import json, os, signal, sys, warmd
@@ -221,6 +223,16 @@ def is_behind_with(daemon: LocalClient, raw: RawClient, id: CallId) -> bool:
     return daemon.status().slow_clients == 1
 
 
+def allowed_until_behind(daemon: LocalClient, raw: RawClient, id: CallId, yielded: Path) -> int:
+    """Gives credit part by part, and reads none; how many were allowed when that was noticed."""
+    allowed = PARTS_AT_ONCE
+    while daemon.status().slow_clients == 0:
+        if yielded.exists() and yielded.stat().st_size >= allowed:
+            raw.send(msg.Credit(id, 1))
+            allowed += 1
+    return allowed
+
+
 def next_part(raw: RawClient, id: CallId) -> msg.Part:
     part: msg.Part = raw.next()
     raw.send(msg.Credit(id, 1))
@@ -236,7 +248,7 @@ def test_a_stream_whose_parts_nobody_takes_stops_at_so_many_bytes(
         id = CallId(os.urandom(16))
         body = values.pack({"n": 60, "size": 2 * MB, "path": str(yielded)})
         raw.send(msg.Call(id, session, None, "pour", window=60, input=body))
-        sent = -(-msg.WINDOW_BYTES // (2 * MB))  # the last one goes over it
+        sent = PARTS_AT_ONCE
         assert [raw.next().number for _ in range(sent)] == list(range(sent))
         said = raw.told()
         assert {type(message) for message in said} <= {msg.Ping}, "the worker goes on without credit"
@@ -256,18 +268,18 @@ def test_a_stalled_stream_pauses_its_worker_and_loses_nothing(daemon: LocalClien
         session = raw.run(POURS, "ready").session
         with Peak(daemon) as peak:
             id = CallId(os.urandom(16))
-            body = values.pack({"n": 60, "size": 2 * MB, "path": str(yielded)})
-            raw.send(msg.Call(id, session, None, "pour", window=60, input=body))
-            until(lambda: is_behind_with(daemon, raw, id))
-            before = until(lambda: yielded.stat().st_size)
+            body = values.pack({"n": 120, "size": 2 * MB, "path": str(yielded)})
+            raw.send(msg.Call(id, session, None, "pour", window=120, input=body))
+            allowed = allowed_until_behind(daemon, raw, id, yielded)
+            raw.send(msg.Credit(id, 120))
             with undisturbed(daemon.address), warmd.Client(daemon.address) as other:
                 assert len(other.sessions.list()) >= 1
-            assert yielded.stat().st_size <= before + 2, "the worker goes on though nobody reads"
-            assert before < 40
-            parts = [next_part(raw, id) for _ in range(60)]
+            # It is counted before it is sent.
+            assert yielded.stat().st_size <= allowed + 1 < 60, "the worker goes on though nobody reads"
+            parts = [next_part(raw, id) for _ in range(120)]
         assert peak.growth < GROWTH_BYTES
-        assert [part.number for part in parts] == list(range(60))
-        assert raw.answer(id).parts == 60
+        assert [part.number for part in parts] == list(range(120))
+        assert raw.answer(id).parts == 120
     until(lambda: daemon.status().slow_clients == 0)
     daemon.sessions.end(session)
 
