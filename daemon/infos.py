@@ -98,6 +98,7 @@ def packed_call(view: CallView, now: float) -> bytes:
         "seconds": seconds,
         "parts": view.parts,
         "first_part": view.first_part,
+        "note": view.note,
         "code": view.code,
         "ran": view.ran,
         "ended": time.time() - seconds if view.state == "done" else None,

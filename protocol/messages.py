@@ -44,6 +44,7 @@ SessionId = NewType("SessionId", str)
 WINDOW_BYTES = 8 * 2**20
 """Of a stream's parts, so much may be on its way to its reader."""
 NEW_SESSION = "new"
+MAX_NOTE_CHARACTERS = 4096
 CALL_ID_BYTES = 16
 NOTHING = b""
 """An absent body frame."""
@@ -139,6 +140,8 @@ class Call:
     window: int | None = None
     new: NewSession | None = None
     detach: bool = False
+    note: str = ""
+    """Words of the caller's own that are kept with a detached call, and told with it."""
     lent: Lent | None = None
     input: Value = NOTHING
     setup: Body = NOTHING

@@ -93,7 +93,8 @@ class Client:
 
         With `detach=True` it returns when the daemon has admitted the call, or raises why not.  From
         then on the call is the daemon's: this client's end neither drops nor cancels it, and
-        `calls.attach(call_id)` and `calls.result(call_id)` of any client get what it gives.
+        `calls.attach(call_id)` and `calls.result(call_id)` of any client get what it gives.  `note`, a
+        text of yours, is kept with it: `calls.get` and `calls.list` tell it.
         """
         return self._submit(plan.submission(plan.options(options, named)))
 

@@ -28,7 +28,7 @@ class Calls:
 
     def get(self, id: str) -> Info:
         """Where a call is: state (queued, starting, running, cancelling, done), session, function,
-        position, seconds in this state, parts, progress; of one that is done also code (None for a
+        position, seconds in this state, parts, note, progress; of one that is done also code (None for a
         good end), ran and when it ended."""
         return Info(self._client._request("calls.get", {"call": plan.call_id(id).hex()}))
 

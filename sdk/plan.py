@@ -16,6 +16,7 @@ from warmd.protocol import names
 from warmd.protocol.errors import Invalid, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
+    MAX_NOTE_CHARACTERS,
     NEW_SESSION,
     NOTHING,
     AppRef,
@@ -44,6 +45,7 @@ OPTIONS = (
     "env",
     "labels",
     "detach",
+    "note",
 )
 OPENING = ("session_timeout", "max_lifetime", "name", "labels")
 """Say something about a session that is yet to be."""
@@ -277,10 +279,22 @@ def _call(given: Mapping[str, Any], function: str, body: Value, window: int | No
         window=window,
         new=_new_session(given) if session in (None, NEW_SESSION) else None,
         detach=given.get("detach") is True,
+        note=_note(given),
         input=body,
         setup=NOTHING if setup is None else packed(setup, "setup"),
         pickled=pickled,
     )
+
+
+def _note(given: Mapping[str, Any]) -> str:
+    note = given.get("note")
+    if note is None:
+        return ""
+    if given.get("detach") is not True:
+        raise Invalid("note: is kept with detached calls alone; leave it out, or submit with detach=True")
+    if not isinstance(note, str) or len(note) > MAX_NOTE_CHARACTERS:
+        raise Invalid(f"note: expected at most {MAX_NOTE_CHARACTERS} characters, got {quoted(note, 60)}")
+    return note
 
 
 def _app(given: Mapping[str, Any], session: str | None) -> tuple[AppRef | None, Body]:

@@ -25,6 +25,7 @@ from warmd.daemon.core.spares import NO_OPTIONS
 from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
+    MAX_NOTE_CHARACTERS,
     NEW_SESSION,
     Call,
     NewSession,
@@ -217,6 +218,10 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
         yield f"window is {window}: a detached call has none, its parts are read by attaching to it"
     if window is not None and window > book.limits.max_stream_window:
         yield f"window is {window}: the limit is {book.limits.max_stream_window} parts (max_stream_window)"
+    if call.note and not call.detach:
+        yield "note is given: it is kept with detached calls alone, so leave it out, or detach the call"
+    if len(call.note) > MAX_NOTE_CHARACTERS:
+        yield f"note has {len(call.note)} characters, the limit is {MAX_NOTE_CHARACTERS}"
     if len(call.function) > MAX_FUNCTION_CHARACTERS:
         size = len(call.function)
         yield f"the function's name has {size} characters, the limit is {MAX_FUNCTION_CHARACTERS}"

@@ -23,7 +23,7 @@ CREDIT_AT_ONCE = policy.DETACHED_WINDOW // 2
 
 def opened(book: Book, event: CallArrived) -> Kept:
     """The record of a new detached call, and its caller as the first reader."""
-    kept = book.keep.open(event.call.id, event.call.function)
+    kept = book.keep.open(event.call.id, event.call.function, event.call.note)
     book.keep.attach(kept, event.client, kept.id, 0, None)
     return kept
 

@@ -227,7 +227,7 @@ def _check_kept(book: Book, kept: Kept) -> None:
     assert (kept.final is not None) == ended == (job is None), f"{label} has ended, or not"
     assert job is None or job.kept is kept, f"{label} writes into another's record"
     assert ended == (("kept", kept.id) in book.deadlines), f"{label} is kept for ever, or not long enough"
-    size = kept.parts.bytes + (final_bytes(kept.final) if kept.final is not None else 0)
+    size = kept.parts.bytes + (final_bytes(kept.final, kept.note) if kept.final is not None else 0)
     assert kept.bytes == size, f"{label} costs {size} bytes and counts {kept.bytes}"
     for reader in kept.readers:
         behind = reader.client in book.behind or reader in book.keep.unserved

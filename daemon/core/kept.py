@@ -67,9 +67,9 @@ class Keep:
         self._send = send
         self._now = now
 
-    def open(self, call: CallId, function: str) -> Kept:
+    def open(self, call: CallId, function: str, note: str = "") -> Kept:
         """A detached call has arrived."""
-        kept = self.calls[call] = Kept(call, function)
+        kept = self.calls[call] = Kept(call, function, note)
         return kept
 
     def admit(self, kept: Kept, session: SessionId | None) -> None:
@@ -90,7 +90,7 @@ class Keep:
         if isinstance(final, Result):
             final = Result(final.id, final.session, final.parts, final.timing, owned(final.value))
         kept.final, kept.ended, kept.session = final, now, final.session or kept.session
-        self._count(kept, final_bytes(final))
+        self._count(kept, final_bytes(final, kept.note))
         self.ended[kept.id] = kept
         self._deadlines.set(("kept", kept.id), now + self._limits.detached_keep_seconds)
         for reader in tuple(kept.readers):

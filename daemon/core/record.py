@@ -35,6 +35,7 @@ class Kept:
 
     id: CallId
     function: str
+    note: str = ""
     session: SessionId | None = None
     admitted: bool = False
     """Its session is known; None then means the shared pool."""
@@ -67,11 +68,11 @@ class Grave(NamedTuple):
     ended: float
     why: Literal["time", "room"]
 
-def final_bytes(final: Result | Failure) -> int:
+def final_bytes(final: Result | Failure, note: str = "") -> int:
     """What keeping a call that has ended costs, without its parts."""
     if isinstance(final, Result):
-        return len(final.value) + policy.KEPT_CALL_BYTES
-    return _text_bytes([final.message, final.details]) + policy.KEPT_CALL_BYTES
+        return len(final.value) + _text_bytes(note) + policy.KEPT_CALL_BYTES
+    return _text_bytes([final.message, final.details, note]) + policy.KEPT_CALL_BYTES
 
 
 def _text_bytes(value: Any) -> int:

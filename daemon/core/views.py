@@ -82,6 +82,7 @@ class CallView:
     code: str | None = None
     ran: str | None = None
     """How a call that is done ended; `code` is None for a good end."""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ def call_view_of(job: Job) -> CallView:
         detached=job.kept is not None,
         parts=job.parts,
         first_part=0 if job.kept is None else job.kept.first,
+        note="" if job.kept is None else job.kept.note,
     )
 
 
@@ -192,6 +194,7 @@ def kept_view_of(kept: Kept) -> CallView:
         detached=True,
         parts=kept.next,
         first_part=kept.first,
+        note=kept.note,
         code=kept.code,
         ran=kept.final.ran if isinstance(kept.final, Failure) else "yes",
     )

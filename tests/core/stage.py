@@ -323,7 +323,7 @@ class Stage(Nursery, Spares):
             parts = [kept.parts.get(number) for number in range(kept.first, kept.next)]
             assert parts == given[kept.first : kept.next]
             size = sum(len(part) + KEPT_PART_BYTES for part in parts)
-            size += final_bytes(kept.final) if kept.final is not None else 0
+            size += final_bytes(kept.final, kept.note) if kept.final is not None else 0
             assert size == kept.bytes, "the memory that is kept is not known"
         for kept in keep.ended.values():
             assert self.now <= kept.ended + self.limits.detached_keep_seconds + LATE_SECONDS, "kept too long"

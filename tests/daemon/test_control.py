@@ -255,6 +255,7 @@ def test_a_call_by_id(world):
         "seconds": 3.0,
         "parts": 2,
         "first_part": 0,
+        "note": "",
         "code": None,
         "ran": None,
         "ended": None,

@@ -31,6 +31,16 @@ def test_a_detached_call_is_read_by_its_id(client: warmd.Client) -> None:
     assert client.calls.cancel(call.call_id) is False and call.cancel() is False
 
 
+def test_a_note_is_kept_with_it_for_whoever_asks(client: warmd.Client) -> None:
+    call = client.submit(**COUNT, detach=True, note="for the report")
+    call.result()
+    assert client.calls.get(call.call_id).note == "for the report"
+    assert "for the report" in [info.note for info in client.calls.list()]
+    for options, says in (({"note": "x"}, "detach=True"), ({"note": "x" * 4097, "detach": True}, "4096")):
+        with pytest.raises(warmd.Invalid, match=says):
+            client.submit(**COUNT, **options)
+
+
 def test_of_a_session_too(client: warmd.Client) -> None:
     with client.session(zoo("Good")) as session:
         call = session.submit("add", {"a": 1, "b": 2}, detach=True)
