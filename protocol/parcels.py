@@ -25,7 +25,7 @@ from warmd.protocol.described import Described, copy_bytes
 Body: TypeAlias = bytes | bytearray | memoryview
 """Bytes of a packed value (`protocol.values`), or of a region."""
 
-APART_BYTES = 128 * 1024
+APART_BYTES = 256 * 1024
 """From here on a descriptor and a mapping cost less than the copies that they save (`benchmarks.sizes`)."""
 ALIGNMENT_BYTES = 64
 
