@@ -113,6 +113,10 @@ def decode_view(code: int, description: bytes | memoryview, data: memoryview) ->
     return _made(code, description, numpy.frombuffer(data, "u1"))
 
 
+_OF_A_PARSER = (ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, RuntimeError, MemoryError)
+"""What numpy raises for a dtype that is none; not what a signal handler may, such as TimeoutError."""
+
+
 def _made(code: int, description: bytes | memoryview, data: Any) -> Any:
     # Only short ones are remembered: what an answer holds must not stay for long.
     read = _read if len(description) <= _MAX_REMEMBERED_BYTES else _read.__wrapped__
@@ -126,7 +130,7 @@ def _made(code: int, description: bytes | memoryview, data: Any) -> Any:
         real = _dtype_of(dtype)
         fits = math.prod(shape) * real.itemsize == len(data) and real.itemsize and not real.hasobject
         view: Any = numpy.ndarray(shape, real, data, order=order) if fits else None
-    except Exception as error:  # of numpy's parser for dtypes: SyntaxError, KeyError, OverflowError, ...
+    except _OF_A_PARSER as error:
         raise ValueError(f"not an array: {type(error).__name__}: {error}") from error
     if view is None:
         raise ValueError(f"an array of {quoted(dtype, 80)} and shape {shape} does not fit its data")

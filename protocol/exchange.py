@@ -330,6 +330,8 @@ class Exchange:
         message = parted(message, self._lend)
         if pending is not None and isinstance(message, Call):
             pending.lent = message.lent
+            if message.lent is not None and self.carrier is not None:
+                self.carrier.settled()
         try:
             self.outbox.append((pending, FROM_CLIENT.pack(message)))
         except WireError:

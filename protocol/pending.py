@@ -18,6 +18,9 @@ class Carrier(Protocol):
     def lend(self, region: Region) -> Lent | None:
         """None when it has to go along with its message."""
 
+    def settled(self) -> None:
+        """The message that names what was lent last is made."""
+
     def borrow(self, lent: Lent) -> Mapped:
         """Raises WireError when it is not there.  The same again until the message is taken for good."""
 

@@ -10,6 +10,7 @@ filled again, and let go only when it was not needed for `KEPT_SECONDS`.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -46,8 +47,10 @@ class Segment:
 
     def close(self) -> None:
         """Give it up; who has mapped it keeps it."""
-        self.memory.close()
         os.close(self.fd)
+        with contextlib.suppress(BufferError):
+            # Not while the traceback of an interruption has a view of it: then it goes with that.
+            self.memory.close()
 
 
 class Pool:
@@ -57,6 +60,9 @@ class Pool:
         self.limit_bytes = limit_bytes
         self._segments: dict[int, Segment] = {}
         self._last_number = 0
+        self._unsettled: Segment | None = None
+        self._filling = 0
+        """A signal handler may lend in the midst of that."""
         _pools.add(self)
 
     def lend(self, leaves: Leaves) -> tuple[Lent, int] | None:
@@ -65,6 +71,8 @@ class Pool:
         None when there is no room for it: over the limit, or no memory or descriptors to be had.
         """
         size = len(leaves)
+        if self._unsettled is not None and not self._filling:
+            self._let_go(self._unsettled)
         try:
             segment = self._free(size) or self._new(size)
         except OSError:
@@ -73,13 +81,23 @@ class Pool:
             return None
         segment.touched = max(segment.touched, size)
         # Before it is filled: a finalizer that runs meanwhile may have others handed back, and let go.
-        segment.lent = True
+        segment.lent, self._unsettled = True, segment
+        self._filling += 1
         try:
             leaves.copy_into(memoryview(segment.memory)[:size])
         except BaseException:
-            segment.lent, segment.since = False, time.monotonic()
+            segment.lent, segment.since, self._unsettled = False, time.monotonic(), None
             raise
+        finally:
+            self._filling -= 1
         return Lent(segment.number, size), segment.fd
+
+    def settled(self) -> None:
+        """The message that names what was lent last is made: from now on its call answers for it.
+
+        Before, an interruption would leave it lent for ever: the next that is lent finds it unsettled.
+        """
+        self._unsettled = None
 
     def handed_back(self, numbers: Sequence[int], left: Sequence[int] = ()) -> None:
         """Nobody reads these any more, but perhaps those that are `left`, which are let go for that.
@@ -90,11 +108,13 @@ class Pool:
         for number in left:
             segment = self._segments.get(number)
             if segment is not None and segment.lent:
-                self._drop(segment)
+                self._let_go(segment)
         for number in numbers:
             segment = self._segments.get(number)
             if segment is not None and segment.lent:
                 segment.lent, segment.since = False, now
+                if segment is self._unsettled:
+                    self._unsettled = None
         self.trim(now)
 
     @property
@@ -161,6 +181,12 @@ class Pool:
 
     def _held_bytes(self) -> int:
         return sum(segment.touched for segment in self._segments.values())
+
+    def _let_go(self, segment: Segment) -> None:
+        """Perhaps somebody reads it, or will."""
+        self._unsettled = None
+        if segment.number in self._segments:
+            self._drop(segment)
 
     def _drop(self, segment: Segment) -> None:
         del self._segments[segment.number]

@@ -103,7 +103,12 @@ def _unpacked(body: Body, region: memoryview | None) -> Any:
     try:
         return _unpack(0, body, region)
     except Exception as error:  # msgpack raises eight unrelated kinds
+        stray = error
+    try:
+        _unpack(0, body, region)
+    except Exception as error:
         raise ValueError(f"not a packed value: {type(error).__name__}: {error}") from error
+    raise stray  # by a signal handler, which does not strike twice
 
 
 def _pack(depth: int, value: Any, leaves: Leaves | None = None) -> bytes:

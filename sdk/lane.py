@@ -72,6 +72,9 @@ class Lane:
         self.pool.handed_back([lent.number])
         return None
 
+    def settled(self) -> None:
+        self.pool.settled()
+
     def borrow(self, lent: Lent) -> Borrowed:
         held = self._claimed.get(lent.number)
         if held is None:

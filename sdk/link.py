@@ -1,7 +1,7 @@
 """Many threads on one connection, without a thread of its own: leader and followers.
 
 Of the threads that wait for something, one is the leader: it polls the connection's descriptors,
-and hands over what comes, to whomever.  The others sleep, each on an event of its own, until their
+and hands over what comes, to whomever.  The others sleep, each by a bell of its own, until their
 call has changed or the lead is free.  Whoever wants to send does so at once, under the mutex; the
 leader polls outside of it, and plain descriptors, so the socket is never used by two.
 
@@ -15,6 +15,7 @@ signal handlers and finalizers run in the middle of everything and may cancel, d
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -53,14 +54,36 @@ def readable(pending: Pending) -> bool:
     return bool(pending.parts) or done(pending)
 
 
+class _Bell:
+    """What a sleeping thread is woken by, once for any number of rings.
+
+    Not threading.Event: it is Python within, so a KeyboardInterrupt in it can leave its lock taken, and
+    then whoever rings waits for ever.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._lock.release()
+
+    def wait(self, seconds: float | None) -> None:
+        """Until it rings, at most so long; it is silent afterwards."""
+        self._lock.acquire(timeout=-1 if seconds is None else seconds)
+
+
 class _Waiter:
     """A thread in `Link.wait`."""
 
-    __slots__ = ("_watcher", "event", "pending")
+    __slots__ = ("_watcher", "bell", "pending")
 
     def __init__(self, pending: Pending) -> None:
         self.pending = pending
-        self.event: threading.Event
+        self.bell: _Bell
         self._watcher: Callable[[], None] | None = None
 
     def watch(self, watcher: Callable[[], None] | None) -> None:
@@ -91,7 +114,7 @@ class Link:
         self._leading_thread = 0
         self._polling_until = 0.0
         """0 when nobody polls."""
-        self._followers: dict[_Waiter, threading.Event] = {}
+        self._followers: dict[_Waiter, _Bell] = {}
         self._closed = False
         self._trimmer: threading.Timer | None = None
         self._forgotten = weakref.finalize(self, int)
@@ -162,14 +185,13 @@ class Link:
                 if leading:
                     self._poll_once(rest)
                 else:
-                    waiter.event.wait(rest)
-                    waiter.event.clear()
+                    waiter.bell.wait(rest)
         finally:
             try:
                 self._leave(waiter)
             except BaseException:
                 # Interrupted on its way out: with the lead lost, the other threads would sleep on.
-                self._leave(waiter)
+                self._leave_at_last(waiter)
                 raise
 
     def take(self, pending: Pending) -> Part | None:
@@ -300,8 +322,8 @@ class Link:
         if self._leading_thread == threading.get_ident():
             raise RuntimeError("a signal handler cannot wait for a call while its own thread waits for one")
         if waiter not in self._followers:
-            waiter.event = self._followers[waiter] = threading.Event()
-            waiter.watch(waiter.event.set)
+            waiter.bell = self._followers[waiter] = _Bell()
+            waiter.watch(waiter.bell.ring)
         return False
 
     def _poll_once(self, rest: float | None) -> None:
@@ -332,6 +354,13 @@ class Link:
                 return ready(pending)
         return True
 
+    def _leave_at_last(self, waiter: _Waiter | None) -> None:
+        try:
+            self._leave(waiter)
+        except BaseException:  # an alarm that rings each millisecond strikes a second time
+            self._leave(waiter)
+            raise
+
     def _leave(self, waiter: _Waiter | None) -> None:
         if waiter is None:
             return
@@ -341,8 +370,8 @@ class Link:
             if self._leader is waiter:
                 self._leader = None
             if self._leader is None:
-                for event in self._followers.values():
-                    event.set()
+                for bell in self._followers.values():
+                    bell.ring()
                     break
             self._release()
 

@@ -133,7 +133,13 @@ def unpacked(pending: Pending, body: Any) -> Any:
     """A value that has come of the call.  Raises DaemonFailed for what is none."""
     try:
         return unpack(body)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
+        why = str(error)
+        if isinstance(error, MemoryError):
+            why = "this process may not have so much memory (`ulimit -v`, `ulimit -d`); have it come in parts"
         raise DaemonFailed(
-            f"the output cannot be read: {error}", ran="yes", session=pending.session, call=pending.call.hex()
+            f"the output of {len(body)} bytes cannot be read: {why}",
+            ran="yes",
+            session=pending.session,
+            call=pending.call.hex(),
         ) from error

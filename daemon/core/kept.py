@@ -39,6 +39,12 @@ from warmd.protocol.messages import (
 )
 from warmd.protocol.parcels import Value
 
+_WHY_GONE = {
+    "time": "that time is over",
+    "room": "that room was needed for later ones",
+    "size": "it gave more than that by itself: have it return a path, or raise detached_max_bytes",
+}
+
 
 class Keep:
     """All detached calls, from their arrival until nobody can ask for them any more."""
@@ -185,7 +191,7 @@ class Keep:
             return Problem("CALL_GONE", text, "maybe")
         limits = self._limits
         how = f"ended with {grave.code}" if grave.code else "ended well"
-        why = "that time is over" if grave.why == "time" else "that room was needed for later ones"
+        why = _WHY_GONE[grave.why]
         text = (
             f"what call {call.hex()} gave is no longer kept: it {how} {now - grave.ended:.0f} s ago; "
             f"detached calls are kept for {limits.detached_keep_seconds:g} s (detached_keep) and with "
@@ -314,7 +320,7 @@ class Keep:
             if most.parts:
                 self._drop_oldest_parts(most)
             else:
-                self._forget(latest, "room")
+                self._forget(latest, "size" if latest.bytes > self._limits.detached_max_bytes else "room")
 
     def _drop_oldest_parts(self, kept: Kept) -> None:
         """As many as have to go, or all."""
@@ -323,7 +329,7 @@ class Keep:
             if reader.credit is not None and reader.at < kept.first:
                 self._fail(reader, self.dropped(kept, reader.at))
 
-    def _forget(self, kept: Kept, why: Literal["time", "room"]) -> None:
+    def _forget(self, kept: Kept, why: Literal["time", "room", "size"]) -> None:
         self._deadlines.drop(("kept", kept.id))
         self.graves[kept.id] = Grave(kept.code, kept.ended, why)
         if len(self.graves) > policy.REMEMBERED_CALLS:

@@ -66,7 +66,7 @@ class Grave(NamedTuple):
 
     code: str | None
     ended: float
-    why: Literal["time", "room"]
+    why: Literal["time", "room", "size"]
 
 def final_bytes(final: Result | Failure, note: str = "") -> int:
     """What keeping a call that has ended costs, without its parts."""

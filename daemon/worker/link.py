@@ -185,8 +185,9 @@ class Link:
 
     def _lend(self, region: Region, fds: list[int]) -> Lent | None:
         found = self._pool.lend(region) if self._pool is not None and isinstance(region, Leaves) else None
-        if found is None:
+        if self._pool is None or found is None:
             return None
+        self._pool.settled()  # nothing interrupts here
         self._lends = True
         fds.append(found[1])
         return found[0]

@@ -86,11 +86,14 @@ def _as_dict(pairs: list[tuple[str, T]], what: str) -> dict[str, T]:
     return dict(pairs)
 
 
+_NO_TEXT = "not UTF-8 text; for the app to read it, give its path without the @"
+
+
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else _NO_TEXT
         raise click.UsageError(f"cannot read {path}: {reason}") from None
 
 

@@ -265,3 +265,11 @@ def test_a_value_whose_data_lie_apart_counts_as_a_whole() -> None:
     world.broker.check()
     assert 5004 < world.broker._book.keep.bytes < 10_000
     assert heard.final is not None
+
+
+def test_what_is_too_large_by_itself_is_said_to_be() -> None:
+    world = bounded(10_000)
+    heard = world.call(world.session(), detach=True)
+    world.returns(bytes(20_000))
+    told = world.attach(heard).final.message
+    assert "10000 bytes in all (detached_max_bytes), and it gave more than that by itself" in told

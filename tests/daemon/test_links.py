@@ -104,6 +104,7 @@ class House:
         leaves = Leaves()
         leaves.add(Described(0, b"", len(data), partial(copy_bytes, data)))
         found = self.pool.lend(leaves)
+        self.pool.settled()
         assert found is not None
         return found
 

@@ -40,6 +40,7 @@ class Desk:
         leaves = Leaves()
         leaves.add(Described(0, b"", len(data), partial(copy_bytes, data)))
         found = self.pool.lend(leaves)
+        self.pool.settled()
         assert found is not None
         return found[0], os.dup(found[1])
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from warmd.calls import Submitted
     from warmd.owndaemon import LocalClient
+    from warmd.protocol.parcels import Leaves
 
 TESTS = Path(__file__).parents[1]
 ECHO = f"{TESTS / 'zoo_lent.py'}:Echo"
@@ -256,6 +257,27 @@ def test_an_interrupted_call_leaves_nothing_lent(own: warmd.Client, frame: int) 
 
     transport._send = torn
     with contextlib.suppress(KeyboardInterrupt):
+        session.call("echo", of(1))
+    assert np.array_equal(session.call("echo", of(2)).output, of(2))
+    until(lambda: not lends(own), AT_ONCE_SECONDS)
+
+
+def test_a_call_that_is_interrupted_before_its_message_is_made_leaves_nothing_lent(
+    own: warmd.Client,
+) -> None:
+    session = own.session(ECHO)
+    session.call("echo", of(0))
+    assert own._link is not None and own._link.transport.lane is not None
+    pool = own._link.transport.lane.pool
+    lend = pool.lend
+
+    def interrupted(leaves: Leaves) -> object:
+        lend(leaves)
+        pool.lend = lend  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    pool.lend = interrupted  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyboardInterrupt):
         session.call("echo", of(1))
     assert np.array_equal(session.call("echo", of(2)).output, of(2))
     until(lambda: not lends(own), AT_ONCE_SECONDS)

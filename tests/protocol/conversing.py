@@ -36,6 +36,8 @@ class Carrier:
     def lend(self, region: Any) -> Lent:
         return Lent(next(self._numbers), len(region))
 
+    def settled(self) -> None: ...
+
     def borrow(self, lent: Lent) -> Any:
         return self.borrowed.setdefault(lent.number, memoryview(bytes(lent.size)))
 

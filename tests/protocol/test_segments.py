@@ -36,8 +36,14 @@ def is_free(pool: Pool, size: int) -> bool:
     return pool._free(size) is not None
 
 
-def lent(pool: Pool, data: bytes) -> tuple[Lent, int]:
+def lend(pool: Pool, data: bytes) -> tuple[Lent, int] | None:
     found = pool.lend(leaves_of(data))
+    pool.settled()
+    return found
+
+
+def lent(pool: Pool, data: bytes) -> tuple[Lent, int]:
+    found = lend(pool, data)
     assert found is not None
     return found
 
@@ -74,7 +80,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_nobody_but_the_owner_writes_and_nobody_shrinks_it(pool: Pool) -> None:
-    found = pool.lend(leaves_of(b"a" * MB))
+    found = lend(pool, b"a" * MB)
     assert found is not None
     _, fd = found
     with pytest.raises(PermissionError):
@@ -114,22 +120,22 @@ def test_what_was_left_is_never_filled_again(pool: Pool) -> None:
 
 
 def test_more_than_the_limit_is_not_lent_and_free_memory_makes_room(pool: Pool) -> None:
-    lent = [pool.lend(leaves_of(b"a" * (20 * MB))) for _ in range(3)]
+    lent = [lend(pool, b"a" * (20 * MB)) for _ in range(3)]
     assert None not in lent
-    assert pool.lend(leaves_of(b"b" * (20 * MB))) is None
-    assert pool.lend(leaves_of(b"b" * (4 * MB))) is not None
+    assert lend(pool, b"b" * (20 * MB)) is None
+    assert lend(pool, b"b" * (4 * MB)) is not None
     pool.handed_back([lent[0][0].number])  # type: ignore[index]
     assert is_free(pool, 20 * MB)
     assert not is_free(pool, 40 * MB)
-    assert pool.lend(leaves_of(b"c" * (21 * MB))) is None
+    assert lend(pool, b"c" * (21 * MB)) is None
     pool.handed_back([lent[1][0].number])  # type: ignore[index]
-    assert pool.lend(leaves_of(b"c" * (33 * MB))) is not None
+    assert lend(pool, b"c" * (33 * MB)) is not None
     assert not is_free(pool, 20 * MB)
 
 
 def test_there_are_so_many_segments_and_no_more(pool: Pool) -> None:
-    assert all(pool.lend(leaves_of(b"a")) for _ in range(MOST_SEGMENTS))
-    assert pool.lend(leaves_of(b"a")) is None
+    assert all(lend(pool, b"a") for _ in range(MOST_SEGMENTS))
+    assert lend(pool, b"a") is None
 
 
 def test_without_descriptors_nothing_is_lent_and_nothing_lost(pool: Pool) -> None:
@@ -140,11 +146,11 @@ def test_without_descriptors_nothing_is_lent_and_nothing_lost(pool: Pool) -> Non
     for free in (0, 1):
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, limits[1]))
         try:
-            assert pool.lend(leaves_of(b"a")) is None
+            assert lend(pool, b"a") is None
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert len(os.listdir("/proc/self/fd")) == before
-    assert pool.lend(leaves_of(b"a")) is not None
+    assert lend(pool, b"a") is not None
 
 
 def test_a_copy_that_fails_lends_nothing(pool: Pool) -> None:
@@ -185,7 +191,7 @@ def test_a_forked_child_keeps_none_of_it(pool: Pool) -> None:
 
 
 def test_a_view_can_be_written_to_and_nobody_sees_it(pool: Pool, receiver: Receiver) -> None:
-    found = pool.lend(leaves_of(b"a" * MB))
+    found = lend(pool, b"a" * MB)
     borrowed = receiver.take(found)
     first, second = borrowed.view(), borrowed.view()
     first[:3] = b"xyz"
@@ -196,7 +202,7 @@ def test_a_view_can_be_written_to_and_nobody_sees_it(pool: Pool, receiver: Recei
 
 
 def test_it_is_handed_back_when_the_last_view_is_gone(pool: Pool, receiver: Receiver) -> None:
-    borrowed = receiver.take(pool.lend(leaves_of(b"a" * MB)))
+    borrowed = receiver.take(lend(pool, b"a" * MB))
     view = borrowed.view()
     part = view[10:20]
     borrowed.close()
@@ -209,7 +215,7 @@ def test_it_is_handed_back_when_the_last_view_is_gone(pool: Pool, receiver: Rece
 
 def test_it_is_handed_back_when_it_was_never_looked_at(pool: Pool, receiver: Receiver) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    found = pool.lend(leaves_of(b"a"))
+    found = lend(pool, b"a")
     borrowed = receiver.take(found)
     del borrowed
     assert receiver.handed_back == [1]
@@ -219,7 +225,7 @@ def test_it_is_handed_back_when_it_was_never_looked_at(pool: Pool, receiver: Rec
 def test_a_mapping_is_kept_and_shows_what_the_owner_writes_next(pool: Pool, receiver: Receiver) -> None:
     for round_ in range(4):
         data = bytes([round_]) * (MB + MB // 2 + round_)
-        borrowed = receiver.take(pool.lend(leaves_of(data)))
+        borrowed = receiver.take(lend(pool, data))
         view = borrowed.view()
         assert view == data
         view[5 * mmap.PAGESIZE] = 255
@@ -243,7 +249,7 @@ def test_only_pages_that_were_written_to_are_thrown_away(
 ) -> None:
     if kernel == "before 6.7":
         monkeypatch.setattr(pagemap, "_SCAN", 0)
-    borrowed = receiver.take(pool.lend(leaves_of(b"a" * MB)))
+    borrowed = receiver.take(lend(pool, b"a" * MB))
     view = borrowed.view()
     assert bytes(view[:10]) == b"a" * 10
     del view
@@ -257,7 +263,7 @@ def test_only_pages_that_were_written_to_are_thrown_away(
 
 
 def test_mappings_that_are_not_needed_are_let_go(pool: Pool, receiver: Receiver) -> None:
-    borrowed = receiver.take(pool.lend(leaves_of(b"a" * MB)))
+    borrowed = receiver.take(lend(pool, b"a" * MB))
     view = borrowed.view()
     assert receiver.mappings.trim(time.monotonic()) is None
     del view
@@ -268,26 +274,26 @@ def test_mappings_that_are_not_needed_are_let_go(pool: Pool, receiver: Receiver)
 
 
 def test_so_many_mappings_are_kept_and_no_more(pool: Pool, receiver: Receiver) -> None:
-    views = [receiver.take(pool.lend(leaves_of(b"a"))).view() for _ in range(mappings.MOST_KEPT + 3)]
+    views = [receiver.take(lent(pool, b"a")).view() for _ in range(mappings.MOST_KEPT + 3)]
     del views
     assert len(receiver.mappings._kept) == mappings.MOST_KEPT
     assert sorted(receiver.handed_back) == list(range(1, mappings.MOST_KEPT + 4))
 
 
 def test_what_a_fork_may_still_read_is_only_left(pool: Pool, receiver: Receiver) -> None:
-    before = receiver.take(pool.lend(leaves_of(b"a" * MB)))
+    before = receiver.take(lend(pool, b"a" * MB))
     view = before.view()
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    after = receiver.take(pool.lend(leaves_of(b"b")))
+    after = receiver.take(lend(pool, b"b"))
     del before, view, after
     assert (receiver.left, receiver.handed_back) == ([1], [2])
 
 
 def test_of_what_is_closed_nothing_is_kept(pool: Pool, receiver: Receiver) -> None:
-    view = receiver.take(pool.lend(leaves_of(b"a" * MB))).view()
+    view = receiver.take(lent(pool, b"a" * MB)).view()
     receiver.mappings.close()
     assert view == b"a" * MB
     del view
@@ -304,7 +310,7 @@ def test_what_is_handed_back_while_memory_is_filled_does_not_disturb_that(
 
     def meanwhile(room: memoryview) -> None:
         pool.handed_back([first.number])
-        assert pool.lend(leaves_of(b"b" * len(room))) is not None
+        assert lend(pool, b"b" * len(room)) is not None
         room[:] = b"c" * len(room)
 
     leaves = Leaves()
@@ -321,3 +327,30 @@ def test_memory_that_could_not_be_filled_is_free(pool: Pool) -> None:
     with pytest.raises(ValueError, match="different"):
         pool.lend(leaves)
     assert is_free(pool, 2 * MB)
+
+
+def test_what_no_message_came_to_name_is_let_go(pool: Pool) -> None:
+    """An interruption between the lending and the message leaves nobody who would hand it back."""
+    interrupted = pool.lend(leaves_of(b"a" * MB))
+    assert interrupted is not None
+    (number, _), _ = interrupted
+    after, _ = lent(pool, b"b" * MB)
+    assert after.number != number
+    assert [segment.number for segment in pool._segments.values()] == [after.number]
+
+
+def test_a_view_that_an_exception_keeps_does_not_keep_a_segment_from_being_closed(pool: Pool) -> None:
+    kept: list[memoryview] = []
+
+    def interrupted(room: memoryview) -> None:
+        kept.append(room)
+        raise KeyboardInterrupt
+
+    leaves = Leaves()
+    leaves.add(Described(0, b"", MB, interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        pool.lend(leaves)
+    before = len(os.listdir("/proc/self/fd"))
+    pool.close()
+    assert len(os.listdir("/proc/self/fd")) < before
+    assert kept[0][:1] == b"\0"
