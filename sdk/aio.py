@@ -20,7 +20,7 @@ from warmd.protocol.errors import CallGone, Invalid
 from warmd.protocol.messages import Attach, Call, Request
 from warmd.protocol.pending import Pending
 from warmd.protocol.regions import settled
-from warmd.result import Info, Result, answer, infos, outcome, raise_problem
+from warmd.result import Info, Result, answer, infos, outcome, raise_problem, unpacked
 
 
 class AsyncClient:
@@ -294,6 +294,25 @@ class AsyncStream(Parts, AsyncIterator[Any]):
         if more:
             return value
         raise StopAsyncIteration
+
+    async def batch(self) -> list[Any]:
+        """The yielded values that have come, at least one; none at the end.  For who hands them on.
+
+        Not the result of a function that is no generator.  Raises as `__anext__`.
+        """
+        if self._link is None and not self._over:
+            self._link, self._pending = await self._client._begin(self._pending.message, self._patience)
+        if self._over or self._link is None:
+            return []
+        part = await self._link.take(self._pending)
+        values = []
+        while part is not None:
+            values.append(unpacked(self._pending, part.value))
+            part = self._link.take_now(self._pending)
+        if not values:
+            self._over = True
+            raise_problem(self._pending)
+        return values
 
     async def aclose(self) -> None:
         """End the generator, if it still runs.  Never waits."""

@@ -76,6 +76,10 @@ class AsyncLink:
     async def take(self, pending: Pending) -> Part | None:
         """Wait for the next part of a stream; None at its end."""
         await self.wait(pending, readable)
+        return self.take_now(pending)
+
+    def take_now(self, pending: Pending) -> Part | None:
+        """The next part of a stream that has come; None where none has."""
         part = self.exchange.take(pending)
         if self.exchange.outbox:
             self._pump()

@@ -1,0 +1,200 @@
+"""What each request passes first, whatever it asks for.
+
+    1. it gets an id (its own `X-Request-Id`, if that is a sound one), which goes into logs and calls
+    2. where browsers of the allowed origins ask whether they may, they are told
+    3. `/v1` before the path means nothing
+    4. it has a key, unless its path carries its own secret, or is nobody's
+    5. its key has not asked too often, and its body is not too large
+    6. whatever goes wrong from here on is answered as a problem
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from warmd.http.keys import Caller
+from warmd.http.limits import Rates
+from warmd.http.metrics import Metrics
+from warmd.http.moments import moment, now
+from warmd.http.options import Options
+from warmd.http.problems import HttpProblem
+from warmd.protocol.errors import WarmdError
+
+OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
+"""Those that are nobody's, or see to it themselves."""
+CORS_HEADERS = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "*, Authorization",
+    "Access-Control-Max-Age": "600",
+}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+log = logging.getLogger("warmd.http")
+
+
+class Front:
+    """An ASGI application around another; `caller_of(token)` knows the keys."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: Options,
+        caller_of: Callable[[str | None], Caller],
+        metrics: Metrics,
+    ) -> None:
+        self._app = app
+        self._options = options
+        self._caller_of = caller_of
+        self._metrics = metrics
+        self._rates = Rates(options.rate)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(self, scope, receive, send)
+        began = time.perf_counter()
+        try:
+            await exchange.run()
+        finally:
+            self._metrics.request(scope, exchange.status, time.perf_counter() - began)
+            exchange.log(time.perf_counter() - began)
+
+    async def admit(self, scope: Scope, headers: Headers) -> None:
+        """Raises HttpProblem for who may not come in."""
+        path = scope["path"]
+        if not path.startswith(OPEN_PATHS):
+            caller = self._caller_of(_token(headers))
+            scope["caller"] = caller
+            self._rates.check(caller.id)
+        size = headers.get("content-length", "")
+        if size.isdecimal() and int(size) > self.most_bytes(path):
+            raise too_large(int(size), self.most_bytes(path))
+
+    def most_bytes(self, path: str) -> int:
+        return self._options.max_file_bytes if path.startswith("/content/") else self._options.max_body_bytes
+
+    def cors(self, headers: Headers) -> dict[str, str]:
+        """What a browser is told; nothing unless its page's origin is allowed."""
+        origin = headers.get("origin")
+        if origin is None or not {origin, "*"} & set(self._options.cors_origins):
+            return {}
+        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Access-Control-Expose-Headers": "*"}
+
+    async def inner(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
+        self.front = front
+        self.scope = scope
+        self.status = 0
+        self._receive = receive
+        self._send = send
+        self._headers = Headers(scope=scope)
+        self._left = 0
+        asked = self._headers.get("x-request-id", "")
+        self.request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        scope["request_id"] = self.request_id
+        scope["app"] = front  # so that the router raises where it finds no route
+        self._cors = front.cors(self._headers)
+
+    async def run(self) -> None:
+        self._strip_version()
+        try:
+            if self.scope["method"] == "OPTIONS" and self._cors:
+                response = Response(status_code=204, headers=CORS_HEADERS)
+                await response(self.scope, self._receive, self._answer)
+                return
+            await self.front.admit(self.scope, self._headers)
+            self._left = self.front.most_bytes(self.scope["path"])
+            await self.front.inner(self.scope, self._bounded, self._answer)
+        except Exception as error:
+            if self.status:
+                raise  # half an answer: the server cuts the connection
+            await problem_of(error).response()(self.scope, self._receive, self._answer)
+
+    def _strip_version(self) -> None:
+        path = self.scope["path"]
+        if path.startswith("/v1/"):
+            self.scope["path"] = path[3:]
+            self.scope["raw_path"] = self.scope["path"].encode()
+
+    async def _bounded(self) -> Message:
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        self._left -= size
+        if self._left < 0:
+            most = self.front.most_bytes(self.scope["path"])
+            raise too_large(most - self._left, most)
+        return message
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            headers.update(self._cors)
+        await self._send(message)
+
+    def log(self, seconds: float) -> None:
+        if log.isEnabledFor(logging.INFO):
+            caller = self.scope.get("caller")
+            log.info(
+                json.dumps(
+                    {
+                        "time": moment(now()),
+                        "request_id": self.request_id,
+                        "method": self.scope["method"],
+                        "path": shown(self.scope["path"]),
+                        "status": self.status,
+                        "seconds": round(seconds, 6),
+                        "key": caller.name if caller else None,
+                        "task": self.scope.get("task"),
+                    }
+                )
+            )
+
+
+def problem_of(error: Exception) -> HttpProblem:
+    """How an error is answered; what nobody foresaw is logged."""
+    if isinstance(error, HttpProblem):
+        return error
+    if isinstance(error, WarmdError):
+        return HttpProblem.of(error)
+    if isinstance(error, HTTPException):
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID")
+        return HttpProblem(code, str(error.detail))
+    log.exception("a request failed")
+    name = type(error).__name__
+    return HttpProblem("INTERNAL", f"the gateway failed on this request: {name}; its log says more")
+
+
+def too_large(size: int, most: int) -> HttpProblem:
+    return HttpProblem(
+        "TOO_LARGE", f"the body has {size} bytes or more, the limit is {most}: upload large data as files"
+    )
+
+
+def shown(path: str) -> str:
+    """A path for the log: without the secret that an address of a file carries."""
+    return re.sub(r"^(/content/[^/]+)/.*", r"\1/...", path)
+
+
+def _token(headers: Headers) -> str | None:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" and token else None
+
+

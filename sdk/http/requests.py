@@ -1,0 +1,108 @@
+"""The body of `POST /apps/run` -> the options of a call.
+
+Fields that inference.sh's clients send and that mean nothing on one machine are taken and ignored;
+others that are unknown are refused, as everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from warmd import plan
+from warmd.http.problems import HttpProblem
+from warmd.protocol.errors import Invalid, quoted
+
+IGNORED = ("infra", "workers", "metadata", "version_id", "stream")
+TAKEN = (
+    "app", "app_id", "function", "input", "setup", "session", "session_timeout", "max_lifetime", "timeout",
+    "webhook", "wait", "run_at",
+)  # fmt: skip
+MOST_WAIT_SECONDS = 3600.0
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is to be run, checked as far as one can without the daemon."""
+
+    app: str | None
+    function: str | None
+    input: Any
+    session: str | None
+    opening: dict[str, Any]
+    """What a new process is to be like: setup, session_timeout, max_lifetime."""
+    timeout: float | str | None
+    webhook: str | None
+    wait_seconds: float
+    """How long the answer may wait for the run's end; 0: not at all."""
+
+
+def run(body: Any) -> Run:
+    """Raises HttpProblem, naming the field and the remedy."""
+    if not isinstance(body, dict):
+        got = quoted(body, 60)
+        raise HttpProblem("INVALID", f'expected an object such as {{"app": "counter"}}, got {got}')
+    for field in body:
+        if field not in TAKEN and field not in IGNORED:
+            raise HttpProblem("INVALID", plan.unknown("field", field, (*TAKEN, *IGNORED)))
+    if body.get("run_at") is not None:
+        raise HttpProblem("INVALID", "run_at: there are no delayed starts here; leave it out")
+    given = {name: value for name, value in body.items() if value is not None}
+    app, of_app = _app(given.get("app", given.get("app_id")))
+    session = _text(given, "session")
+    return Run(
+        app=app,
+        function=_text(given, "function") or of_app,
+        input=given.get("input"),
+        session=session,
+        opening={name: given[name] for name in ("setup", "session_timeout", "max_lifetime") if name in given},
+        timeout=given.get("timeout"),
+        webhook=_webhook(given),
+        wait_seconds=_wait(given.get("wait", False)),
+    )
+
+
+def _app(reference: object) -> tuple[str | None, str | None]:
+    """The app's name and function in `[type/][namespace/]name[@version][:function]`.
+
+    Only names: whoever may call may not bring code.  There is one version of an app here, so any will do.
+    """
+    if reference is None:
+        return None, None
+    text = reference if isinstance(reference, str) else ""
+    before, at, after = text.rpartition("@")
+    name, _, function = (f"{before}:{after.partition(':')[2]}" if at else text).partition(":")
+    name = name.rpartition("/")[2]
+    if not _NAME.fullmatch(name) or name.endswith(".py"):
+        raise HttpProblem(
+            "INVALID", f"app: expected the name of an app that the daemon knows, got {quoted(reference, 100)}"
+        )
+    return name, function or None
+
+
+def _text(given: dict[str, Any], field: str) -> str | None:
+    value = given.get(field)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise HttpProblem("INVALID", f"{field}: expected a text, got {quoted(value, 60)}")
+    return value
+
+
+def _webhook(given: dict[str, Any]) -> str | None:
+    url = _text(given, "webhook")
+    if url is not None and (not url.startswith(("http://", "https://")) or len(url) > 2000):
+        raise HttpProblem(
+            "INVALID", f"webhook: expected an http:// or https:// address, got {quoted(url, 100)}"
+        )
+    return url
+
+
+def _wait(value: object) -> float:
+    if isinstance(value, bool):
+        return MOST_WAIT_SECONDS if value else 0.0
+    try:
+        seconds = plan.duration(value, "wait")
+    except Invalid as error:
+        raise HttpProblem.of(error) from None
+    return min(seconds or 0.0, MOST_WAIT_SECONDS)

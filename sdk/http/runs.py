@@ -1,0 +1,102 @@
+"""Runs over HTTP: begun, looked at, followed, cancelled."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from warmd.http import requests
+from warmd.http.access import allowed
+from warmd.http.moments import moment, now
+from warmd.http.options import Options
+from warmd.http.replies import json_body, reply, reply_value
+from warmd.http.streams import Streams
+from warmd.http.task import Facts, Task
+from warmd.http.tasks import Tasks
+
+MOST_LISTED = 100
+
+
+class RunRoutes:
+    """`/apps/run` and `/tasks`."""
+
+    def __init__(self, options: Options, tasks: Tasks, streams: Streams) -> None:
+        self._options = options
+        self._tasks = tasks
+        self._streams = streams
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/apps/run", self.run, methods=["POST"]),
+            Route("/tasks", self.listed),
+            Route("/tasks/{id}", self.get),
+            Route("/tasks/{id}", self.cancel, methods=["DELETE"]),
+            Route("/tasks/{id}/status", self.status),
+            Route("/tasks/{id}/stream", self.stream),
+            Route("/tasks/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/tasks/{id}/logs", self.logs),
+        ]
+
+    async def run(self, request: Request) -> Response:
+        """Begins a run, and waits for its end where it is asked to."""
+        caller = allowed(request, "run")
+        run = requests.run(await json_body(request))
+        wait = request.query_params.get("wait")
+        facts = Facts(
+            owner=caller.id,
+            app=run.app or "",
+            function=run.function or "run",
+            input=run.input,
+            created=now(),
+            session_timeout=run.opening.get("session_timeout"),
+            webhook=run.webhook,
+            base_url=self._base_url(request),
+            request_id=request.scope["request_id"],
+        )
+        task = await self._tasks.run(caller, run, facts)
+        request.scope["task"] = task.id
+        if run.wait_seconds or wait in ("true", "1"):
+            await self._tasks.ended(task, run.wait_seconds or requests.MOST_WAIT_SECONDS)
+        return reply(request, task.json())
+
+    def _base_url(self, request: Request) -> str:
+        return self._options.public_url or f"{request.url.scheme}://{request.url.netloc}"
+
+    async def get(self, request: Request) -> Response:
+        task = await self._task(request)
+        await self._tasks.look(task)
+        return reply(request, task.json())
+
+    async def status(self, request: Request) -> Response:
+        task = await self._task(request)
+        await self._tasks.look(task)
+        told = {"id": task.id, "status": task.status, "updated_at": moment(task.updated)}
+        return reply_value(request, told)
+
+    async def stream(self, request: Request) -> ASGIApp:
+        task = await self._task(request)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            return self._streams.events(task)
+        return self._streams.ndjson(task)
+
+    async def cancel(self, request: Request) -> Response:
+        task = await self._task(request, "run")
+        await self._tasks.cancel(task)
+        return reply(request, task.json())
+
+    async def logs(self, request: Request) -> Response:
+        task = await self._task(request)
+        return reply_value(request, await self._tasks.logs(task))
+
+    async def listed(self, request: Request) -> Response:
+        tasks = self._tasks.of(allowed(request, "read"))
+        return reply(request, b"[" + b",".join(task.json() for task in tasks[:MOST_LISTED]) + b"]")
+
+    async def _task(self, request: Request, scope: str = "read") -> Task:
+        caller = allowed(request, scope)
+        task = await self._tasks.find(caller, request.path_params["id"])
+        request.scope["task"] = task.id
+        return task
+

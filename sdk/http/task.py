@@ -1,0 +1,160 @@
+"""One run, as its clients see it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import orjson
+
+from warmd.http.moments import moment, now
+
+PREFIX = "task_"
+NOTE_MARK = "warmd.http "
+"""How the notes of this gateway's calls begin: other detached calls are none of its tasks."""
+MOST_NOTE_CHARACTERS = 4096
+
+
+class Status(IntEnum):
+    """As the clients' own enumeration has it; 13 (rejected) is never sent, for one of them hangs on it."""
+
+    QUEUED = 2
+    SETTING_UP = 6
+    RUNNING = 7
+    CANCELLING = 8
+    COMPLETED = 10
+    FAILED = 11
+    CANCELLED = 12
+
+    @property
+    def final(self) -> bool:
+        return self >= Status.COMPLETED
+
+
+OF_STATE = {
+    "queued": Status.QUEUED,
+    "starting": Status.SETTING_UP,
+    "running": Status.RUNNING,
+    "cancelling": Status.CANCELLING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What never changes about a task; what of it fits travels as the call's note."""
+
+    owner: str
+    app: str
+    function: str
+    input: Any
+    created: float
+    session_timeout: float | str | None = None
+    webhook: str | None = None
+    base_url: str = ""
+    """Where the client reached the gateway: addresses of files begin so."""
+    request_id: str = ""
+
+    def note(self) -> str:
+        facts = [self.owner, self.app, self.created, self.session_timeout, self.webhook, self.base_url]
+        text = NOTE_MARK + orjson.dumps([*facts, self.request_id, self.input]).decode()
+        if len(text) > MOST_NOTE_CHARACTERS:
+            text = NOTE_MARK + orjson.dumps([*facts, self.request_id, None]).decode()
+        return text
+
+    @classmethod
+    def of_note(cls, note: str, function: str) -> Facts | None:
+        """None for a call that no gateway made."""
+        if not note.startswith(NOTE_MARK):
+            return None
+        owner, app, created, session_timeout, webhook, base_url, request_id, input = orjson.loads(
+            note.removeprefix(NOTE_MARK)
+        )
+        return cls(owner, app, function, input, created, session_timeout, webhook, base_url, request_id)
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A run under way or over.  `ended` is set when `status` is final."""
+
+    call: str
+    facts: Facts
+    session: str | None
+    status: Status = Status.QUEUED
+    updated: float = field(default_factory=now)
+    output: bytes = b"null"
+    """JSON: the last that it yielded so far, or its result."""
+    error: str | None = None
+    code: str | None = None
+    ran: str | None = None
+    traceback: str = ""
+    events: list[tuple[float, Status]] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _head: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.events.append((self.facts.created, self.status))
+
+    @property
+    def id(self) -> str:
+        return PREFIX + self.call
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, more or less."""
+        return len(self.output) + len(self.head())
+
+    def becomes(self, status: Status) -> bool:
+        """Whether that is news."""
+        if status is self.status or self.status.final:
+            return False
+        self.status, self.updated = status, now()
+        self.events.append((self.updated, status))
+        if status.final:
+            self.ended.set()
+        return True
+
+    def head(self) -> bytes:
+        """The beginning of its JSON, which stays."""
+        if not self._head:
+            facts = self.facts
+            self._head = orjson.dumps(
+                {
+                    "id": self.id,
+                    "short_id": self.call[:8],
+                    "created_at": moment(facts.created),
+                    "app_id": facts.app,
+                    "app": facts.app,
+                    "function": facts.function,
+                    "session_id": self.session,
+                    "session_timeout": facts.session_timeout,
+                    "webhook": facts.webhook,
+                    "input": facts.input,
+                }
+            )[:-1]
+        return self._head
+
+    def json(self) -> bytes:
+        """All of it but its logs."""
+        told = {
+            "status": self.status,
+            "status_text": self.status.name.lower(),
+            "updated_at": moment(self.updated),
+            "error": self.error,
+            "error_code": self.code,
+            "ran": self.ran,
+            "events": [
+                {"id": f"{self.call[:8]}-{n}", "task_id": self.id, "status": status,
+                 "created_at": moment(at), "event_time": moment(at)}
+                for n, (at, status) in enumerate(self.events)
+            ],
+        }  # fmt: skip
+        return b"".join((self.head(), b",", orjson.dumps(told)[1:-1], b',"output":', self.output, b"}"))
+
+    def line(self, output: bytes) -> bytes:
+        """Its JSON with one of its parts, for a stream."""
+        head = self.head()
+        return b'%b,"status":%d,"updated_at":"%b","output":%b}' % (
+            head, self.status, (moment(self.updated) or "").encode(), output,
+        )  # fmt: skip

@@ -1,0 +1,233 @@
+"""The runs of all who come by HTTP.
+
+The daemon has each run as a detached call; here is what was learned of it, for quick answers, and in
+bounded memory: what is forgotten, or was begun by a gateway that is no more, is asked of the daemon
+again, whose note of the call says whose it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from warmd.http.files import Files
+from warmd.http.keys import Caller
+from warmd.http.moments import moment
+from warmd.http.outputs import Outputs
+from warmd.http.owners import Owners, label_of
+from warmd.http.problems import HttpProblem, told
+from warmd.http.requests import Run
+from warmd.http.task import OF_STATE, PREFIX, Facts, Status, Task
+from warmd.protocol.errors import AppError, CallCancelled, CallGone, DaemonLost, WarmdError
+from warmd.protocol.names import is_whole_call
+
+if TYPE_CHECKING:
+    from warmd.aio import AsyncClient
+    from warmd.result import Result
+
+MOST_TASKS = 10_000
+LOG_LINES = 1000
+RUN_LOG = 1
+MOST_BYTES = 64 * 2**20
+"""Kept here of tasks that have ended; the daemon keeps as much by itself (`detached_max_bytes`)."""
+
+
+class Tasks:
+    """`ended(task)` is called at the end of each that was begun, or found, here."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        owners: Owners,
+        files: Files,
+        outputs: Outputs,
+        ended: Callable[[Task], object],
+    ) -> None:
+        self._client = client
+        self._owners = owners
+        self._files = files
+        self._outputs = outputs
+        self._on_end = ended
+        self._tasks: dict[str, Task] = {}
+        self._ended: OrderedDict[str, Task] = OrderedDict()
+        self._bytes = 0
+        """Of those that have ended."""
+        self._followers: set[asyncio.Task[None]] = set()
+
+    async def run(self, caller: Caller, run: Run, facts: Facts) -> Task:
+        """Begin a run; returns when the daemon has taken it, so that the session is known.
+
+        Raises WarmdError and HttpProblem when it is refused.
+        """
+        opening = dict(run.opening)
+        if run.session == "new":
+            opening["labels"] = label_of(caller)
+        elif run.session is not None:
+            await self._owners.check(caller, run.session)
+        submitted = await self._client.submit(
+            app=run.app,
+            function=run.function,
+            input=self._files.in_input(run.input, caller.id),
+            session=run.session,
+            timeout=run.timeout,
+            detach=True,
+            note=facts.note(),
+            **opening,
+        )
+        task = Task(submitted.call_id, facts, submitted.session_id)
+        if run.session == "new" and task.session is not None:
+            self._owners.learn(task.session, caller)
+        self._keep(task)
+        self._follow(task, submitted.result)
+        return task
+
+    async def find(self, caller: Caller, id: str) -> Task:
+        """The caller's task.  Raises HttpProblem where there is none."""
+        call = id.removeprefix(PREFIX)
+        task = self._tasks.get(call)
+        if task is None and is_whole_call(call):
+            task = await self._found(call)
+        if task is None or not caller.may_see(task.facts.owner):
+            raise HttpProblem(
+                "NOT_FOUND",
+                f"task not found: {id[:100]} (it was never begun with this key, or it is no longer kept)",
+            )
+        return task
+
+    async def look(self, task: Task) -> int:
+        """Ask the daemon how far it is; how many parts it has given."""
+        if task.status.final:
+            return 0
+        try:
+            info = await self._client.calls.get(task.call)
+        except CallGone:
+            return 0  # its end is on its way here, or that it is lost
+        status = OF_STATE.get(info["state"])
+        if status is not None:
+            task.becomes(status)
+        return int(info["parts"])
+
+    async def ended(self, task: Task, seconds: float) -> None:
+        """Wait for its end, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await task.ended.wait()
+
+    async def logs(self, task: Task) -> list[dict[str, Any]]:
+        """What is known of what it printed, and the traceback that it ended with."""
+        texts = []
+        if task.session is not None:
+            pieces = [piece async for piece in self._client.logs(task.session, tail=LOG_LINES)]
+            texts.append(b"".join(pieces).decode("utf-8", "replace"))
+        texts.append(task.traceback)
+        return [
+            {
+                "id": f"{task.call[:8]}-{n}",
+                "task_id": task.id,
+                "created_at": moment(task.facts.created),
+                "updated_at": moment(task.updated),
+                "log_type": RUN_LOG,
+                "content": text,
+            }
+            for n, text in enumerate(filter(None, texts))
+        ]
+
+    async def cancel(self, task: Task) -> None:
+        """Ask for its end; raises WarmdError when the daemon cannot be asked."""
+        if not task.status.final and await self._client.calls.cancel(task.call):
+            task.becomes(Status.CANCELLING)
+
+    def of(self, caller: Caller) -> list[Task]:
+        """The caller's tasks that are known here, the newest first."""
+        return [task for task in reversed([*self._tasks.values()]) if caller.may_see(task.facts.owner)]
+
+    async def resume(self) -> None:
+        """Take up what earlier gateways have begun and that somebody is to be told of."""
+        for info in await self._client.calls.list():
+            facts = Facts.of_note(info["note"], info["function"])
+            if facts is not None and facts.webhook is not None and info["state"] != "done":
+                self._take_up(info, facts)
+
+    async def close(self) -> None:
+        for follower in self._followers:
+            follower.cancel()
+        await asyncio.gather(*self._followers, return_exceptions=True)
+
+    async def _found(self, call: str) -> Task | None:
+        try:
+            info = await self._client.calls.get(call)
+        except CallGone:
+            return None
+        facts = Facts.of_note(info["note"], info["function"])
+        if facts is None:
+            return None
+        task = self._tasks.get(call) or self._take_up(info, facts)
+        if info["state"] == "done":
+            await task.ended.wait()
+        return task
+
+    def _take_up(self, info: Any, facts: Facts) -> Task:
+        task = Task(info["id"], facts, info["session"])
+        status = OF_STATE.get(info["state"])
+        if status is not None:
+            task.becomes(status)
+        self._keep(task)
+        self._follow(task, lambda: self._client.calls.result(task.call))
+        return task
+
+    def _follow(self, task: Task, result: Callable[[], Awaitable[Result]]) -> None:
+        follower = asyncio.create_task(self._to_its_end(task, result))
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
+
+    async def _to_its_end(self, task: Task, result: Callable[[], Awaitable[Result]]) -> None:
+        try:
+            task.output = await self._outputs.encoded((await self._result(task, result)).output, task.facts)
+        except WarmdError as error:
+            _fails(task, error)
+        except HttpProblem as problem:
+            task.error, task.code, task.ran = problem.detail, problem.code, "yes"
+            task.becomes(Status.FAILED)
+        else:
+            task.ran = "yes"
+            task.becomes(Status.COMPLETED)
+        self._over(task)
+        self._on_end(task)
+
+    async def _result(self, task: Task, result: Callable[[], Awaitable[Result]]) -> Result:
+        try:
+            return await result()
+        except DaemonLost as lost:
+            # Perhaps only this connection was lost, and the daemon goes on with the call.
+            try:
+                return await self._client.calls.result(task.call)
+            except WarmdError as error:
+                raise (lost if isinstance(error, CallGone) else error) from None
+
+    def _keep(self, task: Task) -> None:
+        self._tasks[task.call] = task
+
+    def _over(self, task: Task) -> None:
+        """It has ended; what ended long ago goes, until the rest fits."""
+        self._ended[task.call] = task
+        self._bytes += task.size
+        while len(self._ended) > MOST_TASKS or (self._bytes > MOST_BYTES and len(self._ended) > 1):
+            call, oldest = self._ended.popitem(last=False)
+            del self._tasks[call]
+            self._bytes -= oldest.size
+
+
+def _fails(task: Task, error: WarmdError) -> None:
+    if isinstance(error, CallCancelled):
+        task.error, status = "task cancelled", Status.CANCELLED
+    else:
+        task.error, status = told(error), Status.FAILED
+    if isinstance(error, AppError):
+        task.traceback = error.traceback
+    elif "traceback" in error.details:
+        task.traceback = str(error.details["traceback"])
+    task.code, task.ran = error.code, error.ran
+    task.becomes(status)

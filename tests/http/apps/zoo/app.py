@@ -1,0 +1,55 @@
+"""One app for the gateway's tests: it counts, streams, waits, fails and gives odd things."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class App:
+    def setup(self, config: Any = None) -> None:
+        self.config = config
+        self.n = 0
+
+    def run(self, input: Any) -> Any:
+        self.n += 1
+        return {"input": input, "n": self.n, "config": self.config}
+
+    def echo(self, input: Any) -> Any:
+        return input
+
+    def count_up(self, n: int) -> Iterator[dict[str, int]]:
+        for i in range(n):
+            yield {"i": i}
+
+    def step_by_step(self, n: int, folder: str) -> Iterator[dict[str, int]]:
+        """Yields the next when a file of its number is there."""
+        for i in range(n):
+            yield {"i": i}
+            while not (Path(folder) / str(i)).exists():
+                time.sleep(0.01)
+
+    def wait_for(self, path: str) -> str:
+        while not Path(path).exists():
+            time.sleep(0.01)
+        return "done"
+
+    def raise_error(self, text: str) -> None:
+        raise ValueError(text)
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def say(self, text: str) -> str:
+        print(text, flush=True)
+        return text
+
+    def picture(self) -> dict[str, Any]:
+        return {"image": b"\x89PNG\r\n\x1a\n" + bytes(100), "kind": "square"}
+
+    def nothing(self) -> Iterator[int]:
+        yield from ()

@@ -1,0 +1,77 @@
+"""A gateway as a process of its own, in front of a daemon of the test's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from warmd.http.options import Options
+
+CODE = """
+import json, sys
+from pathlib import Path
+from warmd.http.keys import Keys
+from warmd.http.options import Options
+from warmd.http.server import serve
+address, options, folder, ready = json.loads(sys.argv[1])
+serve(Options(**options), address, Path(folder), Keys(Path(folder) / "keys"), ready)
+"""
+PATIENCE_SECONDS = 20.0
+
+
+class GatewayProcess:
+    """`client` asks it, with `headers` by which its first key is shown, if there is one."""
+
+    def __init__(self, address: str, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        given = asdict(Options(**{"open": True, "port": 0, **options}))
+        ready, ready_end = os.pipe()
+        argument = json.dumps([address, given, str(folder), ready_end])
+        # Not a pipe, which a chatty child would fill while nobody reads it.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CODE, argument], pass_fds=[ready_end], stderr=self._said
+        )
+        os.close(ready_end)
+        with open(ready) as told:
+            self.url = told.read()
+        assert self.url, f"the gateway did not start: {self.said()}"
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        self.client.get("/healthz")  # its connection is there before a test begins
+
+    def said(self) -> str:
+        """What it wrote to stderr."""
+        self._said.seek(0)
+        return self._said.read().decode()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.stop()
+        self._said.close()
+
+    def __enter__(self) -> GatewayProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, function: str, input: Any = None, **more: Any) -> Any:
+        """The task of a run that is over."""
+        body = {"app": "zoo", "function": function, "input": input, "wait": True, **more}
+        answer = self.client.post("/apps/run", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
