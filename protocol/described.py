@@ -100,12 +100,12 @@ def _check_size(nbytes: int) -> None:
         raise TypeError(f"{nbytes} bytes of data in one value; at most 4 GiB travel, split it")
 
 
-def elements(description: bytes | memoryview, count: int) -> list[Any]:
+def elements(description: bytes | memoryview, count: int, unicode_errors: str = "strict") -> list[Any]:
     """What a description says, an array of so many elements.  Raises ValueError."""
     import msgpack  # messages are imported without it
 
     try:
-        found = msgpack.unpackb(description, max_ext_len=0)
+        found = msgpack.unpackb(description, max_ext_len=0, unicode_errors=unicode_errors)
     except Exception as error:  # msgpack raises eight unrelated kinds
         raise ValueError(f"not a description: {type(error).__name__}: {error}") from error
     if type(found) is not list or len(found) != count:

@@ -2,7 +2,8 @@
 
 What travels: None, bool, integers of 64 bits, float, complex, str (also with NUL and lone
 surrogates), bytes, list, tuple, set, frozenset, dict with any hashable keys of these types, numpy
-arrays and scalars, torch tensors of the CPU, pyarrow tables and record batches.  A subclass
+arrays and scalars, torch tensors of the CPU, pyarrow tables and record batches, and a `File` as the
+path that it is.  A subclass
 (namedtuple, IntEnum, OrderedDict) travels as its base, bytearray and memoryview as bytes.  Never
 pickle.
 
@@ -12,6 +13,7 @@ of the elements:
     1 tuple   2 set   3 frozenset   4 complex (two little-endian f64)
     5 array   6 numpy scalar (`protocol.buffers`)
     7 torch tensor (`protocol.tensors`)   8 pyarrow table or record batch (`protocol.arrow`)
+    10 file (`protocol.files`)
 
 Large data may lie apart from the body, in a region beside it (`protocol.parcels`); in their place is
 
@@ -33,7 +35,7 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from warmd.protocol import arrow, buffers, tensors
+from warmd.protocol import arrow, buffers, files, tensors
 from warmd.protocol.described import Described, copy_bytes, in_band, parted
 from warmd.protocol.errors import quoted
 from warmd.protocol.parcels import APART_BYTES, Body, Leaves, Mapped, Parcel, Value
@@ -138,7 +140,7 @@ def _default(depth: int, value: Any, leaves: Leaves | None = None) -> Any:
         described = value if type(value) is Described else _described(value)
         if described is not None:
             return _apart(leaves, described)
-    encoded = buffers.encode(value)
+    encoded = buffers.encode(value) or files.encode(value)
     if encoded is not None:
         return msgpack.ExtType(*encoded)
     for base, plain in _bases.items():
@@ -208,6 +210,8 @@ def _from_ext(depth: int, code: int, payload: bytes, region: memoryview | None =
         return buffers.decode(code, payload)
     if code in _of_halves:
         return _of_halves[code](*parted(payload))
+    if code == files.FILE_CODE:
+        return files.decode(payload)
     if code == APART_CODE and region is not None:
         return _from_region(depth, payload, region)
     raise ValueError(f"unknown ext type {code}" if code != APART_CODE else "its data lie apart: not here")

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from warmd.protocol.errors import TooLarge as TooLarge
     from warmd.protocol.errors import WarmdError as WarmdError
     from warmd.protocol.errors import WorkerDied as WorkerDied
+    from warmd.protocol.files import File as File
     from warmd.result import Info as Info
     from warmd.result import Result as Result
     from warmd.result import Timing as Timing
@@ -84,6 +85,7 @@ _ERRORS = (
 _HOMES = {
     "AsyncClient": "warmd.aio",
     "Client": "warmd.client",
+    "File": "warmd.protocol.files",
     "Info": "warmd.result",
     "Interrupted": "warmd.app",
     "Result": "warmd.result",
