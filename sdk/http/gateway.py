@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from warmd.http.files import FileRoutes, Files
+from warmd.http.fileroutes import FileRoutes
+from warmd.http.files import Files
 from warmd.http.front import Front
 from warmd.http.health import Health
 from warmd.http.keys import ANYBODY, Caller, Keys
@@ -67,9 +68,12 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Any) -> AsyncIterator[None]:
+        await self.files.open()
         try:
             yield
         finally:
             await self.webhooks.close()
             await self.tasks.close()
+            await self.outputs.close()
+            await self.files.close()
             await self.client.aclose()

@@ -1,30 +1,31 @@
-"""What apps give -> JSON.  What JSON cannot hold becomes a file, and its address stands in its place."""
+"""What apps give, as JSON with the files that it names.
+
+Most outputs are plain, and written as JSON at once.  One that is not is written in a thread: there its
+files are kept first (`outfiles`), and then the JSON that names them (`plainjson`).
+
+Several may follow one run, and each part of it is told to all of them: so what a part became is
+remembered by the part's number, or each reader would be given copies of its own.
+"""
 
 from __future__ import annotations
 
-import io
-import json
-from dataclasses import dataclass
+import asyncio
+from collections import OrderedDict
+from functools import partial
 from typing import Any
 
-import orjson
-
-from warmd.http.files import Draft, Files
+from warmd.http.files import Files
+from warmd.http.filestore import Record
+from warmd.http.outfiles import content_of
+from warmd.http.plainjson import dumped, plain
 from warmd.http.problems import HttpProblem
 from warmd.http.task import Facts
 
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"%PDF-", "application/pdf"),
-    (b"OggS", "audio/ogg"),
-    (b"ID3", "audio/mpeg"),
-    (b"\x1aE\xdf\xa3", "video/webm"),
-    (b"PK\x03\x04", "application/zip"),
-    (b"\x1f\x8b", "application/gzip"),
-)
+MOST_PARTS = 1024
+MOST_PARTS_BYTES = 16 * 1024 * 1024
+"""So much is remembered of parts with files."""
+
+Part = tuple[str, int]
 
 
 class Outputs:
@@ -32,87 +33,74 @@ class Outputs:
 
     def __init__(self, files: Files) -> None:
         self._files = files
+        self._parts: OrderedDict[Part, asyncio.Task[bytes]] = OrderedDict()
+        self._bytes = 0
+        self._writing: set[asyncio.Task[bytes]] = set()
 
-    async def encoded(self, value: Any, facts: Facts) -> bytes:
-        """The value as JSON.  Raises HttpProblem for what cannot be told, or kept."""
-        writing = _Writing(self._files, facts)
+    async def encoded(self, value: Any, facts: Facts, part: Part | None = None) -> bytes:
+        """The value as JSON; `part` is the call and number of one that may be told several times.
+
+        Raises HttpProblem for what cannot be told, or kept.
+        """
         try:
-            text = _dumped(value, writing.stand_in)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise HttpProblem("INVALID", f"the output cannot be told as JSON: {error}") from None
-        if writing.drafts:
-            await self._files.write(writing.drafts)
-        return text
+            return dumped(value)
+        except TypeError:
+            pass  # it is not plain, or too deep
+        # A reader that leaves does not take the part from the others.
+        return await asyncio.shield(self._written(value, facts, part))
 
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
 
-@dataclass(slots=True)
-class _Writing:
-    files: Files
-    facts: Facts
-    drafts: list[Draft] = None  # type: ignore[assignment]
+    def _written(self, value: Any, facts: Facts, part: Part | None) -> asyncio.Task[bytes]:
+        if part is not None and part in self._parts:
+            self._parts.move_to_end(part)
+            return self._parts[part]
+        writing = asyncio.create_task(asyncio.to_thread(self._write, value, facts))
+        self._writing.add(writing)
+        writing.add_done_callback(self._is_written)
+        if part is not None:
+            self._parts[part] = writing
+            writing.add_done_callback(partial(self._remember, part))
+        return writing
 
-    def __post_init__(self) -> None:
-        self.drafts = []
+    def _is_written(self, writing: asyncio.Task[bytes]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled():
+            writing.exception()  # seen, also where nobody waits any more
 
-    def stand_in(self, value: Any) -> Any:
-        """What stands for a value that JSON does not have.  Raises TypeError where nothing can."""
-        if isinstance(value, dict):
-            return {str(key): item for key, item in value.items()}
-        data, content_type, filename = _as_file(value)
-        draft = self.files.draft(data, content_type, filename, self.facts.owner, self.facts.base_url)
-        self.drafts.append(draft)
-        return draft.told()
+    def _remember(self, part: Part, writing: asyncio.Task[bytes]) -> None:
+        if self._parts.get(part) is not writing:
+            return  # there were too many
+        if not _size(writing):
+            del self._parts[part]  # it failed; the next reader tries again
+        self._bytes += _size(writing)
+        while len(self._parts) > MOST_PARTS or (self._bytes > MOST_PARTS_BYTES and len(self._parts) > 1):
+            _, oldest = self._parts.popitem(last=False)
+            self._bytes -= _size(oldest)
 
+    def _write(self, value: Any, facts: Facts) -> bytes:
+        kept: list[Record] = []
 
-def _dumped(value: Any, stand_in: Any) -> bytes:
-    try:
-        return orjson.dumps(value, stand_in, _OPTIONS)
-    except TypeError as error:
-        if "Integer exceeds" not in str(error):
+        def file_of(one: Any) -> dict[str, Any] | None:
+            content = content_of(one)
+            if content is None:
+                return None
+            kept.append(self._files.keep(content, facts.owner, facts.base_url))
+            return self._files.stand_in(kept[-1])
+
+        try:
+            return dumped(plain(value, file_of))
+        except BaseException as error:
+            for record in kept:
+                self._files.discard(record)
+            if isinstance(error, TypeError | ValueError | RecursionError):
+                raise HttpProblem("INVALID", f"the output cannot be told as JSON: {error}") from None
             raise
-        return json.dumps(value, default=stand_in, separators=(",", ":")).encode()
 
 
-def _as_file(value: Any) -> tuple[Any, str, str]:
-    """Its bytes, their type and a name.  Raises TypeError for what is no file."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        head = bytes(memoryview(value)[:16])
-        found = _kind(head)
-        return value, found, f"output.{_extension(found)}"
-    kind = type(value)
-    if hasattr(value, "__array__") and kind.__module__.split(".")[0] in ("numpy", "torch"):
-        return _npy(value), "application/x-npy", "output.npy"
-    if kind.__module__.split(".")[0] == "pyarrow":
-        return _arrow(value), "application/vnd.apache.arrow.file", "output.arrow"
-    name = f"{kind.__module__}.{kind.__name__}"
-    raise TypeError(f"it holds a {name}; return text, numbers, lists, dicts, bytes or arrays")
-
-
-def _kind(head: bytes) -> str:
-    if head[:4] == b"RIFF":
-        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(head[8:12], "application/octet-stream")
-    if head[4:8] == b"ftyp":
-        return "video/mp4"
-    return next((kind for magic, kind in _MAGIC if head.startswith(magic)), "application/octet-stream")
-
-
-def _extension(content_type: str) -> str:
-    kind = content_type.partition("/")[2]
-    return {"octet-stream": "bin", "jpeg": "jpg", "mpeg": "mp3"}.get(kind, kind)
-
-
-def _npy(value: Any) -> bytes:
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.save(buffer, np.asarray(value), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _arrow(value: Any) -> bytes:
-    import pyarrow as pa
-
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, value.schema) as writer:
-        writer.write(value)
-    return sink.getvalue()
+def _size(writing: asyncio.Task[bytes]) -> int:
+    """Of what was written; 0 before that, and when it failed."""
+    failed = not writing.done() or writing.cancelled() or writing.exception() is not None
+    return 0 if failed else len(writing.result())

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
 
 BARE_VERSION = "2"
@@ -38,3 +39,7 @@ async def json_body(request: Request) -> Any:
     except ValueError as error:
         raise HttpProblem("INVALID", f"the body of {len(body)} bytes is no JSON: {error}") from None
 
+
+def base_url(request: Request, options: Options) -> str:
+    """What addresses of this gateway begin with, as this client reaches it."""
+    return options.public_url.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"

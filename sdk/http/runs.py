@@ -11,7 +11,7 @@ from warmd.http import requests
 from warmd.http.access import allowed
 from warmd.http.moments import moment, now
 from warmd.http.options import Options
-from warmd.http.replies import json_body, reply, reply_value
+from warmd.http.replies import base_url, json_body, reply, reply_value
 from warmd.http.streams import Streams
 from warmd.http.task import Facts, Task
 from warmd.http.tasks import Tasks
@@ -52,7 +52,7 @@ class RunRoutes:
             created=now(),
             session_timeout=run.opening.get("session_timeout"),
             webhook=run.webhook,
-            base_url=self._base_url(request),
+            base_url=base_url(request, self._options),
             request_id=request.scope["request_id"],
         )
         task = await self._tasks.run(caller, run, facts)
@@ -60,9 +60,6 @@ class RunRoutes:
         if run.wait_seconds or wait in ("true", "1"):
             await self._tasks.ended(task, run.wait_seconds or requests.MOST_WAIT_SECONDS)
         return reply(request, task.json())
-
-    def _base_url(self, request: Request) -> str:
-        return self._options.public_url or f"{request.url.scheme}://{request.url.netloc}"
 
     async def get(self, request: Request) -> Response:
         task = await self._task(request)
@@ -99,4 +96,3 @@ class RunRoutes:
         task = await self._tasks.find(caller, request.path_params["id"])
         request.scope["task"] = task.id
         return task
-

@@ -59,7 +59,8 @@ class Streams:
         yield task.json()
 
     async def _until_its_end(self, task: Task, parts: int) -> AsyncGenerator[bytes]:
-        stream = self._client.calls.attach(task.call, max(0, parts - 1))
+        number = max(0, parts - 1)
+        stream = self._client.calls.attach(task.call, number)
         looks = iter(LOOKS_SECONDS)
         try:
             while True:
@@ -78,7 +79,8 @@ class Streams:
                 if not values:
                     break
                 task.becomes(Status.RUNNING)
-                yield await self._told(task, values)
+                yield await self._told(task, values, number)
+                number += len(values)
         except CallGone as gone:
             if (first := gone.details.get("first_part")) is None:
                 await task.ended.wait()
@@ -92,8 +94,11 @@ class Streams:
             await stream.aclose()
         await task.ended.wait()
 
-    async def _told(self, task: Task, values: list[Any]) -> bytes:
-        outputs = [await self._outputs.encoded(value, task.facts) for value in values]
+    async def _told(self, task: Task, values: list[Any], number: int) -> bytes:
+        outputs = [
+            await self._outputs.encoded(value, task.facts, (task.call, n))
+            for n, value in enumerate(values, number)
+        ]
         if not task.status.final:
             task.output = outputs[-1]
         return b"\n".join(map(task.line, outputs))
