@@ -1,19 +1,39 @@
 """Bearer keys: who may come in, and for what.
 
 A key is one text, `wk_` and 43 characters of base64url (32 random bytes).  It is printed once and kept
-nowhere: the file has its SHA-256, which is enough for a secret that cannot be guessed.  The first digits
-of that are the key's id, by which sessions and tasks know whose they are.
+nowhere: its file has the SHA-256 of it, which is enough for a secret that cannot be guessed.  The first
+digits of that are the key's id, by which sessions and tasks know whose they are: a name that is given
+again later is another key.
+
+    keys/http/NAME      {"sha256": hex, "scopes": ["run", "read"]}
+
+The folder is this user's alone.  A gateway that runs looks at its time of change before each request, so
+a key that is revoked is none from then on.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from warmd.http.problems import HttpProblem
+from warmd.protocol.keys import NAME
+from warmd.protocol.places import make_private_dir
 
 SCOPES = ("run", "read", "admin")
+"""run: begin, cancel and end; read: look; admin: all of it, and what belongs to other keys too."""
+DEFAULT_SCOPES = ("run", "read")
 OPEN_ID = "open"
+PREFIX = "wk_"
+ID_DIGITS = 16
+REMEDY = "give a key, `Authorization: Bearer wk_...`: `warmd http keys add NAME` on the gateway's machine makes one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +56,101 @@ ANYBODY = Caller(OPEN_ID, "anybody", frozenset(SCOPES))
 
 
 class Keys:
-    """The keys of one gateway, in one file."""
+    """The keys of one gateway, in one folder.  Its methods raise OSError where that cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._seen: tuple[int, int] | None = None
+        self._callers: dict[str, Caller] = {}
 
     def caller(self, token: str | None) -> Caller:
         """Who has this key.  Raises HttpProblem for nobody."""
-        raise HttpProblem("UNAUTHORIZED", f"give a key: Authorization: Bearer wk_..., not {str(token)[:3]}")
+        if token is None:
+            raise HttpProblem("UNAUTHORIZED", f"this needs a key: {REMEDY}")
+        caller = self._known().get(_digest(token))
+        if caller is None:
+            raise HttpProblem("UNAUTHORIZED", f"nobody has this key, or it was revoked: {REMEDY}")
+        return caller
+
+    def named(self, name: str) -> Caller:
+        """The key of that name.  Raises ValueError where there is none."""
+        for caller in self._known().values():
+            if caller.name == name:
+                return caller
+        known = ", ".join(sorted(caller.name for caller in self._known().values())) or "none"
+        raise ValueError(f"there is no key {name!r}; there are: {known}")
+
+    def callers(self) -> list[Caller]:
+        """All of them, by name."""
+        return sorted(self._known().values(), key=lambda caller: caller.name)
+
+    def created(self, name: str) -> float:
+        """When the key was made, in seconds since the epoch."""
+        return self._file(name).stat().st_mtime
+
+    def add(self, name: str, scopes: Sequence[str] = DEFAULT_SCOPES) -> str:
+        """Make a key; its text.  Raises ValueError for a name that is none or taken, or an odd scope."""
+        for scope in scopes:
+            if scope not in SCOPES:
+                raise ValueError(f"{scope!r} is no scope; there are: {', '.join(SCOPES)}")
+        path = self._file(name)
+        text = PREFIX + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+        make_private_dir(path.parent)
+        try:
+            _write(path, {"sha256": _digest(text), "scopes": sorted({*scopes})})
+        except FileExistsError:
+            raise ValueError(
+                f"there is a key {name!r} already: choose another name, or revoke it first"
+            ) from None
+        return text
+
+    def revoke(self, name: str) -> None:
+        """It is no key any more.  Raises ValueError where there is none of that name."""
+        try:
+            self._file(name).unlink()
+        except FileNotFoundError:
+            self.named(name)
+
+    def _file(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} cannot be a key's name: give 1 to 64 letters, digits, '_', '.' or '-', "
+                "beginning with a letter or digit"
+            )
+        return self.path / name
+
+    def _known(self) -> dict[str, Caller]:
+        """By the digest of their text.  A file that holds no key lets nobody in."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return {}
+        seen = (status.st_ino, status.st_mtime_ns)
+        if seen != self._seen:
+            self._callers = dict(filter(None, map(_read, self.path.iterdir())))
+            self._seen = seen
+        return self._callers
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(path: Path) -> tuple[str, Caller] | None:
+    with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+        if NAME.fullmatch(path.name):
+            told = json.loads(path.read_text(encoding="ascii"))
+            digest = bytes.fromhex(told["sha256"]).hex()
+            return digest, Caller(digest[:ID_DIGITS], path.name, frozenset(told["scopes"]))
+    return None
+
+
+def _write(path: Path, told: object) -> None:
+    """All of it or nothing, and never over a file that is there: then FileExistsError."""
+    fd, draft = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with open(fd, "w", encoding="ascii") as file:
+            json.dump(told, file)
+        os.link(draft, path)
+    finally:
+        os.unlink(draft)

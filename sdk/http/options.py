@@ -1,10 +1,26 @@
-"""Everything that can be said about a gateway, with its bounds."""
+"""Everything that can be said about a gateway: defaults, bounds, and how it is written.
+
+As flags of `warmd http` (`--max-body-bytes 8MiB`) and as variables (`WARMD_HTTP_MAX_BODY_BYTES`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+import math
+import socket
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from warmd.protocol.units import seconds, size_bytes
 
 MIB, GIB = 2**20, 2**30
+VARIABLE = "WARMD_HTTP_"
+DEFAULT_PORT = 8470
+
+
+def _option(default: Any, kind: str, doc: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "doc": doc})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,18 +28,103 @@ class Options:
     """Sizes are bytes, durations seconds."""
 
     host: str = "127.0.0.1"
-    port: int = 8470
+    port: int = DEFAULT_PORT
     open: bool = False
     """Whoever reaches it may do all; only on loopback."""
-    public_url: str = ""
-    """Where clients reach it, if not where they say: what addresses of files begin with."""
-    cors_origins: tuple[str, ...] = ()
-    rate: float = 0.0
-    """Requests a second of one key; 0 for no limit."""
-    max_body_bytes: int = 64 * MIB
-    max_file_bytes: int = GIB
-    files_max_bytes: int = 8 * GIB
-    file_seconds: float = 24 * 3600.0
-    """How long a file is kept."""
-    proxy_key: str = ""
-    """The key's name under which requests to the proxy route run."""
+    public_url: str = _option("", "text", "where clients reach it, if not where they say they do")
+    cors_origins: tuple[str, ...] = _option(
+        (), "texts", "whose pages may ask, such as http://localhost:5173; * for all; with commas between"
+    )
+    rate: float = _option(0.0, "number", "requests a second of one key; 0 for no limit")
+    max_body_bytes: int = _option(64 * MIB, "size", "the most that the body of a request may have")
+    max_file_bytes: int = _option(GIB, "size", "the most that one file may have")
+    files_max_bytes: int = _option(8 * GIB, "size", "the most that all files together may have")
+    file_seconds: float = _option(24 * 3600.0, "duration", "how long a file is kept after its last use")
+    proxy_key: str = _option(
+        "", "text", "the name of the key under which the route for browsers runs; none without it"
+    )
+    open_metrics: bool = _option(False, "switch", "tell /metrics without a key")
+    webhook_hosts: tuple[str, ...] = _option(
+        (), "texts", "where webhooks may go: names, or *.example.com for all below; none for anywhere"
+    )
+
+    @property
+    def address(self) -> str:
+        return spelled(self.host, self.port)
+
+
+def described() -> list[Field[Any]]:
+    """The options that have a flag and a variable of their own."""
+    return [one for one in fields(Options) if one.metadata]
+
+
+def options(listen: str | None, open: bool, given: Mapping[str, Any], environ: Mapping[str, str]) -> Options:
+    """Flags over variables over defaults.  Raises ValueError, which names the value and the remedy."""
+    host, port = endpoint(listen or environ.get(f"{VARIABLE}LISTEN") or spelled("127.0.0.1", DEFAULT_PORT))
+    if open:
+        _check_loopback(host)
+    chosen: dict[str, Any] = {}
+    for one in described():
+        variable = VARIABLE + one.name.upper()
+        if given.get(one.name) is not None:
+            chosen[one.name] = _read(one, given[one.name], "--" + one.name.replace("_", "-"))
+        elif environ.get(variable):
+            chosen[one.name] = _read(one, environ[variable], variable)
+    return Options(host=host, port=port, open=open, **chosen)
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, where a host with colons stands in brackets.  Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or not host or not port.isdecimal() or int(port) > 65535 or (":" in host and "[" not in text):
+        raise ValueError(f"{text!r} is no address to listen at: give HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
+    return host, int(port)
+
+
+def spelled(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise ValueError(f"{host!r} cannot be found: {error.strerror}") from None
+    if not all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found):
+        raise ValueError(
+            f"--http-open lets in whoever reaches {host!r}, so it goes with a loopback address alone: listen at "
+            "127.0.0.1, or leave it out and make keys with `warmd http keys add NAME`"
+        )
+
+
+def _read(option: Field[Any], value: Any, what: str) -> Any:
+    kind = option.metadata["kind"]
+    if kind == "size":
+        return size_bytes(int(value) if str(value).isdecimal() else value, what=what)
+    if kind == "duration":
+        return seconds(value, what=what)
+    if kind == "texts":
+        return tuple(word for word in map(str.strip, str(value).split(",")) if word)
+    if kind == "number":
+        return _number(value, what)
+    if kind == "switch":
+        return _switch(value, what)
+    return str(value)
+
+
+def _number(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{what}: {value!r} is refused: give a number, 0 or more")
+    return number
+
+
+def _switch(value: Any, what: str) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false", "1", "0", "yes", "no"):
+        raise ValueError(f"{what}: {value!r} is refused: give true or false")
+    return text in ("true", "1", "yes")

@@ -1,9 +1,16 @@
-"""uvicorn around the gateway, and its end."""
+"""uvicorn around the gateway, and its end.
+
+It ends at SIGTERM, SIGINT, or the end of file of its lifeline.  Streams are cut then, in the midst of a
+line: a clean end without a last line would leave a client waiting for ever.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import socket
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -11,26 +18,38 @@ import uvicorn
 from warmd.aio import AsyncClient
 from warmd.http.gateway import Gateway
 from warmd.http.keys import Keys
-from warmd.http.options import Options
+from warmd.http.options import Options, spelled
 
 GRACE_SECONDS = 5
 """What requests under way get when the gateway stops; streams are cut at once."""
+BACKLOG = 512
+KEEP_ALIVE_SECONDS = 75
 
 
 def serve(
-    options: Options, address: str | None, folder: Path, keys: Keys, ready_fd: int | None = None
+    options: Options,
+    address: str | None,
+    folder: Path,
+    keys: Keys,
+    ready_fd: int | None = None,
+    lifeline_fd: int | None = None,
+    log_level: str = "info",
 ) -> None:
-    """Serve until SIGTERM or SIGINT; the address goes to `ready_fd` when it can be asked.
+    """Serve until it is told to stop; the address goes to `ready_fd`, and the log, when it can be asked.
 
-    Raises OSError when the address cannot be had.
+    Raises OSError when the address cannot be had, and ValueError when an option names a key that is none.
     """
+    _set_up_logs(log_level)
     gateway = Gateway(AsyncClient(address), options, folder, keys)
-    with socket.create_server((options.host, options.port), backlog=512) as sock:
-        _Server(gateway, sock, ready_fd).run(sockets=[sock])
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.create_server((options.host, options.port), family=family, backlog=BACKLOG) as sock:
+        _Server(gateway, sock, ready_fd, lifeline_fd).run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, gateway: Gateway, sock: socket.socket, ready_fd: int | None) -> None:
+    def __init__(
+        self, gateway: Gateway, sock: socket.socket, ready_fd: int | None, lifeline_fd: int | None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 gateway.application(),
@@ -41,16 +60,20 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=75,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
         self._gateway = gateway
         self._ready_fd = ready_fd
-        self._url = "http://{}:{}".format(*sock.getsockname()[:2])
+        self._lifeline_fd = lifeline_fd
+        self._url = f"http://{spelled(*sock.getsockname()[:2])}"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._lifeline_fd is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline_fd, self._lifeline_ended)
+        print(f"warmd serves HTTP at {self._url}", file=sys.stderr, flush=True)
         if self._ready_fd is not None:
             with contextlib.suppress(OSError), open(self._ready_fd, "w") as ready:
                 ready.write(self._url)
@@ -58,3 +81,23 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._gateway.streams.cut_all()
         await super().shutdown(sockets)
+
+    def _lifeline_ended(self) -> None:
+        assert self._lifeline_fd is not None, "it was watched"
+        asyncio.get_running_loop().remove_reader(self._lifeline_fd)
+        self.should_exit = True
+
+
+def _set_up_logs(level: str) -> None:
+    """The gateway's own lines are JSON already; of uvicorn's, those that matter."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    own = logging.getLogger("warmd.http")
+    own.handlers, own.propagate = [handler], False
+    own.setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """uvicorn complains of an answer without an end, which is how a stream is cut."""
+    return "returned without completing response" not in record.getMessage()

@@ -1,0 +1,204 @@
+"""`http`: the gateway in the foreground, and the keys of those who may come in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from warmd.cli.exits import BAD_CONFIG, UNAVAILABLE, Refusal
+from warmd.cli.link import named_address, open_client
+from warmd.cli.talk import data, json_object, json_option, say, table
+from warmd.protocol import places
+from warmd.protocol.errors import told
+
+if TYPE_CHECKING:
+    from warmd.http.keys import Keys
+    from warmd.http.options import Options
+
+Command = Callable[..., Any]
+METAVARS = {"text": "TEXT", "texts": "LIST", "size": "SIZE", "duration": "DURATION", "number": "N"}
+SCOPES = ("run", "read", "admin")
+
+
+def gateway_options(command: Command) -> Command:
+    """Adds one option for each of the gateway's, so that the two cannot drift apart."""
+    from warmd.http.options import VARIABLE, described
+
+    for one in reversed(described()):
+        kind, flag = one.metadata["kind"], "--" + one.name.replace("_", "-")
+        text = f"{one.metadata['doc'].capitalize()}.  [{VARIABLE}{one.name.upper()}]"
+        if kind == "switch":
+            command = click.option(f"{flag}/--no-{flag[2:]}", one.name, default=None, help=text)(command)
+        else:
+            command = click.option(flag, one.name, metavar=METAVARS[kind], help=text)(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen.  [127.0.0.1:8470; WARMD_HTTP_LISTEN]")
+@click.option("--http-open", "is_open", is_flag=True, help="Let anybody in, without a key; on loopback alone.")
+@gateway_options
+@click.option("--log-level", type=click.Choice(["info", "warning", "error"]), default="info", help="Of its log.")
+@click.option("--lifeline-fd", type=int, hidden=True, help="It stops at its end of file.")
+@click.option("--kept", is_flag=True, hidden=True, help="Another process starts it again.")
+@click.pass_context
+def http(
+    ctx: click.Context, listen: str | None, is_open: bool, log_level: str, lifeline_fd: int | None, kept: bool,
+    **flags: Any,
+) -> int | None:  # fmt: skip
+    """Serve HTTP: the protocol of inference.sh's clients, for this daemon.
+
+    Runs in the foreground, as a client of the daemon, which is started if there is none. Who asks needs a key
+    (`warmd http keys add NAME`), unless --http-open is given.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    from warmd.http.options import options
+
+    try:
+        given = options(listen, is_open, flags, os.environ)
+    except ValueError as error:
+        raise Refusal(str(error), BAD_CONFIG) from None
+    if lifeline_fd is not None and not kept:
+        from warmd.http.keeper import keep
+
+        return keep([sys.executable, "-m", "warmd", *sys.argv[1:], "--kept"], lifeline_fd)
+    return _serve(given, log_level, lifeline_fd)
+
+
+def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
+    try:
+        from warmd.http.server import serve
+    except ModuleNotFoundError as error:
+        text = f"the gateway needs {error.name}: pip install 'warmd[http]'"
+        raise Refusal(text, BAD_CONFIG) from None
+    folder, keys = _folder(), _keys()
+    if not options.open and not keys.callers():
+        raise Refusal(
+            "nobody has a key, so nobody could come in: make one with `warmd http keys add NAME`, or let "
+            "anybody on this machine in with --http-open",
+            BAD_CONFIG,
+        )
+    if lifeline_fd is None:
+        with open_client() as client:
+            address = client.status() and client.address
+    else:
+        address = named_address() or ""
+    try:
+        serve(options, address, folder, keys, lifeline_fd=lifeline_fd, log_level=log_level)
+    except (OSError, ValueError) as error:
+        where = f"cannot listen at {options.address}: " if isinstance(error, OSError) else ""
+        raise Refusal(f"{where}{told(error)}", BAD_CONFIG if _is_final(error) else UNAVAILABLE) from None
+    return 0
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another attempt would end the same way."""
+    return isinstance(error, (ValueError, PermissionError, socket.gaierror))
+
+
+@http.group()
+def keys() -> None:
+    """Say who may ask the gateway.
+
+    A key may do what its scopes name: run (begin, cancel, end), read (look), admin (all of it, and see
+    what belongs to other keys).
+    """
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Repeatable.  [run, read]")
+@json_option
+def add(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make a key and print it, this once.
+
+    Its owner sends it as `Authorization: Bearer wk_...`; the official clients call it their API key.
+    """
+    with _kept_keys() as kept:
+        text = kept.add(name, scopes or ("run", "read"))
+    if as_json:
+        json_object(name=name, key=text, scopes=list(scopes or ("run", "read")))
+    else:
+        data(text)
+        say(f"warmd: whoever has this key is {name!r}; it is stored nowhere here, so keep it")
+
+
+@keys.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """List the keys."""
+    with _kept_keys() as kept:
+        found: list[dict[str, Any]] = [
+            {"name": one.name, "id": one.id, "scopes": sorted(one.scopes), "created": kept.created(one.name)}
+            for one in kept.callers()
+        ]
+    if as_json:
+        json_object(keys=found)
+    elif found:
+        rows = [[key["name"], ", ".join(key["scopes"]), _date(key["created"])] for key in found]
+        data(table(["NAME", "SCOPES", "CREATED"], rows))
+    else:
+        say("no keys")
+
+
+@keys.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@json_option
+def revoke(names: tuple[str, ...], as_json: bool) -> None:
+    """Let keys in no more, from the next request on."""
+    with _kept_keys() as kept:
+        for name in names:
+            kept.revoke(name)
+    if as_json:
+        json_object(revoked=names)
+    else:
+        say(f"warmd: revoked {', '.join(names)}")
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+@contextlib.contextmanager
+def _kept_keys() -> Iterator[Keys]:
+    """The keys; what is wrong with them, or with a name, is said in a sentence."""
+    found = _keys()
+    try:
+        yield found
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise Refusal(f"keys cannot be kept in {found.path}: {told(error)}", BAD_CONFIG) from None
+
+
+def _keys() -> Keys:
+    try:
+        from warmd.http.keys import Keys
+    except ModuleNotFoundError as error:
+        raise Refusal(f"the gateway needs {error.name}: pip install 'warmd[http]'", BAD_CONFIG) from None
+    return Keys(places.keys_dir(_run_dir()) / "http")
+
+
+def _folder() -> Path:
+    return places.state_dir(_run_dir()) / "http"
+
+
+def _run_dir() -> Path:
+    given = named_address()
+    if not given:
+        return places.default_run_dir()
+    try:
+        return places.path_of(given).parent
+    except ValueError:
+        raise click.UsageError(
+            f"the gateway runs on the daemon's own machine; {given!r} is no socket there"
+        ) from None
