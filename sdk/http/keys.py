@@ -44,3 +44,7 @@ class Keys:
     def caller(self, token: str | None) -> Caller:
         """Who has this key.  Raises HttpProblem for nobody."""
         raise HttpProblem("UNAUTHORIZED", f"give a key: Authorization: Bearer wk_..., not {str(token)[:3]}")
+
+    def named(self, name: str) -> Caller:
+        """Whoever has the key of that name.  Raises HttpProblem where there is none."""
+        raise HttpProblem("NOT_ALLOWED", f"there is no key {name!r}: `warmd http keys add {name}` makes it")

@@ -18,6 +18,7 @@ class Options:
     public_url: str = ""
     """Where clients reach it, if not where they say: what addresses of files begin with."""
     cors_origins: tuple[str, ...] = ()
+    """Whose pages may ask, such as `http://localhost:5173`; `*` for all."""
     rate: float = 0.0
     """Requests a second of one key; 0 for no limit."""
     max_body_bytes: int = 64 * MIB
@@ -27,3 +28,7 @@ class Options:
     """How long a file is kept."""
     proxy_key: str = ""
     """The key's name under which requests to the proxy route run."""
+    open_metrics: bool = False
+    """`/metrics` needs no key."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Where webhooks may go: names, or `*.example.com` for all below; empty for anywhere."""
