@@ -1,12 +1,12 @@
 """What each request passes first, whatever it asks for.
 
-    1. it gets an id (its own `X-Request-Id`, if that is a sound one), which goes into logs and calls
-    2. where browsers of the allowed origins ask whether they may, they are told
-    3. `/v1` before the path means nothing
-    4. it has a key, unless its path carries its own secret, or is nobody's; on an open gateway it has
-       none, and must not come from a stranger's page
-    5. its key has not asked too often, and its body is not too large and does come
-    6. whatever goes wrong from here on is answered as a problem
+1. it gets an id (its own `X-Request-Id`, if that is a sound one), which goes into logs and calls
+2. where browsers of the allowed origins ask whether they may, they are told
+3. `/v1` before the path means nothing
+4. it has a key, unless its path carries its own secret, or is nobody's; on an open gateway it has
+   none, and must not come from a stranger's page
+5. its key has not asked too often, and its body is not too large and does come
+6. whatever goes wrong from here on is answered as a problem
 """
 
 from __future__ import annotations

@@ -90,9 +90,7 @@ class HttpProblem(Exception):
             headers["Retry-After"] = str(max(1, round(self.retry_seconds)))
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return Response(
-            orjson.dumps(body), self.status, headers, media_type="application/problem+json"
-        )
+        return Response(orjson.dumps(body), self.status, headers, media_type="application/problem+json")
 
 
 def told(error: WarmdError) -> str:

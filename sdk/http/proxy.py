@@ -13,7 +13,7 @@ without being asked for its origin before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -61,7 +61,9 @@ class Proxy:
 
         async def passed_on(scope: Scope, receive: Receive, send: Send) -> None:
             # The very scope: so logs and metrics tell of what was asked for, not of this route.
-            scope.update(path=path, raw_path=path.encode(), query_string=query.encode(), path_params={})
+            scope.update(
+                path=path, raw_path=quote(path).encode(), query_string=query.encode(), path_params={}
+            )
             scope["headers"] = [item for item in scope["headers"] if item[0] not in NOT_PASSED_ON]
             unversioned(scope)
             await self._app(scope, receive, send)
@@ -84,11 +86,12 @@ class Proxy:
             host = parts.hostname or ""
         except ValueError:
             raise HttpProblem("INVALID", f"{TARGET_HEADER}: {quoted(url, 100)} is no address") from None
-        if host != CLIENTS_HOST and not origins.is_own_host(self._options, host):
+        if host != CLIENTS_HOST and not origins.is_own_host(self._options, parts.netloc):
             raise HttpProblem(
                 "NOT_ALLOWED",
                 f"{TARGET_HEADER}: {quoted(host, 100)} is not this gateway: leave baseUrl of the client out",
             )
-        if not parts.path.startswith("/") or parts.path.startswith((PATH, f"/v1{PATH}")):
+        path = unquote(parts.path)
+        if not path.startswith("/") or path.startswith((PATH, f"/v1{PATH}")):
             raise HttpProblem("INVALID", f"{TARGET_HEADER}: {quoted(url, 100)} names nothing to pass on to")
-        return parts.path, parts.query
+        return path, parts.query

@@ -183,16 +183,12 @@ class Tasks:
         self._follow(task, lambda: self._client.calls.result(task.call), is_news)
         return task
 
-    def _follow(
-        self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool = True
-    ) -> None:
+    def _follow(self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool = True) -> None:
         follower = asyncio.create_task(self._to_its_end(task, result, is_news))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
 
-    async def _to_its_end(
-        self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool
-    ) -> None:
+    async def _to_its_end(self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool) -> None:
         try:
             task.output = await self._outputs.encoded((await self._result(task, result)).output, task.facts)
         except WarmdError as error:
