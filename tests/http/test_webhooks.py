@@ -127,6 +127,7 @@ async def test_a_receiver_that_does_not_answer_is_left(
 
     class Silent(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            del request
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
     bench.hooks._transport = Silent()
