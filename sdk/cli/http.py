@@ -43,21 +43,28 @@ def gateway_options(command: Command) -> Command:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--listen", metavar="HOST:PORT", help="Where to listen.  [127.0.0.1:8470; WARMD_HTTP_LISTEN]")
-@click.option("--http-open", "is_open", is_flag=True, help="Let anybody in, without a key; on loopback alone.")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where to listen.  [127.0.0.1:8470; WARMD_HTTP_LISTEN]"
+)
+@click.option("--http-open", "is_open", is_flag=True, help="Let anybody in without a key; loopback alone.")
 @gateway_options
-@click.option("--log-level", type=click.Choice(["info", "warning", "error"]), default="info", help="Of its log.")
+@click.option("--log-level", type=click.Choice(["info", "warning", "error"]), default="info")
 @click.option("--lifeline-fd", type=int, hidden=True, help="It stops at its end of file.")
 @click.option("--kept", is_flag=True, hidden=True, help="Another process starts it again.")
 @click.pass_context
 def http(
-    ctx: click.Context, listen: str | None, is_open: bool, log_level: str, lifeline_fd: int | None, kept: bool,
+    ctx: click.Context,
+    listen: str | None,
+    is_open: bool,
+    log_level: str,
+    lifeline_fd: int | None,
+    kept: bool,
     **flags: Any,
-) -> int | None:  # fmt: skip
+) -> int | None:
     """Serve HTTP: the protocol of inference.sh's clients, for this daemon.
 
-    Runs in the foreground, as a client of the daemon, which is started if there is none. Who asks needs a key
-    (`warmd http keys add NAME`), unless --http-open is given.
+    Runs in the foreground, as a client of the daemon, which is started if there is none. Who asks needs
+    a key (`warmd http keys add NAME`), unless --http-open is given.
     """
     if ctx.invoked_subcommand is not None:
         return None

@@ -13,6 +13,7 @@ detached call, so the daemon has its parts and its end, and what the gateway mus
     replies     JSON, envelopes; `problems` the errors
     files       what is uploaded, and what outputs hold that JSON cannot
     webhooks    the POST at a run's end
+    origins     whether a browser's page may ask without a key
     proxy       the route that browsers' clients call, which have no key
     metrics     for Prometheus, and the daemon's figures with them
     server      uvicorn around it, and its end

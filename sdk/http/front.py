@@ -1,15 +1,17 @@
 """What each request passes first, whatever it asks for.
 
-    1. it gets an id (its own `X-Request-Id`, if that is a sound one), which goes into logs and calls
-    2. where browsers of the allowed origins ask whether they may, they are told
-    3. `/v1` before the path means nothing
-    4. it has a key, unless its path carries its own secret, or is nobody's
-    5. its key has not asked too often, and its body is not too large
-    6. whatever goes wrong from here on is answered as a problem
+1. it gets an id (its own `X-Request-Id`, if that is a sound one), which goes into logs and calls
+2. where browsers of the allowed origins ask whether they may, they are told
+3. `/v1` before the path means nothing
+4. it has a key, unless its path carries its own secret, or is nobody's; on an open gateway it has
+   none, and must not come from a stranger's page
+5. its key has not asked too often, and its body is not too large and does come
+6. whatever goes wrong from here on is answered as a problem
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -19,9 +21,11 @@ from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from warmd.http import origins
 from warmd.http.keys import Caller
 from warmd.http.limits import Rates
 from warmd.http.metrics import Metrics
@@ -32,11 +36,8 @@ from warmd.protocol.errors import WarmdError
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
 """Those that are nobody's, or see to it themselves."""
-CORS_HEADERS = {
-    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "*, Authorization",
-    "Access-Control-Max-Age": "600",
-}
+BODY_STALL_SECONDS = 60.0
+"""A body of which nothing comes for so long is given up."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 log = logging.getLogger("warmd.http")
 
@@ -72,23 +73,38 @@ class Front:
     async def admit(self, scope: Scope, headers: Headers) -> None:
         """Raises HttpProblem for who may not come in."""
         path = scope["path"]
-        if not path.startswith(OPEN_PATHS):
-            caller = self._caller_of(_token(headers))
-            scope["caller"] = caller
-            self._rates.check(caller.id)
+        if not path.startswith(OPEN_PATHS) and not (self._options.open_metrics and path == "/metrics"):
+            if self._options.open:
+                origins.check(self._options, headers)
+            self.admit_as(scope, self._caller_of(_token(headers)))
         size = headers.get("content-length", "")
         if size.isdecimal() and int(size) > self.most_bytes(path):
             raise too_large(int(size), self.most_bytes(path))
+
+    def admit_as(self, scope: Scope, caller: Caller) -> None:
+        """Raises HttpProblem for who asks too often."""
+        scope["caller"] = caller
+        self._rates.check(caller.id)
 
     def most_bytes(self, path: str) -> int:
         return self._options.max_file_bytes if path.startswith("/content/") else self._options.max_body_bytes
 
     def cors(self, headers: Headers) -> dict[str, str]:
         """What a browser is told; nothing unless its page's origin is allowed."""
-        origin = headers.get("origin")
-        if origin is None or not {origin, "*"} & set(self._options.cors_origins):
+        if not self._options.cors_origins:
             return {}
-        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Access-Control-Expose-Headers": "*"}
+        origin = headers.get("origin")
+        if origin is None or not origins.listed(self._options, origin):
+            return {"Vary": "Origin"}
+        told = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "X-Request-Id, Retry-After",
+            "Vary": "Origin",
+        }
+        if origin in self._options.cors_origins:
+            # The clients' proxy mode asks for it.  There are no cookies here that it could mean.
+            told["Access-Control-Allow-Credentials"] = "true"
+        return told
 
     async def inner(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -105,6 +121,7 @@ class _Exchange:
         self._send = send
         self._headers = Headers(scope=scope)
         self._left = 0
+        self._body_is_over = False
         asked = self._headers.get("x-request-id", "")
         self.request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         scope["request_id"] = self.request_id
@@ -112,28 +129,33 @@ class _Exchange:
         self._cors = front.cors(self._headers)
 
     async def run(self) -> None:
-        self._strip_version()
+        unversioned(self.scope)
         try:
-            if self.scope["method"] == "OPTIONS" and self._cors:
-                response = Response(status_code=204, headers=CORS_HEADERS)
-                await response(self.scope, self._receive, self._answer)
+            if self.scope["method"] == "OPTIONS" and "Access-Control-Allow-Origin" in self._cors:
+                await _preflight(self._headers)(self.scope, self._receive, self._answer)
                 return
             await self.front.admit(self.scope, self._headers)
             self._left = self.front.most_bytes(self.scope["path"])
             await self.front.inner(self.scope, self._bounded, self._answer)
+        except ClientDisconnect:
+            return  # in the midst of its body: there is nobody to be answered
         except Exception as error:
             if self.status:
                 raise  # half an answer: the server cuts the connection
             await problem_of(error).response()(self.scope, self._receive, self._answer)
 
-    def _strip_version(self) -> None:
-        path = self.scope["path"]
-        if path.startswith("/v1/"):
-            self.scope["path"] = path[3:]
-            self.scope["raw_path"] = self.scope["path"].encode()
-
     async def _bounded(self) -> Message:
-        message = await self._receive()
+        if self._body_is_over:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(BODY_STALL_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            raise HttpProblem(
+                "BODY_STALLED",
+                f"nothing of the body has come for {BODY_STALL_SECONDS:g} s: send the request again",
+            ) from None
+        self._body_is_over = not message.get("more_body", False)
         size = len(message.get("body", b""))
         self._left -= size
         if self._left < 0:
@@ -168,6 +190,24 @@ class _Exchange:
             )
 
 
+def unversioned(scope: Scope) -> None:
+    """Takes a `/v1` from the beginning of the path."""
+    if scope["path"].startswith("/v1/"):
+        scope["path"] = scope["path"][3:]
+        scope["raw_path"] = scope["path"].encode()
+
+
+def _preflight(headers: Headers) -> Response:
+    """What a page of an allowed origin may send: all that it asks for, which says no more than a star
+    and holds for requests with credentials too."""
+    allowed = {
+        "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+        "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "Authorization"),
+        "Access-Control-Max-Age": "600",
+    }
+    return Response(status_code=204, headers=allowed)
+
+
 def problem_of(error: Exception) -> HttpProblem:
     """How an error is answered; what nobody foresaw is logged."""
     if isinstance(error, HttpProblem):
@@ -196,5 +236,3 @@ def shown(path: str) -> str:
 def _token(headers: Headers) -> str | None:
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" and token else None
-
-

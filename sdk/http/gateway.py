@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,11 +25,16 @@ from warmd.http.proxy import Proxy
 from warmd.http.runs import RunRoutes
 from warmd.http.sessions import SessionRoutes
 from warmd.http.streams import Streams
+from warmd.http.task import Task
 from warmd.http.tasks import Tasks
 from warmd.http.webhooks import Webhooks
+from warmd.protocol.errors import WarmdError
 
 if TYPE_CHECKING:
     from warmd.aio import AsyncClient
+
+RESUME_SECONDS = 5.0
+"""How often a daemon that is away is asked for what earlier gateways have begun."""
 
 
 class Gateway:
@@ -42,15 +48,16 @@ class Gateway:
         self.files = Files(folder, options)
         self.owners = Owners(client)
         self.outputs = Outputs(self.files)
-        self.webhooks = Webhooks(self.metrics)
-        self.tasks = Tasks(client, self.owners, self.files, self.outputs, self.webhooks.ended)
+        self.webhooks = Webhooks(folder, self.metrics)
+        self.tasks = Tasks(client, self.owners, self.files, self.outputs, self._ended)
         self.streams = Streams(client, self.tasks, self.outputs)
+        self.metrics.open_streams.set_function(lambda: len(self.streams.open))
 
     def application(self) -> ASGIApp:
         """What the server runs."""
-        router = Router(self._routes(), lifespan=self._lifespan)
+        router = Router(self._routes(), lifespan=self._lifespan, redirect_slashes=False)
         front = Front(router, self.options, self.caller, self.metrics)
-        router.routes.append(Proxy(front, self.options, self.keys).route())
+        router.routes.append(Proxy(router, front, self.options, self.keys.named).route())
         return front
 
     def caller(self, token: str | None) -> Caller:
@@ -62,18 +69,34 @@ class Gateway:
             *RunRoutes(self.options, self.tasks, self.streams).routes(),
             *SessionRoutes(self.client, self.owners).routes(),
             *FileRoutes(self.options, self.files).routes(),
-            *Health(self.client, self.metrics).routes(),
+            *Health(self.client, self.metrics, self.options).routes(),
             *OpenApi(self.options).routes(),
         ]
+
+    def _ended(self, task: Task) -> None:
+        self.metrics.task(task)
+        self.webhooks.ended(task)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Any) -> AsyncIterator[None]:
         await self.files.open()
+        self.webhooks.open()
+        resuming = asyncio.create_task(self._resume())
         try:
             yield
         finally:
+            resuming.cancel()
             await self.webhooks.close()
             await self.tasks.close()
             await self.outputs.close()
             await self.files.close()
             await self.client.aclose()
+
+    async def _resume(self) -> None:
+        """When the daemon can be asked first: a gateway may be there before it."""
+        while True:
+            try:
+                await self.tasks.resume()
+                return
+            except WarmdError:
+                await asyncio.sleep(RESUME_SECONDS)

@@ -33,7 +33,7 @@ DEFAULT_SCOPES = ("run", "read")
 OPEN_ID = "open"
 PREFIX = "wk_"
 ID_DIGITS = 16
-REMEDY = "give a key, `Authorization: Bearer wk_...`: `warmd http keys add NAME` on the gateway's machine makes one"
+REMEDY = "give one, `Authorization: Bearer wk_...`; on the gateway's machine `warmd http keys add NAME` makes it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the gateway offers, as OpenAPI."""
+"""What the gateway offers, as OpenAPI: for generated clients, and for tests that try all of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,95 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from warmd import __version__
 from warmd.http.options import Options
+
+Schema = dict[str, Any]
+TEXT: Schema = {"type": "string"}
+MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+WHOLE: Schema = {"type": "integer"}
+ANY: Schema = {}
+DURATION: Schema = {"type": ["number", "string", "null"]}
+"""Seconds, or a text such as `90s`; `never` where that is allowed."""
+
+
+def _object(required: Schema, more: Schema | None = None, closed: bool = False) -> Schema:
+    told = {"type": "object", "required": [*required], "properties": {**required, **(more or {})}}
+    return {**told, "additionalProperties": False} if closed else told
+
+
+def _named(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+SCHEMAS = {
+    "Run": _object(
+        {"app": {"type": "string", "minLength": 1}},
+        {
+            "function": {"type": ["string", "null"], "minLength": 1},
+            "input": ANY,
+            "setup": ANY,
+            "session": {"type": ["string", "null"], "minLength": 1, "description": "`new`, or an id"},
+            "session_timeout": DURATION,
+            "max_lifetime": DURATION,
+            "timeout": DURATION,
+            "webhook": {"type": ["string", "null"], "pattern": "^https?://.", "maxLength": 2000},
+            "wait": {"type": ["boolean", "number", "string", "null"]},
+        },
+    ),
+    "Task": _object(
+        {"id": TEXT, "status": {"enum": [2, 6, 7, 8, 10, 11, 12]}, "output": ANY, "function": TEXT},
+        {
+            "status_text": TEXT,
+            "app": TEXT,
+            "input": ANY,
+            "session_id": MAYBE_TEXT,
+            "error": MAYBE_TEXT,
+            "error_code": MAYBE_TEXT,
+            "ran": {"enum": ["no", "yes", "maybe", None]},
+            "created_at": TEXT,
+            "updated_at": TEXT,
+        },
+    ),
+    "TaskStatus": _object({"id": TEXT, "status": WHOLE, "updated_at": TEXT}),
+    "Log": _object({"id": TEXT, "task_id": TEXT, "log_type": WHOLE, "content": TEXT}),
+    "Session": _object(
+        {"id": TEXT, "status": {"enum": ["active", "expired", "ended"]}, "call_count": WHOLE, "state": TEXT},
+        {"expires_at": MAYBE_TEXT, "idle_timeout": {"type": ["number", "null"]}, "reason": ANY},
+    ),
+    "Problem": _object(
+        {
+            "type": TEXT,
+            "title": TEXT,
+            "status": WHOLE,
+            "detail": TEXT,
+            "code": TEXT,
+            "success": {"const": False},
+        },
+        {"ran": TEXT, "session_id": TEXT, "outcome": TEXT},
+    ),
+}
+OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str]] = {
+    ("/apps/run", "post"): ("Begin a run; with `wait` answer at its end.", _named("Task")),
+    ("/tasks", "get"): ("The newest tasks of the key.", _list(_named("Task"))),
+    ("/tasks/{id}", "get"): ("A task.", _named("Task")),
+    ("/tasks/{id}", "delete"): ("Cancel a task.", _named("Task")),
+    ("/tasks/{id}/cancel", "post"): ("Cancel a task.", _named("Task")),
+    ("/tasks/{id}/status", "get"): ("How far a task is.", _named("TaskStatus")),
+    ("/tasks/{id}/logs", "get"): ("What its session printed.", _list(_named("Log"))),
+    ("/tasks/{id}/stream", "get"): ("A task, a line for each state.", "application/x-ndjson"),
+    ("/sessions", "get"): ("The key's sessions.", _list(_named("Session"))),
+    ("/sessions/{id}", "get"): ("A session, also one that is over.", _named("Session")),
+    ("/sessions/{id}", "delete"): ("End a session.", ""),
+    ("/sessions/{id}/keepalive", "post"): ("Start its idle time anew.", _named("Session")),
+    ("/healthz", "get"): ("Whether the gateway serves.", "text/plain"),
+    ("/readyz", "get"): ("Whether the daemon takes calls.", "text/plain"),
+    ("/metrics", "get"): ("For Prometheus.", "text/plain"),
+}
 
 
 class OpenApi:
@@ -20,8 +108,44 @@ class OpenApi:
     def routes(self) -> list[Route]:
         return [Route("/openapi.json", self.told)]
 
-    def document(self) -> dict[str, Any]:
-        return {"openapi": "3.1.0", "info": {"title": "warmd", "version": "0"}, "paths": {}}
+    def document(self) -> Schema:
+        """The whole document."""
+        paths: dict[str, Schema] = {}
+        for (path, method), (summary, content) in OPERATIONS.items():
+            paths.setdefault(path, {})[method] = _operation(path, method, summary, content)
+        return {
+            "openapi": "3.1.0",
+            "info": {"title": "warmd", "version": __version__},
+            "servers": [{"url": self._options.public_url or "/"}],
+            "security": [] if self._options.open else [{"key": []}],
+            "paths": paths,
+            "components": {
+                "schemas": SCHEMAS,
+                "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            },
+        }
 
     async def told(self, _request: Request) -> Response:
         return JSONResponse(self.document())
+
+
+def _operation(path: str, method: str, summary: str, content: Schema | str) -> Schema:
+    good: Schema = {"description": summary}
+    if isinstance(content, dict):
+        body = _object({"success": {"const": True}, "status": WHOLE, "data": content, "messages": _list(ANY)})
+        good["content"] = {"application/json": {"schema": body}}
+    elif content:
+        good["content"] = {content: {"schema": TEXT}}
+    problem = {"application/problem+json": {"schema": _named("Problem")}}
+    told: Schema = {
+        "summary": summary,
+        "responses": {
+            "200" if content else "204": good,
+            "default": {"description": "What is wrong (RFC 9457).", "content": problem},
+        },
+    }
+    if "{id}" in path:
+        told["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": TEXT}]
+    if (path, method) == ("/apps/run", "post"):
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": _named("Run")}}}
+    return told

@@ -77,8 +77,10 @@ def endpoint(text: str) -> tuple[str, int]:
     """`HOST:PORT`, where a host with colons stands in brackets.  Raises ValueError."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or not host or not port.isdecimal() or int(port) > 65535 or (":" in host and "[" not in text):
-        raise ValueError(f"{text!r} is no address to listen at: give HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
+    bare = ":" in host and "[" not in text
+    if not colon or not host or bare or not port.isdecimal() or int(port) > 65535:
+        example = spelled("127.0.0.1", DEFAULT_PORT)
+        raise ValueError(f"{text!r} is no address to listen at: give HOST:PORT, such as {example}")
     return host, int(port)
 
 
@@ -93,8 +95,8 @@ def _check_loopback(host: str) -> None:
         raise ValueError(f"{host!r} cannot be found: {error.strerror}") from None
     if not all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found):
         raise ValueError(
-            f"--http-open lets in whoever reaches {host!r}, so it goes with a loopback address alone: listen at "
-            "127.0.0.1, or leave it out and make keys with `warmd http keys add NAME`"
+            f"--http-open lets in whoever reaches {host!r}, so it goes with a loopback address alone: "
+            "listen at 127.0.0.1, or leave it out and make keys with `warmd http keys add NAME`"
         )
 
 

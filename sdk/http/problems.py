@@ -24,6 +24,7 @@ STATUS = {
     "FUNCTION_NOT_FOUND": 404,
     "SESSION_NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
+    "BODY_STALLED": 408,
     "APP_MISMATCH": 409,
     "SESSION_EXPIRED": 410,
     "SESSION_ENDED": 410,
@@ -89,9 +90,7 @@ class HttpProblem(Exception):
             headers["Retry-After"] = str(max(1, round(self.retry_seconds)))
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return Response(
-            orjson.dumps(body), self.status, headers, media_type="application/problem+json"
-        )
+        return Response(orjson.dumps(body), self.status, headers, media_type="application/problem+json")
 
 
 def told(error: WarmdError) -> str:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from warmd.http import requests
+from warmd.http import requests, webhooks
 from warmd.http.access import allowed
 from warmd.http.moments import moment, now
 from warmd.http.options import Options
@@ -43,6 +43,8 @@ class RunRoutes:
         """Begins a run, and waits for its end where it is asked to."""
         caller = allowed(request, "run")
         run = requests.run(await json_body(request))
+        if run.webhook is not None:
+            webhooks.check(run.webhook, self._options.webhook_hosts)
         wait = request.query_params.get("wait")
         facts = Facts(
             owner=caller.id,

@@ -36,7 +36,8 @@ MOST_BYTES = 64 * 2**20
 
 
 class Tasks:
-    """`ended(task)` is called at the end of each that was begun, or found, here."""
+    """`ended(task)` is called once at the end of each: not for those that had ended when somebody asked
+    for them, unless they are found by `resume`."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Tasks:
         self._bytes = 0
         """Of those that have ended."""
         self._followers: set[asyncio.Task[None]] = set()
+        self._resumed = False
 
     async def run(self, caller: Caller, run: Run, facts: Facts) -> Task:
         """Begin a run; returns when the daemon has taken it, so that the session is known.
@@ -145,11 +147,13 @@ class Tasks:
         return [task for task in reversed([*self._tasks.values()]) if caller.may_see(task.facts.owner)]
 
     async def resume(self) -> None:
-        """Take up what earlier gateways have begun and that somebody is to be told of."""
+        """Take up what earlier gateways have begun and that somebody is to be told of, also what has ended
+        since.  Raises WarmdError when the daemon cannot be asked."""
         for info in await self._client.calls.list():
             facts = Facts.of_note(info["note"], info["function"])
-            if facts is not None and facts.webhook is not None and info["state"] != "done":
+            if facts is not None and facts.webhook is not None and info["id"] not in self._tasks:
                 self._take_up(info, facts)
+        self._resumed = True
 
     async def close(self) -> None:
         for follower in self._followers:
@@ -164,26 +168,27 @@ class Tasks:
         facts = Facts.of_note(info["note"], info["function"])
         if facts is None:
             return None
-        task = self._tasks.get(call) or self._take_up(info, facts)
+        is_news = info["state"] != "done" or not self._resumed
+        task = self._tasks.get(call) or self._take_up(info, facts, is_news)
         if info["state"] == "done":
             await task.ended.wait()
         return task
 
-    def _take_up(self, info: Any, facts: Facts) -> Task:
+    def _take_up(self, info: Any, facts: Facts, is_news: bool = True) -> Task:
         task = Task(info["id"], facts, info["session"])
         status = OF_STATE.get(info["state"])
         if status is not None:
             task.becomes(status)
         self._keep(task)
-        self._follow(task, lambda: self._client.calls.result(task.call))
+        self._follow(task, lambda: self._client.calls.result(task.call), is_news)
         return task
 
-    def _follow(self, task: Task, result: Callable[[], Awaitable[Result]]) -> None:
-        follower = asyncio.create_task(self._to_its_end(task, result))
+    def _follow(self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool = True) -> None:
+        follower = asyncio.create_task(self._to_its_end(task, result, is_news))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
 
-    async def _to_its_end(self, task: Task, result: Callable[[], Awaitable[Result]]) -> None:
+    async def _to_its_end(self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool) -> None:
         try:
             task.output = await self._outputs.encoded((await self._result(task, result)).output, task.facts)
         except WarmdError as error:
@@ -195,7 +200,8 @@ class Tasks:
             task.ran = "yes"
             task.becomes(Status.COMPLETED)
         self._over(task)
-        self._on_end(task)
+        if is_news:
+            self._on_end(task)
 
     async def _result(self, task: Task, result: Callable[[], Awaitable[Result]]) -> Result:
         try:
