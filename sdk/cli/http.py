@@ -54,6 +54,7 @@ def gateway_options(command: Command) -> Command:
 @click.pass_context
 def http(
     ctx: click.Context,
+    /,
     listen: str | None,
     is_open: bool,
     log_level: str,
@@ -96,7 +97,8 @@ def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
         )
     if lifeline_fd is None:
         with open_client() as client:
-            address = client.status() and client.address
+            client.status()
+            address = client.address
     else:
         address = named_address() or ""
     try:

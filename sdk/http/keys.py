@@ -33,7 +33,7 @@ DEFAULT_SCOPES = ("run", "read")
 OPEN_ID = "open"
 PREFIX = "wk_"
 ID_DIGITS = 16
-REMEDY = "give one, `Authorization: Bearer wk_...`; on the gateway's machine `warmd http keys add NAME` makes it"
+REMEDY = "send `Authorization: Bearer wk_...`; `warmd http keys add NAME` on the gateway's machine makes one"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,11 @@ class Proxy:
             raise HttpProblem("NOT_FOUND", "there is no proxy here: start the gateway with --proxy-key NAME")
         origins.check(self._options, request.headers)
         path, query = self._target(request)
-        self._front.admit_as(request.scope, self._named(self._options.proxy_key))
+        try:
+            caller = self._named(self._options.proxy_key)
+        except ValueError as error:  # it was revoked
+            raise HttpProblem("NOT_ALLOWED", f"the proxy has no key any more: {error}") from None
+        self._front.admit_as(request.scope, caller)
 
         async def passed_on(scope: Scope, receive: Receive, send: Send) -> None:
             # The very scope: so logs and metrics tell of what was asked for, not of this route.
