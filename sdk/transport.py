@@ -271,22 +271,13 @@ class Transport:
         except WireError as error:
             self._lose(f"it sent what this version does not understand ({error})")
         except Exception as error:
-            self._failed(frames, error)
+            # A fault of ours: who waits must hear of it, not only the thread or loop that received.
+            # (Or a signal handler has raised it here: who that was nobody can know.)
+            self._lose(f"this client failed on what it sent: {error!r:.300}")
         # Only now: an interrupted hand-over is repeated, and the exchange knows that.
         inbox.clear()
         if self.lane is not None:
             self.lane.taken()
-
-    def _failed(self, frames: Sequence[Body], error: Exception) -> None:
-        """The message was not taken.  What a signal handler has raised does not strike twice."""
-        try:
-            self.exchange.received(frames, time.monotonic())
-        except Exception:
-            # A fault of ours: who waits must hear of it, not only the thread or loop that received.
-            self._lose(f"this client failed on what it sent: {error!r:.300}")
-        else:
-            self._inbox.clear()
-            raise error
 
     def _see_to_lane(self, frames: int) -> None:
         welcome = self.exchange.welcome

@@ -86,8 +86,7 @@ def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
     try:
         from warmd.http.server import serve
     except ModuleNotFoundError as error:
-        text = f"the gateway needs {error.name}: pip install 'warmd[http]'"
-        raise Refusal(text, BAD_CONFIG) from None
+        raise _not_installed(error) from None
     folder, keys = _folder(), _keys()
     if not options.open and not keys.callers():
         raise Refusal(
@@ -103,15 +102,13 @@ def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
         address = named_address() or ""
     try:
         serve(options, address, folder, keys, lifeline_fd=lifeline_fd, log_level=log_level)
-    except (OSError, ValueError) as error:
-        where = f"cannot listen at {options.address}: " if isinstance(error, OSError) else ""
-        raise Refusal(f"{where}{told(error)}", BAD_CONFIG if _is_final(error) else UNAVAILABLE) from None
+    except ValueError as error:
+        raise Refusal(str(error), BAD_CONFIG) from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else told(error)
+        code = BAD_CONFIG if isinstance(error, (PermissionError, socket.gaierror)) else UNAVAILABLE
+        raise Refusal(f"cannot listen at {options.address}: {reason}", code) from None
     return 0
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether another attempt would end the same way."""
-    return isinstance(error, (ValueError, PermissionError, socket.gaierror))
 
 
 @http.group()
@@ -193,8 +190,13 @@ def _keys() -> Keys:
     try:
         from warmd.http.keys import Keys
     except ModuleNotFoundError as error:
-        raise Refusal(f"the gateway needs {error.name}: pip install 'warmd[http]'", BAD_CONFIG) from None
+        raise _not_installed(error) from None
     return Keys(places.keys_dir(_run_dir()) / "http")
+
+
+def _not_installed(error: ModuleNotFoundError) -> Refusal:
+    package = str(error.name).partition(".")[0]
+    return Refusal(f"the gateway needs {package}: pip install 'warmd[http]'", BAD_CONFIG)
 
 
 def _folder() -> Path:

@@ -5,8 +5,11 @@ The only module of the command line that imports the daemon.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ import click
 from warmd.cli.exits import BAD_CONFIG, Refusal
 from warmd.daemon import config
 from warmd.daemon.settings import Settings
+from warmd.protocol import places
 
 Command = Callable[..., Any]
 
+GATEWAY_SECONDS = 20.0
+"""How long the gateway's end is waited for."""
 METAVARS = {"count": "N", "count or 0": "N", "duration or never": "DURATION"}
 
 
@@ -53,12 +59,20 @@ def checked_settings(flags: dict[str, Any], *, here: bool, keywords: tuple[str, 
 
 @click.command()
 @settings_options
+@click.option("--http", "listen", metavar="HOST:PORT", help="Serve HTTP there too, as `warmd http` does.")
+@click.option("--http-open", is_flag=True, help="With --http: let anybody in without a key; loopback alone.")
 @click.option("--ready-fd", type=int, hidden=True, help="Told when the daemon is ready, or why it is not.")
 @click.option("--lifeline-fd", type=int, hidden=True, help="The daemon stops at its end of file.")
 @click.option("--setting", "keywords", multiple=True, hidden=True, help="NAME=VALUE, of `warmd.local`.")
 @click.option("--private", is_flag=True, hidden=True, help="The run directory goes when the daemon goes.")
 def serve(
-    ready_fd: int | None, lifeline_fd: int | None, keywords: tuple[str, ...], private: bool, **flags: Any
+    listen: str | None,
+    http_open: bool,
+    ready_fd: int | None,
+    lifeline_fd: int | None,
+    keywords: tuple[str, ...],
+    private: bool,
+    **flags: Any,
 ) -> int:
     """Run the daemon in the foreground.
 
@@ -78,4 +92,31 @@ def serve(
         raise
     from warmd.daemon.main import serve as run_daemon
 
-    return run_daemon(settings, ready_fd, lifeline_fd, private)
+    with _gateway_beside(settings, listen, http_open):
+        return run_daemon(settings, ready_fd, lifeline_fd, private)
+
+
+@contextlib.contextmanager
+def _gateway_beside(settings: Settings, listen: str | None, http_open: bool) -> Iterator[None]:
+    """A gateway as a process of its own, which ends with this one, however that ends."""
+    if listen is None:
+        if http_open:
+            raise click.UsageError("--http-open says who may ask the gateway: give --http HOST:PORT too")
+        yield
+        return
+    lifeline, end = os.pipe()
+    # fmt: off
+    command = [
+        sys.executable, "-m", "warmd", "--host", places.address_of(places.socket_path(settings.run_path)),
+        "http", "--listen", listen, "--lifeline-fd", str(lifeline), *["--http-open"] * http_open,
+    ]
+    # fmt: on
+    # In a session of its own: Ctrl-C is for the daemon, whose calls may end before the gateway goes.
+    keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[lifeline], start_new_session=True)
+    os.close(lifeline)
+    try:
+        yield
+    finally:
+        os.close(end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            keeper.wait(GATEWAY_SECONDS)

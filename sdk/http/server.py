@@ -12,6 +12,7 @@ import logging
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -68,6 +69,12 @@ class _Server(uvicorn.Server):
         self._ready_fd = ready_fd
         self._lifeline_fd = lifeline_fd
         self._url = f"http://{spelled(*sock.getsockname()[:2])}"
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal ends it in order, with exit code 0; a second one at once."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -32,17 +32,6 @@ def test_while_a_value_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert values.unpack(values.pack([1, 2])) == [1, 2]
 
 
-def test_while_a_message_is_taken(faked: warmd.Client) -> None:
-    assert faked.run(**ECHO, input=1).output == 1
-    assert faked._link is not None
-    link = faked._link
-    link.exchange.received = struck_once(link.exchange.received)  # type: ignore[method-assign]
-    with pytest.raises(TimeoutError, match="the alarm rang"):
-        faked.run(**ECHO, input=2)
-    assert faked.run(**ECHO, input=3).output == 3
-    assert faked._link is link, "the connection is the same"
-
-
 def test_memory_that_is_not_to_be_had_is_said_as_such(
     faked: warmd.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

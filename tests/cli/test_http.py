@@ -1,0 +1,77 @@
+"""`warmd http` and its keys, as they are typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import warmd
+from tests.cli.shell import Shell
+from warmd.owndaemon import LocalClient
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[LocalClient]:
+    with warmd.testing.daemon() as found:
+        found.status()
+        yield found
+
+
+@pytest.fixture
+def shell(daemon: LocalClient, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(daemon.address, capsys)
+
+
+def test_a_key_is_made_listed_and_revoked(shell: Shell) -> None:
+    (key,) = shell("http", "keys", "add", "laptop")
+    assert key.startswith("wk_") and "'laptop'" in shell.err
+    heads, row = shell("http", "keys", "list")
+    assert (heads.split(), row.split()[:3]) == (["NAME", "SCOPES", "CREATED"], ["laptop", "read,", "run"])
+    (listed,) = shell.json("http", "keys", "list")
+    assert (listed["keys"][0]["name"], key in str(listed)) == ("laptop", False)
+    assert shell("http", "keys", "revoke", "laptop") == []
+    assert "revoked laptop" in shell.err
+    assert shell("http", "keys", "list") == [] and shell.err == "no keys\n"
+
+
+def test_json_has_all(shell: Shell) -> None:
+    (made,) = shell.json("http", "keys", "add", "phone", "--scope", "admin")
+    assert (made["name"], made["scopes"]) == ("phone", ["admin"])
+    (told,) = shell.json("http", "keys", "revoke", "phone")
+    assert told["revoked"] == ["phone"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("http",), 78, "make one with `warmd http keys add NAME`"),
+        (("http", "--http-open", "--listen", "0.0.0.0:8470"), 78, "loopback address alone"),
+        (("http", "--listen", "here"), 78, "give HOST:PORT"),
+        (("http", "--max-body-bytes", "-1", "--http-open"), 78, "--max-body-bytes"),
+        (("http", "--proxy-key", "nobody", "--http-open", "--listen", "127.0.0.1:0"), 78, "no key 'nobody'"),
+        (("http", "--nix"), 2, "No such option"),
+        (("http", "keys", "add", "../x"), 2, "cannot be a key's name"),
+        (("http", "keys", "revoke", "nobody"), 2, "there is no key 'nobody'; there are: none"),
+        (("serve", "--http-open"), 2, "give --http HOST:PORT too"),
+    ],
+)
+def test_what_is_refused_says_what_helps(shell: Shell, words: tuple[str, ...], code: int, said: str) -> None:
+    shell(*words)
+    assert shell.code == code
+    assert said in shell.err
+
+
+def test_without_the_extra_it_says_what_to_install(daemon: LocalClient) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['starlette'] = None\n"
+        "from warmd.cli import main\n"
+        f"sys.exit(main(['--host', {daemon.address!r}, 'http', '--http-open']))\n"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert said.stderr == "warmd: the gateway needs starlette: pip install 'warmd[http]'\n"
+    assert said.returncode == 78
