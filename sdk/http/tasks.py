@@ -227,8 +227,8 @@ class Tasks:
             # Perhaps only this connection was lost, and the daemon goes on with the call.
             try:
                 return await self._client.calls.result(task.call)
-            except WarmdError as error:
-                raise (lost if isinstance(error, CallGone) else error) from None
+            except (CallGone, DaemonError):
+                raise lost from None  # unlike what is said now, it may have run
 
     def _keep(self, task: Task) -> None:
         self._tasks[task.call] = task
