@@ -62,8 +62,10 @@ def test_each_part_is_a_line_and_the_last_part_is_the_result(gateway: GatewayPro
 
 def test_many_parts_come_all_and_in_order(gateway: GatewayProcess, http: httpx.Client) -> None:
     id = gateway.begin("count_up", {"n": 3000}, session="new")["id"]
-    outputs = [line["output"]["i"] for line in lines_of(http, id) if line["output"]]
+    lines = lines_of(http, id)
+    outputs = [line["output"]["i"] for line in lines if line["output"]]
     assert outputs[-1] == 2999 and outputs == sorted(outputs)
+    assert [line["status"] for line in lines].count(10) == 1  # also where parts are read after the end
 
 
 def test_a_run_that_is_over_is_one_line(gateway: GatewayProcess, http: httpx.Client) -> None:

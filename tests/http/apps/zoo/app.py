@@ -29,10 +29,11 @@ class App:
             yield {"i": i}
 
     def step_by_step(self, n: int, folder: str) -> Iterator[dict[str, int]]:
-        """Yields the next when a file of its number is there."""
+        """Yields the next when a file of its number is there.  `folder` may lack its first slash: clients
+        upload what they find to be a file."""
         for i in range(n):
             yield {"i": i}
-            while not (Path(folder) / str(i)).exists():
+            while not (Path("/") / folder / str(i)).exists():
                 time.sleep(0.01)
 
     def pour(self, n: int, size: int) -> Iterator[dict[str, Any]]:
