@@ -70,6 +70,10 @@ def test_runs(gateway: GatewayProcess, tmp_path: Path) -> None:
         "polled many times": 21,
         "events": {"updates": True, "status": 10, "output": "done"},
         "a wait in the params": {"x": 1},
+        "a Blob": {"name": found["a Blob"].get("name"), "text": "from a blob"},
+        "a data address": {"name": found["a data address"].get("name"), "text": "hello"},
+        "what looks like base64": "string",
+        "an output that is a file": [108, ord("P")],
     }  # fmt: skip
     assert found["many parts"]["updates"] > 1000
 

@@ -13,12 +13,10 @@ for (const stream of [true, false]) {
     const path = gate(`cancel-${stream}`);
     const task: any = await client.run({ app: 'zoo', function: 'wait_for', input: { path }, session: 'new' }, { wait: false });
     const { done } = client.tasks.watch(task, { stream, pollIntervalMs: 20 });
-    await client.cancel(task.id);
-    try {
-      return await done;
-    } finally {
-      open(path);
-    }
+    const [end] = await Promise.allSettled([done, client.cancel(task.id)]);
+    open(path);
+    if (end.status === 'rejected') throw end.reason;
+    return end.value;
   });
 }
 

@@ -83,3 +83,25 @@ await scenario('a wait in the params', async () => {
   const task: any = await client.run({ app: 'zoo:echo', input: { x: 1 }, wait: true } as any);
   return task.output;
 });
+
+await scenario('a Blob', async () => {
+  const task: any = await client.run({ app: 'filer', function: 'read', input: { path: new Blob(['from a blob'], { type: 'text/plain' }) } });
+  return task.output;
+});
+
+await scenario('a data address', async () => {
+  const path = 'data:text/plain;base64,aGVsbG8=';
+  const task: any = await client.run({ app: 'filer', function: 'read', input: { path } });
+  return task.output;
+});
+
+await scenario('what looks like base64', async () => {
+  const task: any = await client.run({ app: 'zoo:echo', input: { digest: '0123456789abcdef'.repeat(4) } });
+  return typeof task.output.digest;
+});
+
+await scenario('an output that is a file', async () => {
+  const task: any = await client.run({ app: 'zoo', function: 'picture', input: {} });
+  const bytes = new Uint8Array(await (await fetch(task.output.image.uri)).arrayBuffer());
+  return [bytes.length, bytes[1]];
+});
