@@ -16,6 +16,7 @@ import pytest
 
 from tests.faults.watch import within
 from tests.http.gatewayprocess import GatewayProcess
+from warmd.http.keys import Keys
 from warmd.owndaemon import LocalClient
 
 SCRIPTS = Path(__file__).with_name("js")
@@ -133,3 +134,15 @@ def test_a_gateway_that_stops_is_heard_of(daemon: LocalClient, tmp_path: Path, h
             rest = [json.loads(line) for line in process.stdout]
     assert rest[-1]["error"]["message"] == "terminated"
     (tmp_path / "never").touch()
+
+
+def test_without_a_key_through_the_proxy(daemon: LocalClient, tmp_path: Path) -> None:
+    Keys(tmp_path / "keys").add("web", ("run", "read"))
+    with GatewayProcess(daemon.address, tmp_path, open=False, proxy_key="web") as gateway:
+        found = {name: end.get("value", end) for name, end in told("proxy", gateway, tmp_path).items()}
+    assert found == {
+        "a session": [2, "active", True],
+        "a stream": [49, True],
+        "polled": {"x": 1},
+        "a Blob": "from a blob",
+    }

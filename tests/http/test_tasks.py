@@ -11,6 +11,7 @@ import pytest
 import warmd
 from tests.faults.watch import until, within
 from tests.http.gatewayprocess import GatewayProcess
+from warmd.http.keys import Keys
 from warmd.owndaemon import LocalClient
 
 JSON = {"content-type": "application/json"}
@@ -152,3 +153,20 @@ def test_a_full_queue_and_a_deadline_do_not_make_clients_give_up_the_session(tmp
         assert refused.json()["code"] == "QUEUE_FULL" and "session" not in refused.json()["detail"]
         late = gateway.run("wait_for", input, timeout=0.1)
         assert late["error_code"] == "TIMEOUT" and "session" not in late["error"]
+
+
+def test_another_keys_task_and_session_are_not_found(daemon: LocalClient, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys")
+    mine, theirs = ({"authorization": f"Bearer {keys.add(name)}"} for name in ("mine", "theirs"))
+    with GatewayProcess(daemon.address, tmp_path, open=False) as gateway:
+        body = {"app": "zoo", "session": "new", "wait": True}
+        task = gateway.client.post("/apps/run", json=body, headers=mine).json()["data"]
+        paths = [f"/tasks/{task['id']}{end}" for end in ("", "/status", "/stream", "/logs")]
+        for path in (*paths, f"/sessions/{task['session_id']}"):
+            assert gateway.client.get(path, headers=mine).status_code == 200
+            assert gateway.client.get(path, headers=theirs).status_code == 404
+        assert gateway.client.post(f"{paths[0]}/cancel", headers=theirs).status_code == 404
+        body = {"app": "zoo", "session": task["session_id"]}
+        answer = gateway.client.post("/apps/run", json=body, headers=theirs)
+        assert (answer.status_code, answer.json()["code"]) == (404, "SESSION_NOT_FOUND")
+        assert gateway.client.get("/sessions", headers=theirs).json()["data"] == []
