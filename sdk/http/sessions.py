@@ -17,7 +17,7 @@ from warmd.http.replies import reply_value
 if TYPE_CHECKING:
     from warmd.aio import AsyncClient
 
-OVER = {"expired": "expired", "ended": "ended", "died": "ended"}
+OVER = {"stopping": "ended", "expired": "expired", "ended": "ended", "died": "ended"}
 
 
 class SessionRoutes:

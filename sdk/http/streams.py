@@ -15,6 +15,7 @@ latest state when it reads again, and holds up neither the worker nor other read
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,18 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warmd.http.outputs import Outputs
+from warmd.http.problems import HttpProblem
 from warmd.http.task import Status, Task
 from warmd.http.tasks import Tasks
 from warmd.protocol.errors import CallGone, WarmdError
 
 if TYPE_CHECKING:
-    from warmd.aio import AsyncClient
+    from warmd.aio import AsyncClient, AsyncStream
 
 REPEAT_SECONDS = 15.0
 LOOKS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """When a task that waits for its turn is asked after again; then with each repetition."""
+MOST_TOGETHER_BYTES = 64 * 1024
 
 
 class Streams:
@@ -54,54 +57,68 @@ class Streams:
         parts = await self._tasks.look(task)
         if not task.status.final:
             yield task.json()
-            async for line in self._until_its_end(task, parts):
-                yield line
+            async with aclosing(self._until_its_end(task, max(0, parts - 1))) as lines:
+                async for line in lines:
+                    yield line
         yield task.json()
 
-    async def _until_its_end(self, task: Task, parts: int) -> AsyncGenerator[bytes]:
-        number = max(0, parts - 1)
-        stream = self._client.calls.attach(task.call, number)
-        looks = iter(LOOKS_SECONDS)
+    async def _until_its_end(self, task: Task, number: int) -> AsyncGenerator[bytes]:
+        """Lines from its part `number` on, and the whole task where there is none for long."""
+        pace = _Pace()
+        parts: AsyncStream | None = self._client.calls.attach(task.call, number)
         try:
-            while True:
-                waits = task.status < Status.RUNNING
-                seconds = next(looks, REPEAT_SECONDS) if waits else REPEAT_SECONDS
+            while parts is not None or not task.ended.is_set():
                 try:
-                    async with asyncio.timeout(seconds):
-                        values = await stream.batch()
+                    async with asyncio.timeout(pace.seconds(task.status < Status.RUNNING)):
+                        values = await _next(task, parts)
+                except CallGone as gone:
+                    number = gone.details.get("first_part", number)
+                    parts = self._rest(task, gone)
+                except WarmdError:
+                    parts = None  # of the call's end the task knows
                 except TimeoutError:
                     before = task.status
-                    if waits:
-                        await self._tasks.look(task)
-                    if seconds == REPEAT_SECONDS or task.status is not before:
+                    await self._tasks.look(task)
+                    if pace.is_due or task.status is not before:
                         yield task.json()
-                    continue
-                if not values:
-                    break
-                task.becomes(Status.RUNNING)
-                yield await self._told(task, values, number)
-                number += len(values)
-        except CallGone as gone:
-            if (first := gone.details.get("first_part")) is None:
-                await task.ended.wait()
-                return
-            async for line in self._until_its_end(task, first + 1):
-                yield line
-            return
-        except WarmdError:
-            pass  # of the call's end the task knows
+                        pace.told()
+                else:
+                    if not values:
+                        parts = None
+                        continue
+                    if task.status < Status.RUNNING:
+                        task.becomes(Status.RUNNING)
+                    async for some in self._told(task, values, number):
+                        yield some
+                    number += len(values)
+                    pace.told()
         finally:
-            await stream.aclose()
-        await task.ended.wait()
+            if parts is not None:
+                await parts.aclose()
 
-    async def _told(self, task: Task, values: list[Any], number: int) -> bytes:
-        outputs = [
-            await self._outputs.encoded(value, task.facts, (task.call, n))
-            for n, value in enumerate(values, number)
-        ]
-        if not task.status.final:
-            task.output = outputs[-1]
-        return b"\n".join(map(task.line, outputs))
+    def _rest(self, task: Task, gone: CallGone) -> AsyncStream | None:
+        """What is still kept of a stream whose next parts are not: who is slow is told the latest."""
+        first = gone.details.get("first_part")
+        return None if first is None else self._client.calls.attach(task.call, first)
+
+    async def _told(self, task: Task, values: list[Any], number: int) -> AsyncGenerator[bytes]:
+        """Their lines, together as long as they are short."""
+        lines: list[bytes] = []
+        size = 0
+        for n, value in enumerate(values, number):
+            try:
+                output = await self._outputs.encoded(value, task.facts, (task.call, n))
+            except HttpProblem:
+                continue  # the next replaces it, and if it is the last, the run fails with this
+            if not task.status.final:
+                task.output = output
+            lines.append(task.line(output))
+            size += len(lines[-1])
+            if size > MOST_TOGETHER_BYTES:
+                yield b"\n".join(lines)
+                lines, size = [], 0
+        if lines:
+            yield b"\n".join(lines)
 
     def ndjson(self, task: Task) -> ASGIApp:
         """The answer for fetching clients: a line for each state."""
@@ -110,6 +127,34 @@ class Streams:
     def events(self, task: Task) -> ASGIApp:
         """The answer for an EventSource: `update` for each state, and `done` for the last."""
         return _Lines(self, _as_events(self.lines(task), task), b"text/event-stream")
+
+
+class _Pace:
+    """When the task is to be looked at, and told of though nothing is new."""
+
+    def __init__(self) -> None:
+        self._looks = iter(LOOKS_SECONDS)
+        self.told()
+
+    def told(self) -> None:
+        self._due = time.monotonic() + REPEAT_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def seconds(self, waits: bool) -> float:
+        """How long to wait for what comes by itself."""
+        left = max(0.0, self._due - time.monotonic())
+        return min(left, next(self._looks, left)) if waits else left
+
+
+async def _next(task: Task, parts: AsyncStream | None) -> list[Any]:
+    """The parts that have come, none at the end."""
+    if parts is not None:
+        return await parts.batch()
+    await task.ended.wait()
+    return []
 
 
 async def _as_events(lines: AsyncGenerator[bytes], task: Task) -> AsyncGenerator[bytes]:

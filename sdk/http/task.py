@@ -153,8 +153,9 @@ class Task:
         return b"".join((self.head(), b",", orjson.dumps(told)[1:-1], b',"output":', self.output, b"}"))
 
     def line(self, output: bytes) -> bytes:
-        """Its JSON with one of its parts, for a stream."""
+        """Its JSON with one of its parts, for a stream: never that of its end, which clients stop at."""
         head = self.head()
+        status = Status.RUNNING if self.status.final else self.status
         return b'%b,"status":%d,"updated_at":"%b","output":%b}' % (
-            head, self.status, (moment(self.updated) or "").encode(), output,
+            head, status, (moment(self.updated) or "").encode(), output,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,22 @@ from warmd.http.owners import Owners, label_of
 from warmd.http.problems import HttpProblem, told
 from warmd.http.requests import Run
 from warmd.http.task import OF_STATE, PREFIX, Facts, Status, Task
-from warmd.protocol.errors import AppError, CallCancelled, CallGone, DaemonLost, WarmdError
+from warmd.protocol.errors import (
+    AppError,
+    CallCancelled,
+    CallGone,
+    DaemonError,
+    DaemonLost,
+    NoSession,
+    WarmdError,
+)
 from warmd.protocol.names import is_whole_call
 
 if TYPE_CHECKING:
     from warmd.aio import AsyncClient
     from warmd.result import Result
 
+log = logging.getLogger("warmd.http")
 MOST_TASKS = 10_000
 LOG_LINES = 1000
 RUN_LOG = 1
@@ -105,7 +115,7 @@ class Tasks:
             return 0
         try:
             info = await self._client.calls.get(task.call)
-        except CallGone:
+        except (CallGone, DaemonError):
             return 0  # its end is on its way here, or that it is lost
         status = OF_STATE.get(info["state"])
         if status is not None:
@@ -122,8 +132,9 @@ class Tasks:
         """What is known of what it printed, and the traceback that it ended with."""
         texts = []
         if task.session is not None:
-            pieces = [piece async for piece in self._client.logs(task.session, tail=LOG_LINES)]
-            texts.append(b"".join(pieces).decode("utf-8", "replace"))
+            with contextlib.suppress(NoSession):  # it is gone for so long that its log is, too
+                pieces = [piece async for piece in self._client.logs(task.session, tail=LOG_LINES)]
+                texts.append(b"".join(pieces).decode("utf-8", "replace"))
         texts.append(task.traceback)
         return [
             {
@@ -139,8 +150,11 @@ class Tasks:
 
     async def cancel(self, task: Task) -> None:
         """Ask for its end; raises WarmdError when the daemon cannot be asked."""
-        if not task.status.final and await self._client.calls.cancel(task.call):
-            task.becomes(Status.CANCELLING)
+        if task.status.final:
+            return
+        with contextlib.suppress(CallGone):  # its end is on its way here
+            if await self._client.calls.cancel(task.call):
+                task.becomes(Status.CANCELLING)
 
     def of(self, caller: Caller) -> list[Task]:
         """The caller's tasks that are known here, the newest first."""
@@ -194,8 +208,11 @@ class Tasks:
         except WarmdError as error:
             _fails(task, error)
         except HttpProblem as problem:
-            task.error, task.code, task.ran = problem.detail, problem.code, "yes"
-            task.becomes(Status.FAILED)
+            _ends_with(task, problem.code, problem.detail)
+        except Exception as error:  # whatever it is: nobody is to wait for ever
+            log.exception("the end of task %s cannot be told", task.id)
+            text = f"the output cannot be told: {type(error).__name__}; the gateway's log says more"
+            _ends_with(task, "INTERNAL", text)
         else:
             task.ran = "yes"
             task.becomes(Status.COMPLETED)
@@ -210,8 +227,8 @@ class Tasks:
             # Perhaps only this connection was lost, and the daemon goes on with the call.
             try:
                 return await self._client.calls.result(task.call)
-            except WarmdError as error:
-                raise (lost if isinstance(error, CallGone) else error) from None
+            except (CallGone, DaemonError):
+                raise lost from None  # unlike what is said now, it may have run
 
     def _keep(self, task: Task) -> None:
         self._tasks[task.call] = task
@@ -226,11 +243,18 @@ class Tasks:
             self._bytes -= oldest.size
 
 
+def _ends_with(task: Task, code: str, text: str) -> None:
+    task.error, task.code, task.ran = text, code, "yes"
+    task.becomes(Status.FAILED)
+
+
 def _fails(task: Task, error: WarmdError) -> None:
     if isinstance(error, CallCancelled):
         task.error, status = "task cancelled", Status.CANCELLED
     else:
         task.error, status = told(error), Status.FAILED
+        if isinstance(error, DaemonError) and task.session is not None:
+            task.error = f"the session was lost with the daemon: {error.message}"
     if isinstance(error, AppError):
         task.traceback = error.traceback
     elif "traceback" in error.details:

@@ -15,27 +15,31 @@ from typing import Any
 import httpx
 
 from warmd.http.options import Options
+from warmd.http.streams import REPEAT_SECONDS
 
 CODE = """
 import json, sys
 from pathlib import Path
+from warmd.http import streams
 from warmd.http.keys import Keys
 from warmd.http.options import Options
 from warmd.http.server import serve
-address, options, folder, ready = json.loads(sys.argv[1])
+address, options, folder, ready, streams.REPEAT_SECONDS = json.loads(sys.argv[1])
 serve(Options(**options), address, Path(folder), Keys(Path(folder) / "keys"), ready)
 """
 PATIENCE_SECONDS = 20.0
 
 
 class GatewayProcess:
-    """`client` asks it, with `headers` by which its first key is shown, if there is one."""
+    """`client` asks it.  `repeat_seconds`: after how long a silent run is told of again."""
 
-    def __init__(self, address: str, folder: Path, **options: Any) -> None:
+    def __init__(
+        self, address: str, folder: Path, *, repeat_seconds: float = REPEAT_SECONDS, **options: Any
+    ) -> None:
         self.folder = folder
         given = asdict(Options(**{"open": True, "port": 0, **options}))
         ready, ready_end = os.pipe()
-        argument = json.dumps([address, given, str(folder), ready_end])
+        argument = json.dumps([address, given, str(folder), ready_end, repeat_seconds])
         # Not a pipe, which a chatty child would fill while nobody reads it.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
@@ -68,6 +72,18 @@ class GatewayProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def begin(self, function: str, input: Any = None, **more: Any) -> Any:
+        """The task of a run that goes on."""
+        body = {"app": "zoo", "function": function, "input": input, **more}
+        answer = self.client.post("/apps/run", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def task(self, id: str) -> Any:
+        answer = self.client.get(f"/tasks/{id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
 
     def run(self, function: str, input: Any = None, **more: Any) -> Any:
         """The task of a run that is over."""

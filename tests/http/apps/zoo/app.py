@@ -14,6 +14,8 @@ class App:
     def setup(self, config: Any = None) -> None:
         self.config = config
         self.n = 0
+        if isinstance(config, dict) and "gate" in config:
+            self.wait_for(config["gate"])
 
     def run(self, input: Any) -> Any:
         self.n += 1
@@ -27,11 +29,21 @@ class App:
             yield {"i": i}
 
     def step_by_step(self, n: int, folder: str) -> Iterator[dict[str, int]]:
-        """Yields the next when a file of its number is there."""
+        """Yields the next when a file of its number is there.  `folder` may lack its first slash: clients
+        upload what they find to be a file."""
         for i in range(n):
             yield {"i": i}
-            while not (Path(folder) / str(i)).exists():
+            while not (Path("/") / folder / str(i)).exists():
                 time.sleep(0.01)
+
+    def pour(self, n: int, size: int) -> Iterator[dict[str, Any]]:
+        for i in range(n):
+            yield {"i": i, "text": "x" * size}
+
+    def odd_on_the_way(self, last: Any) -> Iterator[Any]:
+        """Yields what no JSON can tell, and then `last`, or the same again."""
+        yield {1: "", "1": ""}
+        yield {1: "", "1": ""} if last is None else last
 
     def wait_for(self, path: str) -> str:
         while not Path(path).exists():
