@@ -156,7 +156,7 @@ def test_who_does_not_read_costs_bounded_memory_and_disturbs_nobody(
         before = resident(gateway)
         id = gateway.begin("pour", {"n": 2000, "size": 20_000}, session="new")["id"]
         with socket.create_connection(address(gateway)) as lazy:
-            lazy.sendall(f"GET /tasks/{id}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            lazy.sendall(f"GET /tasks/{id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert lazy.recv(20).startswith(b"HTTP/1.1 200")
             until(lambda: gateway.task(id)["status"] == 10)
             grown = resident(gateway) - before
@@ -172,7 +172,7 @@ def test_who_leaves_leaves_nothing_behind(daemon: LocalClient, tmp_path: Path) -
         held = descriptors(gateway)
         for _ in range(20):
             with socket.create_connection(address(gateway)) as reader:
-                reader.sendall(f"GET /tasks/{id}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                reader.sendall(f"GET /tasks/{id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 assert reader.recv(20).startswith(b"HTTP/1.1 200")
         until(lambda: descriptors(gateway) <= held)
         gate.touch()
