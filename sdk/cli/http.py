@@ -62,7 +62,7 @@ def http(
     kept: bool,
     **flags: Any,
 ) -> int | None:
-    """Serve HTTP: the protocol of inference.sh's clients, for this daemon.
+    """Serve HTTP, for the clients of inference.sh and for curl.
 
     Runs in the foreground, as a client of the daemon, which is started if there is none. Who asks needs
     a key (`warmd http keys add NAME`), unless --http-open is given.
