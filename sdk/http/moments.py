@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import time
+from functools import lru_cache
 
 
 def now() -> float:
@@ -15,5 +15,10 @@ def moment(seconds: float | None) -> str | None:
     """A Unix time in ISO 8601, to the millisecond."""
     if seconds is None:
         return None
-    then = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return f"{_to_the_second(whole)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

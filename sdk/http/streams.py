@@ -78,7 +78,8 @@ class Streams:
                     parts = None  # of the call's end the task knows
                 except TimeoutError:
                     before = task.status
-                    await self._tasks.look(task)
+                    if before < Status.RUNNING:  # later it is told by what comes of it
+                        await self._tasks.look(task)
                     if pace.is_due or task.status is not before:
                         yield task.json()
                         pace.told()
