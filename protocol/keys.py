@@ -99,9 +99,7 @@ class KeyFolder:
         try:
             _write(path, public_of(secret))
         except FileExistsError:
-            raise ValueError(
-                f"there is a key {name!r} already: choose another name, or revoke it first"
-            ) from None
+            raise taken(name) from None
         return ClientKey(daemon_public, secret)
 
     def remove(self, name: str) -> None:
@@ -113,12 +111,33 @@ class KeyFolder:
             raise ValueError(f"there is no key {name!r}; there are: {known}") from None
 
     def _client(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                f"{name!r} cannot be a key's name: give 1 to 64 letters, digits, '_', '.' or '-', "
-                "beginning with a letter or digit"
-            )
-        return self.path / "clients" / name
+        return self.path / "clients" / checked_name(name)
+
+
+def checked_name(name: str) -> str:
+    """`name`, if a key may be called so.  Raises ValueError."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be a key's name: give 1 to 64 letters, digits, '_', '.' or '-', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+def write_new(path: Path, text: str) -> None:
+    """A file of this user alone: all of it or nothing, never over one that is there (FileExistsError)."""
+    fd, draft = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with open(fd, "w", encoding="ascii") as file:
+            file.write(text)
+        os.link(draft, path)
+    finally:
+        os.unlink(draft)
+
+
+def taken(name: str) -> ValueError:
+    """The error for a name that a key has already."""
+    return ValueError(f"there is a key {name!r} already: choose another name, or revoke it first")
 
 
 def _read(path: Path) -> bytes:
@@ -130,11 +149,4 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, key: bytes) -> None:
-    """All of it or nothing, and never over a file that is there: then FileExistsError."""
-    fd, draft = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with open(fd, "w", encoding="ascii") as file:
-            file.write(f"{key.hex()}\n")
-        os.link(draft, path)
-    finally:
-        os.unlink(draft)
+    write_new(path, f"{key.hex()}\n")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import click
 
 from warmd.cli.exits import BAD_CONFIG, UNAVAILABLE, Refusal
 from warmd.cli.link import named_address, open_client
-from warmd.cli.talk import data, json_object, json_option, say, table
+from warmd.cli.talk import data, date, json_object, json_option, say, table
 from warmd.protocol import places
 from warmd.protocol.errors import told
 
@@ -150,7 +149,7 @@ def list_keys(as_json: bool) -> None:
     if as_json:
         json_object(keys=found)
     elif found:
-        rows = [[key["name"], ", ".join(key["scopes"]), _date(key["created"])] for key in found]
+        rows = [[key["name"], ", ".join(key["scopes"]), date(key["created"])] for key in found]
         data(table(["NAME", "SCOPES", "CREATED"], rows))
     else:
         say("no keys")
@@ -168,10 +167,6 @@ def revoke(names: tuple[str, ...], as_json: bool) -> None:
         json_object(revoked=names)
     else:
         say(f"warmd: revoked {', '.join(names)}")
-
-
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 @contextlib.contextmanager

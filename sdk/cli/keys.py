@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 
 from warmd.cli.exits import BAD_CONFIG, UNAVAILABLE, Refusal
 from warmd.cli.link import named_address, open_client, running_daemon
-from warmd.cli.talk import data, json_object, json_option, say, table
+from warmd.cli.talk import data, date, json_object, json_option, say, table
 from warmd.protocol import places
 from warmd.protocol.errors import DaemonUnavailable, told
 from warmd.protocol.keys import KeyFolder
@@ -57,7 +56,7 @@ def list_keys(as_json: bool) -> None:
     if as_json:
         json_object(keys=found)
     elif found:
-        data(table(["NAME", "CREATED"], [[key["name"], _date(key["created"])] for key in found]))
+        data(table(["NAME", "CREATED"], [[key["name"], date(key["created"])] for key in found]))
     else:
         say("no keys")
 
@@ -78,10 +77,6 @@ def revoke(names: tuple[str, ...], as_json: bool) -> None:
     else:
         what = "no daemon runs" if ended is None else f"connections ended: {ended}"
         say(f"warmd: revoked {', '.join(names)}; {what}")
-
-
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 @contextlib.contextmanager

@@ -163,3 +163,8 @@ def timing_line(session: str | None, timing: Any) -> str:
         parts = [part for part in parts if not part.startswith(("spawn", "imports", "setup"))]
     kind = "cold" if timing["cold"] else "warm"
     return f"{where} · {kind} · {' · '.join(parts)} · total {span(timing['total'])}"
+
+
+def date(seconds: float) -> str:
+    """A Unix time for people, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -18,13 +18,12 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from warmd.http.problems import HttpProblem
-from warmd.protocol.keys import NAME
+from warmd.protocol.keys import NAME, checked_name, taken, write_new
 from warmd.protocol.places import make_private_dir
 
 SCOPES = ("run", "read", "admin")
@@ -97,11 +96,9 @@ class Keys:
         text = PREFIX + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
         make_private_dir(path.parent)
         try:
-            _write(path, {"sha256": _digest(text), "scopes": sorted({*scopes})})
+            write_new(path, json.dumps({"sha256": _digest(text), "scopes": sorted({*scopes})}))
         except FileExistsError:
-            raise ValueError(
-                f"there is a key {name!r} already: choose another name, or revoke it first"
-            ) from None
+            raise taken(name) from None
         return text
 
     def revoke(self, name: str) -> None:
@@ -112,12 +109,7 @@ class Keys:
             self.named(name)
 
     def _file(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                f"{name!r} cannot be a key's name: give 1 to 64 letters, digits, '_', '.' or '-', "
-                "beginning with a letter or digit"
-            )
-        return self.path / name
+        return self.path / checked_name(name)
 
     def _known(self) -> dict[str, Caller]:
         """By the digest of their text.  A file that holds no key lets nobody in."""
@@ -143,14 +135,3 @@ def _read(path: Path) -> tuple[str, Caller] | None:
             digest = bytes.fromhex(told["sha256"]).hex()
             return digest, Caller(digest[:ID_DIGITS], path.name, frozenset(told["scopes"]))
     return None
-
-
-def _write(path: Path, told: object) -> None:
-    """All of it or nothing, and never over a file that is there: then FileExistsError."""
-    fd, draft = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with open(fd, "w", encoding="ascii") as file:
-            json.dump(told, file)
-        os.link(draft, path)
-    finally:
-        os.unlink(draft)
