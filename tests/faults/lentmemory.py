@@ -72,3 +72,11 @@ def lends(client: warmd.Client) -> bool:
         link.transport.flush()
         link.transport.pump()
     return any(segment.lent for segment in link.transport.lane.pool._segments.values())
+
+
+def has_lane(client: warmd.Client) -> bool:
+    """Whether the daemon has the lane that the client's first large value opened: then results are lent."""
+    link = client._link
+    assert link is not None and link.transport.lane is not None
+    with link._mutex:
+        return link.transport.lane._is_open()

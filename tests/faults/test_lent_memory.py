@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import warmd
-from tests.faults.lentmemory import NOTHING, daemon_and_workers, lends, lent_in
+from tests.faults.lentmemory import NOTHING, daemon_and_workers, has_lane, lends, lent_in
 from tests.faults.watch import AT_ONCE_SECONDS, begun, error_of, together, undisturbed, until, within
 from warmd.protocol import mappings, segments
 
@@ -231,6 +231,7 @@ def test_memory_that_comes_back_late_is_let_go_too(own: warmd.Client, kind: str)
     """When its worker has stopped looking for what it can let go."""
     session = own.session(ECHO.replace("Echo", kind))
     session.call("filled", {"number": 0, "size": SIZE})
+    until(lambda: has_lane(own))
     result = session.call("filled", {"number": 1, "size": SIZE}).output
     pid = session.info().pid
     until(lambda: lent_in(pid).segments == 1)
