@@ -31,7 +31,7 @@ from warmd.protocol.parcels import Body as Body
 from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Both sides must name the same number; raised with every change of a message."""
 
 ClientId = NewType("ClientId", bytes)
@@ -142,6 +142,8 @@ class Call:
     detach: bool = False
     note: str = ""
     """Words of the caller's own that are kept with a detached call, and told with it."""
+    request_id: str = ""
+    """What the caller's own logs name this request by (`names.is_request_id`); the app's log names it too."""
     lent: Lent | None = None
     input: Value = NOTHING
     setup: Body = NOTHING

@@ -12,6 +12,8 @@ from warmd.protocol.messages import CALL_ID_BYTES
 
 WHOLE_ID = re.compile(r"sess_[0-9a-f]{32}")
 WHOLE_CALL = re.compile(rf"[0-9a-f]{{{2 * CALL_ID_BYTES}}}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+REQUEST_ID_IS = "expected 1 to 64 letters, digits, or any of _ . : -"
 PREFIX = "sess_"
 SHOWN = 10
 """How many matches an ambiguous prefix lists."""
@@ -48,6 +50,11 @@ def _fitting(text: str, sessions: list[Mapping[str, Any]]) -> str | None:
 def is_whole_call(text: str) -> bool:
     """Whether `text` is a call's id as it stands."""
     return WHOLE_CALL.fullmatch(text) is not None
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a request may be named so: up to 64 characters that break no line of a log."""
+    return REQUEST_ID.fullmatch(text) is not None
 
 
 def match_call(text: str, calls: Iterable[str]) -> str | None:

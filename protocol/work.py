@@ -182,6 +182,7 @@ class Invoke:
     input: Value = NOTHING
     lent: Lent | None = None
     window_bytes: int | None = None
+    request_id: str = ""
     region: Body = NOTHING
 
 

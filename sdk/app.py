@@ -29,6 +29,8 @@ class Runtime(Protocol):
     @property
     def call_id(self) -> str | None: ...
     @property
+    def request_id(self) -> str | None: ...
+    @property
     def cancelled(self) -> bool: ...
     def progress(self, value: Any) -> None: ...
 
@@ -51,6 +53,14 @@ class Context:
         return None if self._runtime is None else self._runtime.call_id
 
     @property
+    def request_id(self) -> str | None:
+        """What the caller's own logs name this request by; None between calls, and where it gave none.
+
+        Of a call that came by HTTP it is the `X-Request-Id` of the request, and of its answer.
+        """
+        return None if self._runtime is None else self._runtime.request_id
+
+    @property
     def app(self) -> str | None:
         """The app's name."""
         return None if self._runtime is None else self._runtime.app_name
@@ -71,7 +81,10 @@ class Context:
 
     @property
     def logger(self) -> logging.Logger:
-        """The logger `warmd.app`.  In a worker it writes to the session's log, from INFO up."""
+        """The logger `warmd.app`.  In a worker it writes to the session's log, from INFO up.
+
+        A line of a call that has a request id has it too.
+        """
         if self._logger is None:
             self._logger = _make_logger(in_worker=self._runtime is not None)
         return self._logger
@@ -83,12 +96,19 @@ def _make_logger(in_worker: bool) -> logging.Logger:
     logger = logging.getLogger("warmd.app")
     if in_worker and not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(request)s%(message)s"))
+        handler.addFilter(_name_request)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         # An app that sets up the root logger would see each line twice.
         logger.propagate = False
     return logger
+
+
+def _name_request(record: logging.LogRecord) -> bool:
+    id = context.request_id
+    record.request = "" if id is None else f"[{id}] "
+    return True
 
 
 context = Context()

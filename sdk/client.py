@@ -75,6 +75,7 @@ class Client:
             setup            the argument of the app's `setup` in a new process
             name, labels     of a new session; a living session of that name is joined
             env              variables of a new process
+            request_id       what your logs name the call by: the app's log names it so too
 
         Raises a WarmdError: what happened is in its class and its `code`, and whether the function
         ran in its `ran`.

@@ -46,6 +46,7 @@ OPTIONS = (
     "labels",
     "detach",
     "note",
+    "request_id",
 )
 OPENING = ("session_timeout", "max_lifetime", "name", "labels")
 """Say something about a session that is yet to be."""
@@ -280,6 +281,7 @@ def _call(given: Mapping[str, Any], function: str, body: Value, window: int | No
         new=_new_session(given) if session in (None, NEW_SESSION) else None,
         detach=given.get("detach") is True,
         note=_note(given),
+        request_id=_request_id(given),
         input=body,
         setup=NOTHING if setup is None else packed(setup, "setup"),
         pickled=pickled,
@@ -295,6 +297,15 @@ def _note(given: Mapping[str, Any]) -> str:
     if not isinstance(note, str) or len(note) > MAX_NOTE_CHARACTERS:
         raise Invalid(f"note: expected at most {MAX_NOTE_CHARACTERS} characters, got {quoted(note, 60)}")
     return note
+
+
+def _request_id(given: Mapping[str, Any]) -> str:
+    id = given.get("request_id")
+    if id is None:
+        return ""
+    if not isinstance(id, str) or not names.is_request_id(id):
+        raise Invalid(f"request_id: {names.REQUEST_ID_IS}, got {quoted(id, 70)}")
+    return id
 
 
 def _app(given: Mapping[str, Any], session: str | None) -> tuple[AppRef | None, Body]:

@@ -59,6 +59,7 @@ class Good:
         return {
             "session": context.session_id,
             "call": context.call_id,
+            "request": context.request_id,
             "app": context.app,
             "cancelled": context.cancelled,
             "config": self.config,

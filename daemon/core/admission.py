@@ -22,6 +22,7 @@ from warmd.daemon.core.events import CallArrived
 from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.daemon.core.spares import NO_OPTIONS
+from warmd.protocol import names
 from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.messages import (
     CALL_ID_BYTES,
@@ -181,6 +182,7 @@ def _job(book: Book, event: CallArrived, queue: deque[Job]) -> Job:
         timeout_seconds=book.limits.call_timeout_seconds if timeout is None else timeout,
         wants_accepted=call.session is None or call.session == NEW_SESSION or call.detach,
         queue=queue,
+        request_id=call.request_id,
         kept=detached.opened(book, event) if call.detach else None,
     )
 
@@ -222,6 +224,8 @@ def _complaints(book: Book, call: Call) -> Iterator[str]:
         yield "note is given: it is kept with detached calls alone, so leave it out, or detach the call"
     if len(call.note) > MAX_NOTE_CHARACTERS:
         yield f"note has {len(call.note)} characters, the limit is {MAX_NOTE_CHARACTERS}"
+    if call.request_id and not names.is_request_id(call.request_id):
+        yield f"request_id is {call.request_id[:70]!r}: {names.REQUEST_ID_IS}"
     if len(call.function) > MAX_FUNCTION_CHARACTERS:
         size = len(call.function)
         yield f"the function's name has {size} characters, the limit is {MAX_FUNCTION_CHARACTERS}"

@@ -34,7 +34,13 @@ def invoke(book: Book, session: Session, job: Job) -> None:
     job.ordinal = Ordinal(session.last_ordinal)
     window_bytes = WINDOW_BYTES if job.kept is None else None
     message = work.Invoke(
-        job.ordinal, job.id, job.function, job.window, job.input, window_bytes=window_bytes
+        job.ordinal,
+        job.id,
+        job.function,
+        job.window,
+        job.input,
+        window_bytes=window_bytes,
+        request_id=job.request_id,
     )
     if job.held:
         book.let_go(job)

@@ -113,6 +113,7 @@ class Job:
     """The queue that it waits in: its session's, or its pool's."""
     session: Session | None = None
     """None while it waits for any worker of a pool."""
+    request_id: str = ""
     held: int = 0
     """Bytes of its input, while they are counted as waiting (`holdings.py`)."""
     ordinal: Ordinal = NOT_DISPATCHED

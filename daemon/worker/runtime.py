@@ -56,6 +56,7 @@ class Runtime:
         self._told = False
         self._missed = False
         self._call: bytes | None = None
+        self.request_id: str | None = None
         self._started = 0.0
         self._cut_at = -CLEANUP_SECONDS
 
@@ -103,6 +104,7 @@ class Runtime:
         self._told = self._missed = False
         self._cut_at = -CLEANUP_SECONDS
         self._call = invoke.call
+        self.request_id = invoke.request_id or None
         self._started = time.monotonic()
         self.ordinal = invoke.ordinal
         self.page.enter(invoke.ordinal)
@@ -112,7 +114,7 @@ class Runtime:
         """The call's function is left for good: from here on it cannot be interrupted."""
         self.armed = False
         self.ordinal = 0
-        self._call = None
+        self._call = self.request_id = None
 
     def asked_to_stop(self) -> bool:
         return self.ordinal in self.page.asked()

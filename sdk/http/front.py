@@ -33,12 +33,12 @@ from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
 from warmd.protocol.errors import WarmdError
+from warmd.protocol.names import is_request_id
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
 """Those that are nobody's, or see to it themselves."""
 BODY_STALL_SECONDS = 60.0
 """A body of which nothing comes for so long is given up."""
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 log = logging.getLogger("warmd.http")
 
 
@@ -123,7 +123,7 @@ class _Exchange:
         self._left = 0
         self._body_is_over = False
         asked = self._headers.get("x-request-id", "")
-        self.request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self.request_id = asked if is_request_id(asked) else secrets.token_hex(8)
         scope["request_id"] = self.request_id
         scope["app"] = front  # so that the router raises where it finds no route
         self._cors = front.cors(self._headers)

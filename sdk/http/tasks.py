@@ -87,6 +87,7 @@ class Tasks:
             timeout=run.timeout,
             detach=True,
             note=facts.note(),
+            request_id=facts.request_id,
             **opening,
         )
         task = Task(submitted.call_id, facts, submitted.session_id)

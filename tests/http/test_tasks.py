@@ -110,6 +110,13 @@ def test_logs_outlive_the_session(gateway: GatewayProcess, http: httpx.Client) -
     assert "hello log" in log["content"]
 
 
+def test_a_requests_id_is_in_the_log_of_its_session(http: httpx.Client) -> None:
+    body = {"app": "zoo", "function": "log", "input": {"text": "told"}, "session": "new", "wait": True}
+    task = http.post("/apps/run", json=body, headers={"X-Request-Id": "req-7"}).json()["data"]
+    (log,) = http.get(f"/tasks/{task['id']}/logs").json()["data"]
+    assert "INFO [req-7] told" in log["content"]
+
+
 def test_logs_of_a_session_that_no_daemon_knows_are_empty(tmp_path: Path) -> None:
     folder = Path(__file__).parent / "apps"
     with (

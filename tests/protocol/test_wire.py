@@ -86,17 +86,17 @@ def test_kinds_keep_their_numbers() -> None:
         1: "Welcome", 2: "Refused", 3: "Accepted", 4: "Part", 5: "Result", 6: "Failure", 7: "Goodbye",
         8: "Ping", 9: "HandBack", 10: "Parts",
     }  # fmt: skip
-    assert messages.PROTOCOL == 4
+    assert messages.PROTOCOL == 5
 
 
 def test_a_call_looks_as_documented() -> None:
     """Pinned byte for byte as values, for clients in other languages."""
     app = messages.AppRef("m:C", Origin("/p", "/w", "/w"))
-    call = Call(ID, "new", app, "run", 2.5, 8, NewSession(60.0), False, "", None, b"in")
+    call = Call(ID, "new", app, "run", 2.5, 8, NewSession(60.0), False, "", "", None, b"in")
     frames = FROM_CLIENT.pack(call)
     assert msgpack.unpackb(frames[0]) == [
         2, ID, "new", ["m:C", ["/p", "/w", "/w"], None], "run", 2.5, 8, [60.0, None, {}, {}, None, False],
-        False, "", None,
+        False, "", "", None,
     ]  # fmt: skip
     assert frames[1:] == [b"in"]
 
@@ -118,7 +118,7 @@ def test_bodies_are_neither_copied_nor_read() -> None:
 
 @pytest.mark.parametrize("number", [3, 3.0])
 def test_a_float_may_be_written_as_an_integer(number: float) -> None:
-    header = msgpack.packb([2, ID, None, None, "run", number, None, None, False, "", None])
+    header = msgpack.packb([2, ID, None, None, "run", number, None, None, False, "", "", None])
     assert FROM_CLIENT.unpack([header]).timeout_seconds == 3.0
 
 
@@ -192,14 +192,14 @@ def test_too_many_body_frames_are_refused(codec: Codec, cls: type, data: st.Data
     [
         ([5, ID, "cancel"], [5, ID, "explode"]),
         ([3, ID, "x", {}, None], [3, ID, "x", {b"key": 1}, None]),
-        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False, "", None],
-         [2, ID, None, ["m:C", ["p", "c", 3], None], "", None, None, None, False, "", None]),
-        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False, "", None],
-         [2, ID, None, ["m:C", ["p", "c"], None], "", None, None, None, False, "", None]),
-        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False, "", None],
-         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}, None, False], False, "", None]),
-        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False, "", None],
-         [2, ID, "new", None, "", None, None, [True, None, {}, {}, None, False], False, "", None]),
+        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False, "", "", None],
+         [2, ID, None, ["m:C", ["p", "c", 3], None], "", None, None, None, False, "", "", None]),
+        ([2, ID, None, ["m:C", ["p", "c", "x"], None], "", None, None, None, False, "", "", None],
+         [2, ID, None, ["m:C", ["p", "c"], None], "", None, None, None, False, "", "", None]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False, "", "", None],
+         [2, ID, "new", None, "", None, None, [1.0, None, {}, {"A": 1}, None, False], False, "", "", None]),
+        ([2, ID, "new", None, "", None, None, [1.0, None, {}, {}, None, False], False, "", "", None],
+         [2, ID, "new", None, "", None, None, [True, None, {}, {}, None, False], False, "", "", None]),
     ],
 )  # fmt: skip
 def test_a_message_that_passed_vouches_for_no_other(good: list[object], bad: list[object]) -> None:

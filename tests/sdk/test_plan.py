@@ -72,6 +72,12 @@ def test_a_call_timeout_that_cannot_be_is_refused(value: object) -> None:
     refused("timeout", timeout=value)
 
 
+def test_a_request_id_goes_with_the_call() -> None:
+    assert plan.call({"app": "counter", "request_id": "req-1"}).request_id == "req-1"
+    for id in ("", "two words", "x" * 65, 7):
+        refused("request_id: expected 1 to 64 letters, digits", request_id=id)
+
+
 @pytest.mark.parametrize("option", ["session_timeout", "name", "labels"])
 @pytest.mark.parametrize("session", [None, SESSION])
 def test_what_opens_a_session_is_refused_elsewhere(option: str, session: str | None) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.worker.daemon import FakeDaemon
-from warmd.protocol.values import unpack
-from warmd.protocol.work import Finish, Progressed, Raised, Ready, Returned
+from warmd.protocol.messages import NOTHING, CallId
+from warmd.protocol.values import pack, unpack
+from warmd.protocol.work import Finish, Invoke, Ordinal, Progressed, Raised, Ready, Returned
 
 
 @pytest.fixture
@@ -58,7 +60,9 @@ def test_context_in_a_call(daemon: FakeDaemon) -> None:
     daemon.start("Good", setup={"x": 1})
     seen = daemon.value("seen")
     assert len(seen.pop("call")) == 32
-    assert seen == {"session": "sess_" + "0" * 32, "app": "zoo", "cancelled": False, "config": {"x": 1}}
+    assert seen == {
+        "session": "sess_" + "0" * 32, "request": None, "app": "zoo", "cancelled": False, "config": {"x": 1},
+    }  # fmt: skip
 
 
 def test_progress_precedes_the_result(good: FakeDaemon) -> None:
@@ -80,6 +84,17 @@ def test_the_logger_writes_to_the_log(good: FakeDaemon) -> None:
     good.tell(Finish("ended"))
     assert good.exit_code() == 0
     assert "INFO hello from the app" in good.log_text()
+
+
+def test_the_logger_names_the_request_of_its_call(good: FakeDaemon) -> None:
+    call = Invoke(Ordinal(1), CallId(b"x" * 16), "log", None, pack({"text": "told"}), request_id="req-1")
+    good.tell(call)
+    assert isinstance(good.next(), Returned)
+    good.tell(replace(call, ordinal=Ordinal(2), function="seen", input=NOTHING))
+    assert unpack(good.reply().value)["request"] == "req-1"
+    good.tell(Finish("ended"))
+    assert good.exit_code() == 0
+    assert "INFO [req-1] told" in good.log_text()
 
 
 @pytest.mark.parametrize(

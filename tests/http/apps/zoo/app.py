@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import warmd
+
 
 class App:
     def setup(self, config: Any = None) -> None:
@@ -55,6 +57,9 @@ class App:
 
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def log(self, text: str) -> None:
+        warmd.context.logger.info(text)
 
     def say(self, text: str) -> str:
         print(text, flush=True)
