@@ -32,6 +32,8 @@ NOT_SETTINGS = frozenset(
     )
 )  # fmt: skip
 """Variables of ours that say something to the client or to a worker, and nothing here."""
+GATEWAY_PREFIX = PREFIX + "HTTP_"
+"""Those that begin so are the HTTP gateway's, which knows which there are."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -161,7 +163,7 @@ def _from_environ(environ: Mapping[str, str], known: Mapping[str, Setting]) -> l
     by_variable = {row.variable: row.name for row in known.values()}
     found: list[_Found] = []
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
+        if not variable.startswith(PREFIX) or variable.startswith(GATEWAY_PREFIX) or variable in NOT_SETTINGS:
             continue
         if variable not in by_variable:
             stems = {name.removeprefix(PREFIX) for name in by_variable}

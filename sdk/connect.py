@@ -78,7 +78,9 @@ class Connector:
 
     def _absent(self) -> str:
         remedy = (
-            "start it, or leave out the address" if self.run_dir is None else "start one with `warmd start`"
+            "start it there with `warmd start`, or leave out the address to have one started here"
+            if self.run_dir is None
+            else "start one with `warmd start`"
         )
         return f"there is no daemon at {self.address}: {remedy}"
 

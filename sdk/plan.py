@@ -325,15 +325,15 @@ def _check_place(given: Mapping[str, Any], session: str | None) -> None:
         return
     refused: tuple[str, ...]
     if session is None:
-        refused, remedy = OPENING, 'only with session="new"'
+        refused, remedy = OPENING, 'only with session="new", not without a session'
     else:
         refused, remedy = (
             (*OPENING, "setup", "env"),
-            'an existing session was opened with its own; only with session="new"',
+            f'the session {quoted(session, 60)} was opened with its own; only with session="new"',
         )
     for option in refused:
         if given.get(option) is not None:
-            raise Invalid(f"{option}: {remedy}, not with session={session!r}")
+            raise Invalid(f"{option}: {remedy}")
 
 
 def _new_session(given: Mapping[str, Any]) -> NewSession | None:

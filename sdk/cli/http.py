@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
     from warmd.http.options import Options
 
 Command = Callable[..., Any]
-METAVARS = {"text": "TEXT", "texts": "LIST", "size": "SIZE", "duration": "DURATION", "number": "N"}
+METAVARS = {"texts": "LIST", "origins": "LIST", "number": "N"}
 SCOPES = ("run", "read", "admin")
 
 
 def gateway_options(command: Command) -> Command:
     """Adds one option for each of the gateway's, so that the two cannot drift apart."""
-    from warmd.http.options import VARIABLE, described
+    from warmd.http.options import described, shown, variable_of
 
     for one in reversed(described()):
         kind, flag = one.metadata["kind"], "--" + one.name.replace("_", "-")
-        text = f"{one.metadata['doc'].capitalize()}.  [{VARIABLE}{one.name.upper()}]"
+        text = f"{one.metadata['doc'].capitalize()}.  [{shown(one)}; {variable_of(one)}]"
         if kind == "switch":
-            command = click.option(f"{flag}/--no-{flag[2:]}", one.name, default=None, help=text)(command)
+            option = click.option(f"{flag}/--no-{flag[2:]}", one.name, default=None, help=text)
         else:
-            command = click.option(flag, one.name, metavar=METAVARS[kind], help=text)(command)
+            option = click.option(flag, one.name, metavar=METAVARS.get(kind, kind.upper()), help=text)
+        command = option(command)
     return command
 
 
@@ -68,12 +70,7 @@ def http(
     """
     if ctx.invoked_subcommand is not None:
         return None
-    from warmd.http.options import options
-
-    try:
-        given = options(listen, is_open, flags, os.environ)
-    except ValueError as error:
-        raise Refusal(str(error), BAD_CONFIG) from None
+    given = _options(listen, is_open, flags)
     if lifeline_fd is not None and not kept:
         from warmd.http.keeper import keep
 
@@ -81,18 +78,51 @@ def http(
     return _serve(given, log_level, lifeline_fd)
 
 
-def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
+def check_gateway(listen: str, is_open: bool, run_dir: Path) -> None:
+    """Raises Refusal where a gateway could not come up beside the daemon that is about to start there."""
+    options = _options(listen, is_open, {})
+    _check_keys(options, _keys(run_dir))
     try:
-        from warmd.http.server import serve
-    except ModuleNotFoundError as error:
-        raise _not_installed(error) from None
-    folder, keys = _folder(), _keys()
+        with socket.create_server((options.host, options.port), family=options.family):
+            pass
+    except OSError as error:
+        raise _no_listening(options, error) from None
+
+
+def _options(listen: str | None, is_open: bool, flags: dict[str, Any]) -> Options:
+    from warmd.http.options import options
+
+    try:
+        return options(listen, is_open, flags, os.environ)
+    except ValueError as error:
+        raise Refusal(str(error), BAD_CONFIG) from None
+
+
+def _check_keys(options: Options, keys: Keys) -> None:
     if not options.open and not keys.callers():
         raise Refusal(
             "nobody has a key, so nobody could come in: make one with `warmd http keys add NAME`, or let "
             "anybody on this machine in with --http-open",
             BAD_CONFIG,
         )
+
+
+def _no_listening(options: Options, error: OSError) -> Refusal:
+    if error.errno == errno.EADDRINUSE:
+        reason = "somebody listens there already, perhaps another gateway: choose another port"
+    else:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else told(error)
+    code = BAD_CONFIG if isinstance(error, (PermissionError, socket.gaierror)) else UNAVAILABLE
+    return Refusal(f"cannot listen at {options.address}: {reason}", code)
+
+
+def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
+    try:
+        from warmd.http.server import serve
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from None
+    folder, keys = _folder(), _keys(_run_dir())
+    _check_keys(options, keys)
     if lifeline_fd is None:
         with open_client() as client:
             client.status()
@@ -104,9 +134,7 @@ def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
     except ValueError as error:
         raise Refusal(str(error), BAD_CONFIG) from None
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else told(error)
-        code = BAD_CONFIG if isinstance(error, (PermissionError, socket.gaierror)) else UNAVAILABLE
-        raise Refusal(f"cannot listen at {options.address}: {reason}", code) from None
+        raise _no_listening(options, error) from None
     return 0
 
 
@@ -172,7 +200,7 @@ def revoke(names: tuple[str, ...], as_json: bool) -> None:
 @contextlib.contextmanager
 def _kept_keys() -> Iterator[Keys]:
     """The keys; what is wrong with them, or with a name, is said in a sentence."""
-    found = _keys()
+    found = _keys(_run_dir())
     try:
         yield found
     except ValueError as error:
@@ -181,12 +209,12 @@ def _kept_keys() -> Iterator[Keys]:
         raise Refusal(f"keys cannot be kept in {found.path}: {told(error)}", BAD_CONFIG) from None
 
 
-def _keys() -> Keys:
+def _keys(run_dir: Path) -> Keys:
     try:
         from warmd.http.keys import Keys
     except ModuleNotFoundError as error:
         raise _not_installed(error) from None
-    return Keys(places.keys_dir(_run_dir()) / "http")
+    return Keys(places.keys_dir(run_dir) / "http")
 
 
 def _not_installed(error: ModuleNotFoundError) -> Refusal:
@@ -206,5 +234,6 @@ def _run_dir() -> Path:
         return places.path_of(given).parent
     except ValueError:
         raise click.UsageError(
-            f"the gateway runs on the daemon's own machine; {given!r} is no socket there"
+            f"the gateway runs on the daemon's own machine, and {given!r} is no socket there: run it there, "
+            "or unset WARMD_HOST for a daemon of this machine"
         ) from None

@@ -14,6 +14,7 @@ from warmd import __version__
 from warmd.cli.findings import Check, Host, Level
 from warmd.cli.talk import size
 from warmd.daemon import config
+from warmd.http.options import options
 from warmd.protocol import places
 from warmd.protocol.errors import WarmdError
 from warmd.protocol.keys import KeyFolder
@@ -155,6 +156,10 @@ def _errors_of_variables(host: Host) -> Iterator[str]:
             config.load({}, {name: host.environ[name]}, [])
         except config.ConfigError as error:
             yield f"{error} (correct or unset it)"
+    try:
+        options(None, False, {}, host.environ)
+    except ValueError as error:
+        yield f"{error} (correct or unset it)"
 
 
 def apps(host: Host) -> Said:

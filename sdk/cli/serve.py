@@ -104,6 +104,9 @@ def _gateway_beside(settings: Settings, listen: str | None, http_open: bool) -> 
             raise click.UsageError("--http-open says who may ask the gateway: give --http HOST:PORT too")
         yield
         return
+    from warmd.cli.http import check_gateway
+
+    check_gateway(listen, http_open, settings.run_path)
     lifeline, end = os.pipe()
     # fmt: off
     command = [

@@ -94,7 +94,8 @@ class Keys:
                 raise ValueError(f"{scope!r} is no scope; there are: {', '.join(SCOPES)}")
         path = self._file(name)
         text = PREFIX + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
-        make_private_dir(path.parent)
+        for folder in (path.parent.parent, path.parent):
+            make_private_dir(folder)
         try:
             write_new(path, json.dumps({"sha256": _digest(text), "scopes": sorted({*scopes})}))
         except FileExistsError:

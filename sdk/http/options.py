@@ -5,14 +5,16 @@ As flags of `warmd http` (`--max-body-bytes 8MiB`) and as variables (`WARMD_HTTP
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import math
 import socket
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
-from warmd.protocol.units import seconds, size_bytes
+from warmd.protocol.units import seconds, size_bytes, spell_bytes, spell_seconds
 
 MIB, GIB = 2**20, 2**30
 VARIABLE = "WARMD_HTTP_"
@@ -31,9 +33,9 @@ class Options:
     port: int = DEFAULT_PORT
     open: bool = False
     """Whoever reaches it may do all; only on loopback."""
-    public_url: str = _option("", "text", "where clients reach it, if not where they say they do")
+    public_url: str = _option("", "url", "where clients reach it, if not where they say they do")
     cors_origins: tuple[str, ...] = _option(
-        (), "texts", "whose pages may ask, such as http://localhost:5173; * for all; with commas between"
+        (), "origins", "whose pages may ask, such as http://localhost:5173; * for all; with commas between"
     )
     rate: float = _option(0.0, "number", "requests a second of one key; 0 for no limit")
     max_body_bytes: int = _option(64 * MIB, "size", "the most that the body of a request may have")
@@ -52,6 +54,10 @@ class Options:
     def address(self) -> str:
         return spelled(self.host, self.port)
 
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
 
 def described() -> list[Field[Any]]:
     """The options that have a flag and a variable of their own."""
@@ -63,14 +69,40 @@ def options(listen: str | None, open: bool, given: Mapping[str, Any], environ: M
     host, port = endpoint(listen or environ.get(f"{VARIABLE}LISTEN") or spelled("127.0.0.1", DEFAULT_PORT))
     if open:
         _check_loopback(host)
+    _check_variables(environ)
     chosen: dict[str, Any] = {}
     for one in described():
-        variable = VARIABLE + one.name.upper()
+        variable = variable_of(one)
         if given.get(one.name) is not None:
             chosen[one.name] = _read(one, given[one.name], "--" + one.name.replace("_", "-"))
         elif environ.get(variable):
             chosen[one.name] = _read(one, environ[variable], variable)
     return Options(host=host, port=port, open=open, **chosen)
+
+
+def shown(option: Field[Any]) -> str:
+    """Its default as a person would write it."""
+    default: Any = option.default
+    if default in ("", ()):
+        return "none"
+    spell = {"size": spell_bytes, "duration": spell_seconds, "number": "{:g}".format, "switch": _spell_switch}
+    return spell[option.metadata["kind"]](default)
+
+
+def variable_of(option: Field[Any]) -> str:
+    return VARIABLE + option.name.upper()
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    known = [f"{VARIABLE}LISTEN", *map(variable_of, described())]
+    for name in sorted(environ):
+        if name.startswith(VARIABLE) and name not in known:
+            stems = [variable.removeprefix(VARIABLE) for variable in known]
+            close = difflib.get_close_matches(name.removeprefix(VARIABLE), stems, n=1)
+            raise ValueError(
+                f"the variable {name} is none of the gateway's: "
+                + (f"did you mean {VARIABLE}{close[0]}?" if close else f"there are {', '.join(known)}")
+            )
 
 
 def endpoint(text: str) -> tuple[str, int]:
@@ -106,13 +138,38 @@ def _read(option: Field[Any], value: Any, what: str) -> Any:
         return size_bytes(int(value) if str(value).isdecimal() else value, what=what)
     if kind == "duration":
         return seconds(value, what=what)
+    if kind == "url":
+        return _url(str(value), what)
     if kind == "texts":
-        return tuple(word for word in map(str.strip, str(value).split(",")) if word)
+        return _words(value)
+    if kind == "origins":
+        return tuple(one if one == "*" else _origin(one, what) for one in _words(value))
     if kind == "number":
         return _number(value, what)
     if kind == "switch":
         return _switch(value, what)
     return str(value)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(word for word in map(str.strip, str(value).split(",")) if word)
+
+
+def _url(text: str, what: str) -> str:
+    found = urlsplit(text)
+    is_http = found.scheme in ("http", "https") and found.hostname
+    if text and (not is_http or found.query or found.fragment):
+        raise ValueError(f"{what}: {text!r} is refused: give an address such as https://warmd.example.com")
+    return text
+
+
+def _origin(text: str, what: str) -> str:
+    """As browsers write it."""
+    origin = text.rstrip("/").lower()
+    found = urlsplit(origin)
+    if not found.scheme or not found.hostname or origin != f"{found.scheme}://{found.netloc}":
+        raise ValueError(f"{what}: {text!r} is refused: give an origin, such as http://localhost:5173, or *")
+    return origin
 
 
 def _number(value: Any, what: str) -> float:
@@ -123,6 +180,10 @@ def _number(value: Any, what: str) -> float:
     if not 0 <= number < math.inf:
         raise ValueError(f"{what}: {value!r} is refused: give a number, 0 or more")
     return number
+
+
+def _spell_switch(on: bool) -> str:
+    return "true" if on else "false"
 
 
 def _switch(value: Any, what: str) -> bool:

@@ -48,7 +48,7 @@ def check(options: Options, headers: Headers) -> None:
         page = quoted(origin, 100) if origin else "another origin"
         raise HttpProblem(
             "NOT_ALLOWED",
-            f"a page of {page} asked without a key: start the gateway with --cors-origin to allow it",
+            f"a page of {page} asked without a key: start the gateway with --cors-origins to allow it",
         )
 
 

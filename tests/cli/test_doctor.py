@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -262,6 +263,12 @@ def test_keys_that_others_could_add_to(host: Host, run_dir: Path) -> None:
 def test_a_variable_that_is_none_of_ours(host: Host) -> None:
     other = Host(None, {**host.environ, "WARMD_MAX_SESION": "3"}, host.root, cwd=host.cwd)
     assert "did you mean WARMD_MAX_SESSIONS" in the_fault(placechecks.settings, other, "bad")
+
+
+def test_variables_of_the_gateway(host: Host) -> None:
+    sound, odd = ({**host.environ, "WARMD_HTTP_RATE": rate} for rate in ("5", "often"))
+    assert [level for level, _ in told(placechecks.settings, replace(host, environ=sound))] == ["ok"]
+    assert "WARMD_HTTP_RATE: 'often'" in the_fault(placechecks.settings, replace(host, environ=odd), "bad")
 
 
 def test_a_file_with_an_error(host: Host) -> None:

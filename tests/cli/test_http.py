@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import warmd
 from tests.cli.shell import Shell
 from warmd.owndaemon import LocalClient
+from warmd.protocol import places
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,31 @@ def test_what_is_refused_says_what_helps(shell: Shell, words: tuple[str, ...], c
     shell(*words)
     assert shell.code == code
     assert said in shell.err
+
+
+def test_keys_are_kept_where_nobody_else_may_look(shell: Shell, daemon: LocalClient) -> None:
+    shell("http", "keys", "add", "private")
+    folder = places.keys_dir(places.path_of(daemon.address).parent)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "http")] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--http", "8470"), 78, "give HOST:PORT"),
+        (("--http", "127.0.0.1:0"), 78, "make one with `warmd http keys add NAME`"),
+        (("--http", "{taken}", "--http-open"), 69, "choose another port"),
+    ],
+)
+def test_a_daemon_whose_gateway_cannot_come_up_does_not_start(
+    shell: Shell, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        given = [word.format(taken=address) for word in words]
+        shell("serve", "--run-dir", str(tmp_path / "run"), *given)
+    assert shell.code == code and said in shell.err
+    assert not (tmp_path / "run" / "warmd.sock").exists()
 
 
 def test_without_the_extra_it_says_what_to_install(daemon: LocalClient) -> None:

@@ -8,6 +8,7 @@ from warmd.daemon import config
 from warmd.daemon.config import ConfigError, load
 from warmd.daemon.core.policy import Limits
 from warmd.daemon.settings import Settings
+from warmd.http import options
 
 NO_FILES: list[Path] = []
 
@@ -135,6 +136,11 @@ def test_other_variables_of_ours_are_no_settings():
     others = dict.fromkeys(config.NOT_SETTINGS - {"WARMD_CONFIG"}, "x")
     assert load({}, others, NO_FILES) == load({}, {}, NO_FILES)
     assert {"WARMD_HOST", "WARMD_WORKER_TOKEN", "WARMD_SESSION_ID"} <= config.NOT_SETTINGS
+
+
+def test_the_gateways_variables_are_the_gateways():
+    assert load({}, {"WARMD_HTTP_RATE": "5"}, NO_FILES) == load({}, {}, NO_FILES)
+    assert config.GATEWAY_PREFIX == options.VARIABLE
 
 
 def test_paths_and_switches(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -44,6 +45,9 @@ def test_an_open_gateway_is_for_loopback_alone(host: str) -> None:
         ({"rate": "many"}, "--rate: 'many' is refused"),
         ({"max_body_bytes": "0"}, "--max-body-bytes"),
         ({"file_seconds": "soon"}, "--file-seconds"),
+        ({"public_url": "foo"}, "--public-url: 'foo' is refused: give an address such as https"),
+        ({"cors_origins": "localhost:5173"}, "--cors-origins: 'localhost:5173' is refused: give an origin"),
+        ({"cors_origins": "*,http://a/b"}, "'http://a/b' is refused"),
     ],
 )
 def test_odd_values_name_the_flag(given: dict[str, Any], says: str) -> None:
@@ -54,3 +58,16 @@ def test_odd_values_name_the_flag(given: dict[str, Any], says: str) -> None:
 def test_odd_values_name_the_variable() -> None:
     with pytest.raises(ValueError, match="WARMD_HTTP_OPEN_METRICS: 'perhaps' is refused"):
         options(None, False, {}, {"WARMD_HTTP_OPEN_METRICS": "perhaps"})
+
+
+def test_origins_are_compared_as_browsers_write_them() -> None:
+    given = {"cors_origins": "HTTP://Localhost:5173/, *"}
+    assert options(None, False, given, {}).cors_origins == ("http://localhost:5173", "*")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("RAET", "did you mean WARMD_HTTP_RATE?"), ("XYZ", "there are WARMD_HTTP_LISTEN, ")]
+)
+def test_a_variable_that_is_none_is_refused(name: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        options(None, False, {}, {f"WARMD_HTTP_{name}": "1"})
