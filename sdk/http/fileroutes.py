@@ -24,8 +24,8 @@ from warmd.http.replies import base_url, json_body, reply_value
 from warmd.protocol.errors import quoted
 
 MOST_ANNOUNCED = 1000
-_ADDRESS = "/content/{id}/{secret}/{filename}"
-_FIELDS = ("uri", "filename", "content_type", "path", "size", "public", "metadata", "category")
+ADDRESS = "/content/{id}/{secret}/{filename}"
+ANNOUNCED_FIELDS = ("uri", "filename", "content_type", "path", "size", "public", "metadata", "category")
 """Those of one file; of them uri, path, public, metadata and category mean nothing here."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -47,8 +47,8 @@ class FileRoutes:
             Route("/files", self.announce, methods=["POST"]),
             Route("/files/{id}", self.get),
             Route("/files/{id}", self.delete, methods=["DELETE"]),
-            Route(_ADDRESS, self.receive, methods=["PUT"]),
-            Route(_ADDRESS, self.content),
+            Route(ADDRESS, self.receive, methods=["PUT"]),
+            Route(ADDRESS, self.content),
         ]
 
     async def announce(self, request: Request) -> Response:
@@ -123,8 +123,8 @@ def _one(file: Any, where: str) -> Announced:
     if not isinstance(file, dict):
         raise HttpProblem("INVALID", f"{where}: expected an object, got {quoted(file, 60)}")
     for field in file:
-        if field not in _FIELDS:
-            raise HttpProblem("INVALID", f"{where}: {plan.unknown('field', field, _FIELDS)}")
+        if field not in ANNOUNCED_FIELDS:
+            raise HttpProblem("INVALID", f"{where}: {plan.unknown('field', field, ANNOUNCED_FIELDS)}")
     filename, content_type = _text(file, "filename", where), _text(file, "content_type", where)
     if content_type and not is_type(content_type):
         raise HttpProblem(
