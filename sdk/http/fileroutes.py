@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from warmd import plan
 from warmd.http.access import allowed
@@ -109,6 +111,20 @@ class FileRoutes:
 
 class _Content(FileResponse):
     chunk_size = 512 * 1024
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises HttpProblem, in place of the plain text that would be sent, for ranges that are none."""
+
+        async def checked(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                raise HttpProblem(
+                    "BAD_RANGE",
+                    f"Range: {quoted(Headers(scope=scope).get('range'), 80)} is refused: the file has "
+                    f"{self.headers['content-length']} bytes; give one such as bytes=0-99, or none",
+                )
+            await send(message)
+
+        await super().__call__(scope, receive, checked)
 
 
 def _announced(body: Any) -> list[Announced]:

@@ -72,6 +72,14 @@ def test_what_is_uploaded_comes_back(http: httpx.Client) -> None:
     assert (told["size"], told["filename"], told["uri"]) == (5, "a b.txt", file["uri"])
 
 
+@pytest.mark.parametrize("asked", ["bytes=5-9", "bytes", "lines=1-2", "bytes=3-1"])
+def test_a_range_that_is_none_is_a_problem(http: httpx.Client, asked: str) -> None:
+    file = uploaded(http, b"hello", filename="a")
+    answer = httpx.get(file["uri"], headers={"Range": asked})
+    assert code_of(answer) == (416, "BAD_RANGE")
+    assert asked in answer.json()["detail"] and "5 bytes" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "application/xhtml+xml", "text/xml"])
 def test_what_can_hold_a_script_is_saved_and_not_shown(http: httpx.Client, kind: str) -> None:
     file = uploaded(http, b"<script>", filename='x"\r\nSet-Cookie: a=b', content_type=kind)
