@@ -4,13 +4,14 @@ Most outputs are plain, and written as JSON at once.  One that is not is written
 files are kept first (`outfiles`), and then the JSON that names them (`plainjson`).
 
 Several may follow one run, and each part of it is told to all of them: so what a part became is
-remembered by the part's number, or each reader would be given copies of its own.
+remembered by the part's number, or each reader, and the end, would be given copies of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,17 @@ class Outputs:
             pass  # it is not plain, or too deep
         # A reader that leaves does not take the part from the others.
         return await asyncio.shield(self._written(value, facts, part))
+
+    async def encoded_end(
+        self, value: Any, facts: Facts, call: str, parts: Callable[[], Awaitable[int]]
+    ) -> bytes:
+        """What a call ended with, as `encoded`.  A generator's is the last of its parts again, of which
+        there are `parts`: that is not kept twice."""
+        try:
+            return dumped(value)
+        except TypeError:
+            count = await parts()
+        return await self.encoded(value, facts, (call, count - 1) if count else None)
 
     async def close(self) -> None:
         """Wait for what is being written."""

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from warmd.http.files import Files
@@ -204,7 +205,10 @@ class Tasks:
 
     async def _to_its_end(self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool) -> None:
         try:
-            task.output = await self._outputs.encoded((await self._result(task, result)).output, task.facts)
+            output = (await self._result(task, result)).output
+            task.output = await self._outputs.encoded_end(
+                output, task.facts, task.call, partial(self._parts, task)
+            )
         except WarmdError as error:
             _fails(task, error)
         except HttpProblem as problem:
@@ -219,6 +223,13 @@ class Tasks:
         self._over(task)
         if is_news:
             self._on_end(task)
+
+    async def _parts(self, task: Task) -> int:
+        """How many it has given; 0 where the daemon does not know any more."""
+        try:
+            return int((await self._client.calls.get(task.call))["parts"])
+        except (CallGone, DaemonError):
+            return 0
 
     async def _result(self, task: Task, result: Callable[[], Awaitable[Result]]) -> Result:
         try:

@@ -248,5 +248,19 @@ def test_all_readers_of_a_part_are_told_one_address(gateway: GatewayProcess, tmp
     (tmp_path / "0").touch()
 
 
+def test_the_end_of_a_stream_is_not_a_second_file(gateway: GatewayProcess, tmp_path: Path) -> None:
+    input = {"n": 2, "folder": str(tmp_path)}
+    task = gateway.begin("pictures", input, app="filer")
+    with httpx.stream("GET", f"{gateway.url}/tasks/{task['id']}/stream", timeout=20) as answer:
+        lines = answer.iter_lines()
+        uris = [uri_in(lines)]
+        (tmp_path / "0").touch()
+        uris.append(uri_in(line for line in lines if uris[0] not in line))
+        (tmp_path / "1").touch()
+        *_, last = map(json.loads, lines)
+    assert last["status"] == 10 and last["output"]["uri"] == uris[1]
+    assert httpx.get(uris[1]).content[-1:] == b"\1"
+
+
 def uri_in(lines: Iterator[str]) -> str:
     return next(str(output["uri"]) for line in lines if (output := json.loads(line)["output"]))
