@@ -80,16 +80,19 @@ class Tasks:
             opening["labels"] = label_of(caller)
         elif run.session is not None:
             await self._owners.check(caller, run.session)
+        given = self._files.in_input(run.input, caller.id)
         submitted = await self._client.submit(
             app=run.app,
             function=run.function,
-            input=self._files.in_input(run.input, caller.id),
+            input=given,
             session=run.session,
             timeout=run.timeout,
             detach=True,
             note=facts.note(),
             **opening,
         )
+        if given is not run.input:
+            await self._files.lend(run.input, submitted.call_id)
         task = Task(submitted.call_id, facts, submitted.session_id)
         if run.session == "new" and task.session is not None:
             self._owners.learn(task.session, caller)
@@ -161,6 +164,10 @@ class Tasks:
         """The caller's tasks that are known here, the newest first."""
         return [task for task in reversed([*self._tasks.values()]) if caller.may_see(task.facts.owner)]
 
+    async def live(self) -> set[str]:
+        """The ids of all detached calls that have not ended.  Raises WarmdError."""
+        return {info["id"] for info in await self._client.calls.list() if info["state"] != "done"}
+
     async def resume(self) -> None:
         """Take up what earlier gateways have begun and that somebody is to be told of, also what has ended
         since.  Raises WarmdError when the daemon cannot be asked."""
@@ -220,6 +227,7 @@ class Tasks:
         else:
             task.ran = "yes"
             task.becomes(Status.COMPLETED)
+        self._files.ended(task.call)
         self._over(task)
         if is_news:
             self._on_end(task)

@@ -223,27 +223,29 @@ def uploaded_by_path(gateway: GatewayProcess, data: bytes) -> Any:
     return file
 
 
-def test_files_expire_and_those_in_use_do_not(alone: Any, tmp_path: Path) -> None:
-    gateway = alone(file_seconds=6.0)
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_files_expire_and_those_that_a_call_has_stay_until_its_end(
+    alone: Any, tmp_path: Path, is_restarted: bool
+) -> None:
+    gateway = alone(file_seconds=1.0)
     file, used = (uploaded(gateway.client, b"hello", filename=name) for name in "ab")
-    until(lambda: remaining(gateway, file) < 1.0)
-    body = {
-        "app": "filer",
-        "function": "read",
-        "input": {"path": used["uri"], "gate": str(tmp_path / "gate")},
-    }
-    task = gateway.client.post("/apps/run", json=body).json()["data"]
-    until(lambda: len([path for path in kept(gateway) if path.parent.name == file["id"]]) == 0)
-    assert code_of(httpx.get(file["uri"])) == (404, "NOT_FOUND")
+    input = {"path": used["uri"], "gate": str(tmp_path / "gate")}
+    task = gateway.begin("read", input, app="filer")
+    expiry = expires_at(gateway, used)
+    if is_restarted:
+        gateway.close()
+        gateway = alone(file_seconds=1.0)
+    until(lambda: datetime.datetime.now(datetime.UTC) > expiry + datetime.timedelta(seconds=1))
+    assert [path.parent.name for path in kept(gateway) if path.name != "key"] == [used["id"]]
     assert code_of(gateway.client.get(f"/files/{file['id']}")) == (404, "NOT_FOUND")
+    assert gateway.client.get(urlsplit(file["uri"]).path).status_code == 404
     (tmp_path / "gate").touch()
     last = gateway.client.get(f"/tasks/{task['id']}/stream").text.splitlines()[-1]
     assert '"text":"hello"' in last
+    until(lambda: [path.name for path in kept(gateway)] == ["key"])
 
 
-def remaining(gateway: GatewayProcess, file: Any) -> float:
-    """Seconds until it may go, if nobody uses it."""
+def expires_at(gateway: GatewayProcess, file: Any) -> datetime.datetime:
+    """When it may go, if nobody uses it."""
     told = gateway.client.get(f"/files/{file['id']}").json()["data"]
-    return (
-        datetime.datetime.fromisoformat(told["expires_at"]) - datetime.datetime.now(datetime.UTC)
-    ).total_seconds()
+    return datetime.datetime.fromisoformat(told["expires_at"])

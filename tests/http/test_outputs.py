@@ -22,6 +22,7 @@ from hypothesis import given
 
 import warmd
 from tests.http.gatewayprocess import GatewayProcess
+from tests.http.test_files_within import no_calls
 from tests.protocol.test_values import VALUES
 from warmd.http.files import Files
 from warmd.http.filestore import Sink
@@ -39,7 +40,7 @@ FACTS = Facts("open", "zoo", "run", None, 0.0, base_url="http://x")
 
 @pytest.fixture
 async def files(tmp_path: Path) -> AsyncIterator[Files]:
-    files = Files(tmp_path, Options(max_file_bytes=2**20))
+    files = Files(tmp_path, Options(max_file_bytes=2**20), no_calls)
     await files.open()
     yield files
     await files.close()
