@@ -28,6 +28,7 @@ from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
 from warmd.http.room import Room, check_count, of_disk
 from warmd.protocol.errors import quoted
+from warmd.protocol.places import TCP_SCHEME
 
 BLOCK_BYTES = 1024 * 1024
 STALL_SECONDS = 60.0
@@ -56,15 +57,24 @@ class Files:
     """The files of one gateway, in one folder.  `open` comes before all else.
 
     `live()` tells the ids of the daemon's detached calls that have not ended; it may raise WarmdError.
+    `daemon_address` tells whether its workers open files of this machine.
     """
 
-    def __init__(self, folder: Path, options: Options, live: Callable[[], Awaitable[set[str]]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: Options,
+        live: Callable[[], Awaitable[set[str]]],
+        daemon_address: str = "",
+    ) -> None:
         self._seconds = options.file_seconds
         self._room = Room(options.max_file_bytes, options.files_max_bytes)
         self._store = Store(folder / "files")
         self._addresses = Addresses(b"")
         self._records: dict[str, Record] = {}
         self._leases = Leases(live)
+        self.far = daemon_address if daemon_address.startswith(TCP_SCHEME) else ""
+        """The daemon's address if it may be on another machine: then a path means nothing to the other."""
         self._touched: set[str] = set()
         self._changing = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
@@ -209,6 +219,13 @@ class Files:
         found = self._addresses.id_in(text)
         if found is None:
             return None
+        if self.far:
+            raise HttpProblem(
+                "INVALID",
+                f"input: the file {quoted(text, 300)} is on the gateway's machine, and the daemon is reached "
+                f"over TCP ({self.far}), where its path would be another file's or nobody's: put the data "
+                "itself into the input, or run the gateway beside the daemon (`warmd serve --http`)",
+            )
         id, is_right = found
         record = self._records.get(id)
         if record is None or not is_right or record.owner != owner or self._has_expired(record):

@@ -45,7 +45,7 @@ class Gateway:
         self.options = options
         self.keys = keys
         self.metrics = Metrics(client)
-        self.files = Files(folder, options, lambda: self.tasks.live())
+        self.files = Files(folder, options, lambda: self.tasks.live(), client.address)
         self.owners = Owners(client)
         self.outputs = Outputs(self.files)
         self.webhooks = Webhooks(folder, self.metrics)

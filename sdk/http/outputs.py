@@ -21,6 +21,7 @@ from warmd.http.outfiles import content_of
 from warmd.http.plainjson import dumped, plain
 from warmd.http.problems import HttpProblem
 from warmd.http.task import Facts
+from warmd.protocol.files import File
 
 MOST_PARTS = 1024
 MOST_PARTS_BYTES = 16 * 1024 * 1024
@@ -96,6 +97,11 @@ class Outputs:
         kept: list[Record] = []
 
         def file_of(one: Any) -> dict[str, Any] | None:
+            if isinstance(one, File) and self._files.far:
+                raise TypeError(
+                    f"it holds a warmd.File, which is on the daemon's machine ({self._files.far}), out of "
+                    "the gateway's reach: return its bytes, or run the gateway there (`warmd serve --http`)"
+                )
             content = content_of(one)
             if content is None:
                 return None
