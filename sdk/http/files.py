@@ -242,10 +242,15 @@ class Files:
         self._touched.add(id)
         return str(self._store.path(record))
 
+    def named_in(self, value: Any) -> list[Record]:
+        """The files whose addresses are in it, each once, in no order."""
+        found = [self._addresses.id_in(text) for text in _with_mark(value)]
+        ids = {told[0] for told in found if told is not None and told[1]}
+        return [self._records[id] for id in ids if id in self._records]
+
     async def lend(self, value: Any, call: str) -> None:
         """The files in an input stay until the call, which was given them, has `ended`."""
-        found = [self._addresses.id_in(text) for text in _with_mark(value)]
-        records = {self._records[told[0]] for told in found if told is not None and told[0] in self._records}
+        records = self.named_in(value)
         self._leases.give(records, call)
         for record in records:
             async with self._changing:

@@ -26,6 +26,7 @@ from warmd.http.runs import RunRoutes
 from warmd.http.sessions import SessionRoutes
 from warmd.http.streams import Streams
 from warmd.http.task import Task
+from warmd.http.taskfiles import TaskFiles
 from warmd.http.tasks import Tasks
 from warmd.http.webhooks import Webhooks
 from warmd.protocol.errors import WarmdError
@@ -69,6 +70,7 @@ class Gateway:
             *RunRoutes(self.options, self.tasks, self.streams).routes(),
             *SessionRoutes(self.client, self.owners).routes(),
             *FileRoutes(self.options, self.files).routes(),
+            *TaskFiles(self.tasks, self.files).routes(),
             *Health(self.client, self.metrics, self.options).routes(),
             *OpenApi(self.options).routes(),
         ]

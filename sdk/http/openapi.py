@@ -16,6 +16,8 @@ from warmd.http.options import Options
 from warmd.http.proxy import METHODS, TARGET_HEADER, TARGET_PARAMETER
 from warmd.http.proxy import PATH as PROXY
 from warmd.http.requests import IGNORED
+from warmd.http.taskfiles import PATH as TASK_FILES
+from warmd.http.taskfiles import ROLES
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
@@ -109,8 +111,12 @@ SCHEMAS = {
             "created_at": TEXT,
             "expires_at": TEXT,
         },
-        {"upload_url": {"type": "string", "description": "Where the bytes are to be PUT; told once."}},
+        {
+            "upload_url": {"type": "string", "description": "Where the bytes are to be PUT; told once."},
+            "role": {"enum": [*ROLES]},
+        },
     ),
+    "Deleted": _object({"deleted": _list(TEXT), "skipped": _list(ANY)}),
     "Problem": _object(
         {
             "type": TEXT,
@@ -133,6 +139,8 @@ OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str | None]] = {
     ("/tasks/{id}/status", "get"): ("How far a task is.", _named("TaskStatus")),
     ("/tasks/{id}/logs", "get"): ("What its session printed.", _list(_named("Log"))),
     ("/tasks/{id}/stream", "get"): ("A task, a line for each state.", "application/x-ndjson"),
+    (TASK_FILES, "get"): ("The files that its input and output name.", _list(_named("File"))),
+    (TASK_FILES, "delete"): ("Delete them, when it has ended.", _named("Deleted")),
     ("/sessions", "get"): ("The key's sessions.", _list(_named("Session"))),
     ("/sessions/{id}", "get"): ("A session, also one that is over.", _named("Session")),
     ("/sessions/{id}", "delete"): ("End a session.", ""),
@@ -215,6 +223,8 @@ def _parameters(path: str, method: str) -> list[Schema]:
     told = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in _IN_PATH.findall(path)]
     if (path, method) == (CONTENT, "get"):
         told.append({"name": "Range", "in": "header", "schema": TEXT, "example": "bytes=0-99"})
+    if path == TASK_FILES:
+        told.append({"name": "role", "in": "query", "schema": {"enum": [*ROLES]}})
     if path == PROXY:
         told.append({"name": TARGET_HEADER, "in": "header", "schema": TEXT})
         if method == "get":
