@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 REPEAT_SECONDS = 15.0
 LOOKS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """When a task that waits for its turn is asked after again; then with each repetition."""
+LOOK_SECONDS = 2.0
+"""A part that the daemon has is here sooner, if the daemon is well."""
 MOST_TOGETHER_BYTES = 64 * 1024
 
 
@@ -51,6 +53,24 @@ class Streams:
         """The gateway stops: who reads comes again, or fails."""
         for reader in tuple(self.open):
             reader.cancel()
+
+    async def look(self, task: Task) -> None:
+        """Learn how far the task is, its last part so far included, as one who streams it would."""
+        count = await self._tasks.look(task)
+        if not count or task.status.final:
+            return
+        number = count - 1
+        parts = self._client.calls.attach(task.call, number)
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                values = await parts.batch()
+        except (WarmdError, TimeoutError):
+            return  # it has ended, or that part is no more
+        finally:
+            await parts.aclose()
+        if values:
+            async for _ in self._told(task, values[-1:], number + len(values) - 1):
+                pass  # the task has it now
 
     async def lines(self, task: Task) -> AsyncGenerator[bytes]:
         """The task's JSON again and again, several lines at once where they come so."""

@@ -109,6 +109,21 @@ def test_who_comes_again_begins_with_the_state_so_far(gateway: GatewayProcess, t
         assert [json.loads(line) for line in lines][-1]["output"] == {"i": 1}
 
 
+def test_a_run_that_nobody_follows_is_told_with_its_latest_part(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    id = gateway.begin("step_by_step", {"n": 3, "folder": str(tmp_path)}, session="new")["id"]
+    for i in range(3):
+        until(lambda i=i: gateway.task(id)["output"] == {"i": i})  # type: ignore[misc]
+        assert gateway.task(id)["status"] == 7
+        (tmp_path / str(i)).touch()
+    until(lambda: gateway.task(id)["status"] == 10)
+    one = gateway.begin("pictures", {"n": 1, "folder": str(tmp_path / "other")}, app="filer")["id"]
+    told = until(lambda: gateway.task(one)["output"])
+    assert gateway.task(one)["output"] == told  # one file, however often it is asked for
+    gateway.client.post(f"/tasks/{one}/cancel")
+
+
 def test_events_for_who_asks_for_them(gateway: GatewayProcess, http: httpx.Client, tmp_path: Path) -> None:
     id = gateway.begin("step_by_step", {"n": 1, "folder": str(tmp_path)}, session="new")["id"]
     (tmp_path / "0").touch()
