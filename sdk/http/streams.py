@@ -46,8 +46,8 @@ class Streams:
         self._client = client
         self._tasks = tasks
         self._outputs = outputs
-        self.open: set[asyncio.Task[Any]] = set()
-        """Those who read one."""
+        self.open: dict[asyncio.Task[Any], Scope] = {}
+        """Those who read one, and what they asked."""
 
     def cut_all(self) -> None:
         """The gateway stops: who reads comes again, or fails."""
@@ -198,18 +198,18 @@ class _Lines:
             (b"x-accel-buffering", b"no"),
         ]
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = asyncio.current_task()
         assert reader is not None, "an application runs in a task"
         watcher = asyncio.create_task(_until_gone(receive, reader))
-        self._streams.open.add(reader)
+        self._streams.open[reader] = scope
         try:
             await self._tell(send)
         except asyncio.CancelledError:
             pass  # not ended: the server closes the connection, if it is there
         finally:
             watcher.cancel()
-            self._streams.open.discard(reader)
+            del self._streams.open[reader]
 
     async def _tell(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
