@@ -193,6 +193,21 @@ def ended_badly(reader: socket.socket) -> bool:
     return not said.endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_cut_is_no_clean_end_on_the_wire(
+    daemon: LocalClient, tmp_path: Path, how: signal.Signals
+) -> None:
+    with GatewayProcess(daemon.address, tmp_path) as gateway:
+        id = gateway.begin("wait_for", {"path": str(tmp_path / "gate")}, session="new")["id"]
+        with socket.create_connection(address(gateway)) as reader:
+            reader.sendall(f"GET /tasks/{id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head = reader.recv(65536).lower()
+            assert b"transfer-encoding: chunked" in head and b"content-length" not in head
+            gateway.stop(how)
+            assert ended_badly(reader)
+    (tmp_path / "gate").touch()
+
+
 def test_who_leaves_leaves_nothing_behind(daemon: LocalClient, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with GatewayProcess(daemon.address, tmp_path) as gateway:
