@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from warmd import plan
 from warmd.http.access import allowed
@@ -24,8 +26,8 @@ from warmd.http.replies import base_url, json_body, reply_value
 from warmd.protocol.errors import quoted
 
 MOST_ANNOUNCED = 1000
-_ADDRESS = "/content/{id}/{secret}/{filename}"
-_FIELDS = ("uri", "filename", "content_type", "path", "size", "public", "metadata", "category")
+ADDRESS = "/content/{id}/{secret}/{filename}"
+ANNOUNCED_FIELDS = ("uri", "filename", "content_type", "path", "size", "public", "metadata", "category")
 """Those of one file; of them uri, path, public, metadata and category mean nothing here."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -47,8 +49,8 @@ class FileRoutes:
             Route("/files", self.announce, methods=["POST"]),
             Route("/files/{id}", self.get),
             Route("/files/{id}", self.delete, methods=["DELETE"]),
-            Route(_ADDRESS, self.receive, methods=["PUT"]),
-            Route(_ADDRESS, self.content),
+            Route(ADDRESS, self.receive, methods=["PUT"]),
+            Route(ADDRESS, self.content),
         ]
 
     async def announce(self, request: Request) -> Response:
@@ -110,6 +112,20 @@ class FileRoutes:
 class _Content(FileResponse):
     chunk_size = 512 * 1024
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises HttpProblem, in place of the plain text that would be sent, for ranges that are none."""
+
+        async def checked(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                raise HttpProblem(
+                    "BAD_RANGE",
+                    f"Range: {quoted(Headers(scope=scope).get('range'), 80)} is refused: the file has "
+                    f"{self.headers['content-length']} bytes; give one such as bytes=0-99, or none",
+                )
+            await send(message)
+
+        await super().__call__(scope, receive, checked)
+
 
 def _announced(body: Any) -> list[Announced]:
     files = body.get("files") if isinstance(body, dict) else None
@@ -123,8 +139,8 @@ def _one(file: Any, where: str) -> Announced:
     if not isinstance(file, dict):
         raise HttpProblem("INVALID", f"{where}: expected an object, got {quoted(file, 60)}")
     for field in file:
-        if field not in _FIELDS:
-            raise HttpProblem("INVALID", f"{where}: {plan.unknown('field', field, _FIELDS)}")
+        if field not in ANNOUNCED_FIELDS:
+            raise HttpProblem("INVALID", f"{where}: {plan.unknown('field', field, ANNOUNCED_FIELDS)}")
     filename, content_type = _text(file, "filename", where), _text(file, "content_type", where)
     if content_type and not is_type(content_type):
         raise HttpProblem(

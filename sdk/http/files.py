@@ -1,7 +1,8 @@
 """What is uploaded, and what outputs hold that JSON cannot.
 
 A file has a record, known here and kept beside its bytes, so that its address outlives the gateway's
-process.  It is there until nobody has used it for `file_seconds`; to be an input is to be used.
+process.  It is there until nobody has used it for `file_seconds`; to be the input of a call that has
+not ended is to be used (`leases`).
 
 * The loop alone decides what there is: a file is taken out of `_records` before its folder goes, and
   what is done to a folder is done under one lock.  Only new files of outputs are put in by threads.
@@ -14,18 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from warmd.http.addresses import MARK, Addresses, Purpose
 from warmd.http.contents import HEAD_BYTES, safe_name, type_of
 from warmd.http.filestore import Record, Sink, Store
+from warmd.http.leases import Leases
 from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
 from warmd.http.room import Room, check_count, of_disk
 from warmd.protocol.errors import quoted
+from warmd.protocol.places import TCP_SCHEME
 
 BLOCK_BYTES = 1024 * 1024
 STALL_SECONDS = 60.0
@@ -51,14 +54,27 @@ class Content(NamedTuple):
 
 
 class Files:
-    """The files of one gateway, in one folder.  `open` comes before all else."""
+    """The files of one gateway, in one folder.  `open` comes before all else.
 
-    def __init__(self, folder: Path, options: Options) -> None:
+    `live()` tells the ids of the daemon's detached calls that have not ended; it may raise WarmdError.
+    `daemon_address` tells whether its workers open files of this machine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Options,
+        live: Callable[[], Awaitable[set[str]]],
+        daemon_address: str = "",
+    ) -> None:
         self._seconds = options.file_seconds
         self._room = Room(options.max_file_bytes, options.files_max_bytes)
         self._store = Store(folder / "files")
         self._addresses = Addresses(b"")
         self._records: dict[str, Record] = {}
+        self._leases = Leases(live)
+        self.far = daemon_address if daemon_address.startswith(TCP_SCHEME) else ""
+        """The daemon's address if it may be on another machine: then a path means nothing to the other."""
         self._touched: set[str] = set()
         self._changing = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
@@ -186,8 +202,9 @@ class Files:
     def in_input(self, value: Any, owner: str) -> Any:
         """The input with the addresses of the owner's uploaded files replaced by their paths.
 
-        Only texts that are an address as a whole are looked at, and only this gateway's own.  The files
-        are kept for `file_seconds` from now.  Raises HttpProblem for one that is not the owner's to use.
+        Only texts that are an address as a whole are looked at, and only this gateway's own.  The value
+        itself where there is none.  The files are kept for `file_seconds` from now, and while a call has
+        them (`lend`).  Raises HttpProblem for one that is not the owner's to use.
         """
         texts = _with_mark(value)
         paths = {text: path for text in texts if (path := self._path_of(text, owner)) is not None}
@@ -202,6 +219,13 @@ class Files:
         found = self._addresses.id_in(text)
         if found is None:
             return None
+        if self.far:
+            raise HttpProblem(
+                "INVALID",
+                f"input: the file {quoted(text, 300)} is on the gateway's machine, and the daemon is reached "
+                f"over TCP ({self.far}), where its path would be another file's or nobody's: put the data "
+                "itself into the input, or run the gateway beside the daemon (`warmd serve --http`)",
+            )
         id, is_right = found
         record = self._records.get(id)
         if record is None or not is_right or record.owner != owner or self._has_expired(record):
@@ -217,6 +241,25 @@ class Files:
         record.used = now()
         self._touched.add(id)
         return str(self._store.path(record))
+
+    def named_in(self, value: Any) -> list[Record]:
+        """The files whose addresses are in it, each once, in no order."""
+        found = [self._addresses.id_in(text) for text in _with_mark(value)]
+        ids = {told[0] for told in found if told is not None and told[1]}
+        return [self._records[id] for id in ids if id in self._records]
+
+    async def lend(self, value: Any, call: str) -> None:
+        """The files in an input stay until the call, which was given them, has `ended`."""
+        records = self.named_in(value)
+        self._leases.give(records, call)
+        for record in records:
+            async with self._changing:
+                if record.id in self._records:
+                    with contextlib.suppress(OSError):  # it is known here, if not to the next gateway
+                        await asyncio.to_thread(self._store.save, record)
+
+    def ended(self, call: str) -> None:
+        self._leases.ended(call)
 
     def keep(self, content: Content, owner: str, base_url: str) -> Record:
         """A file of an output, written in this thread.  Raises HttpProblem when it cannot be kept."""
@@ -265,6 +308,8 @@ class Files:
         seconds = min(MOST_TIMER_SECONDS, max(0.05, self._seconds / 4))
         while True:
             await asyncio.sleep(seconds)
+            due = [record for record in self._records.values() if self._has_expired(record, 2 * seconds)]
+            self._touched.update(record.id for record in await self._leases.renew(due))
             await self._note_uses()
             for record in [record for record in self._records.values() if self._has_expired(record)]:
                 await self.delete(record.id)
@@ -278,10 +323,11 @@ class Files:
                     await asyncio.to_thread(self._store.touch, record)
 
     def _is_sound(self, record: Record) -> bool:
-        return self._addresses.is_ours(record.id) and not self._has_expired(record)
+        is_kept = bool(record.calls) or not self._has_expired(record)
+        return self._addresses.is_ours(record.id) and is_kept
 
-    def _has_expired(self, record: Record) -> bool:
-        return record.used + self._seconds <= now()
+    def _has_expired(self, record: Record, in_seconds: float = 0.0) -> bool:
+        return record.used + self._seconds <= now() + in_seconds
 
     def _new(self, filename: str, content_type: str, owner: str, base_url: str) -> Record:
         name, at = safe_name(filename, content_type), now()

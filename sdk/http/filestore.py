@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
@@ -40,6 +40,8 @@ class Record:
     """None until its bytes are here."""
     used: float = 0.0
     """When it was used last; the times are Unix times."""
+    calls: list[str] = field(default_factory=list)
+    """Those that were given it and may not have ended."""
 
 
 class Sink(io.RawIOBase):

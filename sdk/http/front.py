@@ -79,7 +79,7 @@ class Front:
             self.admit_as(scope, self._caller_of(_token(headers)))
         size = headers.get("content-length", "")
         if size.isdecimal() and int(size) > self.most_bytes(path):
-            raise too_large(int(size), self.most_bytes(path))
+            raise too_large(int(size), self.most_bytes(path), path)
 
     def admit_as(self, scope: Scope, caller: Caller) -> None:
         """Raises HttpProblem for who asks too often."""
@@ -160,7 +160,7 @@ class _Exchange:
         self._left -= size
         if self._left < 0:
             most = self.front.most_bytes(self.scope["path"])
-            raise too_large(most - self._left, most)
+            raise too_large(most - self._left, most, self.scope["path"])
         return message
 
     async def _answer(self, message: Message) -> None:
@@ -222,10 +222,11 @@ def problem_of(error: Exception) -> HttpProblem:
     return HttpProblem("INTERNAL", f"the gateway failed on this request: {name}; its log says more")
 
 
-def too_large(size: int, most: int) -> HttpProblem:
-    return HttpProblem(
-        "TOO_LARGE", f"the body has {size} bytes or more, the limit is {most}: upload large data as files"
-    )
+def too_large(size: int, most: int, path: str) -> HttpProblem:
+    what, remedy = "body", "upload large data as files, or start the gateway with a larger --max-body-bytes"
+    if path.startswith("/content/"):
+        what, remedy = "file", "split it, or start the gateway with a larger --max-file-bytes"
+    return HttpProblem("TOO_LARGE", f"the {what} has {size} bytes or more, the limit is {most}: {remedy}")
 
 
 def shown(path: str) -> str:

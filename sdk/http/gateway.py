@@ -26,6 +26,7 @@ from warmd.http.runs import RunRoutes
 from warmd.http.sessions import SessionRoutes
 from warmd.http.streams import Streams
 from warmd.http.task import Task
+from warmd.http.taskfiles import TaskFiles
 from warmd.http.tasks import Tasks
 from warmd.http.webhooks import Webhooks
 from warmd.protocol.errors import WarmdError
@@ -45,7 +46,7 @@ class Gateway:
         self.options = options
         self.keys = keys
         self.metrics = Metrics(client)
-        self.files = Files(folder, options)
+        self.files = Files(folder, options, lambda: self.tasks.live(), client.address)
         self.owners = Owners(client)
         self.outputs = Outputs(self.files)
         self.webhooks = Webhooks(folder, self.metrics)
@@ -69,6 +70,7 @@ class Gateway:
             *RunRoutes(self.options, self.tasks, self.streams).routes(),
             *SessionRoutes(self.client, self.owners).routes(),
             *FileRoutes(self.options, self.files).routes(),
+            *TaskFiles(self.tasks, self.files).routes(),
             *Health(self.client, self.metrics, self.options).routes(),
             *OpenApi(self.options).routes(),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -9,15 +10,31 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from warmd import __version__
+from warmd.http.fileroutes import ADDRESS as CONTENT
+from warmd.http.fileroutes import ANNOUNCED_FIELDS, MOST_ANNOUNCED
 from warmd.http.options import Options
+from warmd.http.proxy import METHODS, TARGET_HEADER, TARGET_PARAMETER
+from warmd.http.proxy import PATH as PROXY
+from warmd.http.requests import IGNORED
+from warmd.http.taskfiles import PATH as TASK_FILES
+from warmd.http.taskfiles import ROLES
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 WHOLE: Schema = {"type": "integer"}
 ANY: Schema = {}
+APP: Schema = {"type": ["string", "null"], "minLength": 1, "description": "`name`, or `name:function`"}
 DURATION: Schema = {"type": ["number", "string", "null"]}
 """Seconds, or a text such as `90s`; `never` where that is allowed."""
+
+FILE_FIELDS: Schema = {
+    "filename": MAYBE_TEXT,
+    "content_type": {"type": ["string", "null"], "description": "Such as `image/png`."},
+    "size": {"type": ["integer", "null"], "minimum": 0},
+}
+"""Of a file that is announced; the other fields mean nothing here."""
+ANYTHING = "*/*"
 
 
 def _object(required: Schema, more: Schema | None = None, closed: bool = False) -> Schema:
@@ -35,8 +52,10 @@ def _list(item: Schema) -> Schema:
 
 SCHEMAS = {
     "Run": _object(
-        {"app": {"type": "string", "minLength": 1}},
+        {},
         {
+            "app": APP,
+            "app_id": {**APP, "description": "The same as `app`."},
             "function": {"type": ["string", "null"], "minLength": 1},
             "input": ANY,
             "setup": ANY,
@@ -46,7 +65,10 @@ SCHEMAS = {
             "timeout": DURATION,
             "webhook": {"type": ["string", "null"], "pattern": "^https?://.", "maxLength": 2000},
             "wait": {"type": ["boolean", "number", "string", "null"]},
+            "run_at": {"type": "null", "description": "There are no delayed starts."},
+            **{name: {"description": "Means nothing here."} for name in IGNORED},
         },
+        closed=True,
     ),
     "Task": _object(
         {"id": TEXT, "status": {"enum": [2, 6, 7, 8, 10, 11, 12]}, "output": ANY, "function": TEXT},
@@ -68,6 +90,33 @@ SCHEMAS = {
         {"id": TEXT, "status": {"enum": ["active", "expired", "ended"]}, "call_count": WHOLE, "state": TEXT},
         {"expires_at": MAYBE_TEXT, "idle_timeout": {"type": ["number", "null"]}, "reason": ANY},
     ),
+    "Announcement": _object(
+        {
+            "files": {
+                **_list(
+                    _object({}, {name: FILE_FIELDS.get(name, ANY) for name in ANNOUNCED_FIELDS}, closed=True)
+                ),
+                "minItems": 1,
+                "maxItems": MOST_ANNOUNCED,
+            }
+        },
+    ),
+    "File": _object(
+        {
+            "id": TEXT,
+            "uri": TEXT,
+            "filename": TEXT,
+            "content_type": TEXT,
+            "size": {"type": ["integer", "null"]},
+            "created_at": TEXT,
+            "expires_at": TEXT,
+        },
+        {
+            "upload_url": {"type": "string", "description": "Where the bytes are to be PUT; told once."},
+            "role": {"enum": [*ROLES]},
+        },
+    ),
+    "Deleted": _object({"deleted": _list(TEXT), "skipped": _list(ANY)}),
     "Problem": _object(
         {
             "type": TEXT,
@@ -80,7 +129,8 @@ SCHEMAS = {
         {"ran": TEXT, "session_id": TEXT, "outcome": TEXT},
     ),
 }
-OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str]] = {
+OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str | None]] = {
+    # summary, and what a good answer holds: data, a content type, nothing (None), or nothing as 204 ("")
     ("/apps/run", "post"): ("Begin a run; with `wait` answer at its end.", _named("Task")),
     ("/tasks", "get"): ("The newest tasks of the key.", _list(_named("Task"))),
     ("/tasks/{id}", "get"): ("A task.", _named("Task")),
@@ -89,14 +139,28 @@ OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str]] = {
     ("/tasks/{id}/status", "get"): ("How far a task is.", _named("TaskStatus")),
     ("/tasks/{id}/logs", "get"): ("What its session printed.", _list(_named("Log"))),
     ("/tasks/{id}/stream", "get"): ("A task, a line for each state.", "application/x-ndjson"),
+    (TASK_FILES, "get"): ("The files that its input and output name.", _list(_named("File"))),
+    (TASK_FILES, "delete"): ("Delete them, when it has ended.", _named("Deleted")),
     ("/sessions", "get"): ("The key's sessions.", _list(_named("Session"))),
     ("/sessions/{id}", "get"): ("A session, also one that is over.", _named("Session")),
     ("/sessions/{id}", "delete"): ("End a session.", ""),
     ("/sessions/{id}/keepalive", "post"): ("Start its idle time anew.", _named("Session")),
+    ("/files", "post"): ("Announce files; each gets an address to upload to.", _list(_named("File"))),
+    ("/files/{id}", "get"): ("A file, without its bytes.", _named("File")),
+    ("/files/{id}", "delete"): ("Delete a file.", ""),
+    (CONTENT, "get"): ("The bytes of a file, or ranges of them.", ANYTHING),
+    (CONTENT, "put"): ("Upload the bytes of a file, whole.", None),
+    **{(PROXY, method.lower()): ("What the target says; with --proxy-key.", ANYTHING) for method in METHODS},
     ("/healthz", "get"): ("Whether the gateway serves.", "text/plain"),
     ("/readyz", "get"): ("Whether the daemon takes calls.", "text/plain"),
     ("/metrics", "get"): ("For Prometheus.", "text/plain"),
 }
+BODIES: dict[tuple[str, str], tuple[str, Schema]] = {
+    ("/apps/run", "post"): ("application/json", _named("Run")),
+    ("/files", "post"): ("application/json", _named("Announcement")),
+    (CONTENT, "put"): ("application/octet-stream", {"type": "string", "format": "binary"}),
+}
+_IN_PATH = re.compile(r"{(\w+)}")
 
 
 class OpenApi:
@@ -129,23 +193,40 @@ class OpenApi:
         return JSONResponse(self.document())
 
 
-def _operation(path: str, method: str, summary: str, content: Schema | str) -> Schema:
+def _operation(path: str, method: str, summary: str, content: Schema | str | None) -> Schema:
     good: Schema = {"description": summary}
     if isinstance(content, dict):
         body = _object({"success": {"const": True}, "status": WHOLE, "data": content, "messages": _list(ANY)})
         good["content"] = {"application/json": {"schema": body}}
     elif content:
-        good["content"] = {content: {"schema": TEXT}}
+        good["content"] = {content: {"schema": {} if content == ANYTHING else TEXT}}
     problem = {"application/problem+json": {"schema": _named("Problem")}}
     told: Schema = {
         "summary": summary,
+        "parameters": _parameters(path, method),
         "responses": {
-            "200" if content else "204": good,
+            "204" if content == "" else "200": good,
             "default": {"description": "What is wrong (RFC 9457).", "content": problem},
         },
     }
-    if "{id}" in path:
-        told["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": TEXT}]
-    if (path, method) == ("/apps/run", "post"):
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": _named("Run")}}}
+    if (path, method) == (CONTENT, "get"):
+        told["responses"]["206"] = good
+    if (path, method) in BODIES:
+        kind, schema = BODIES[path, method]
+        told["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
+    if path in (CONTENT, PROXY, "/healthz", "/readyz"):
+        told["security"] = []  # it carries its own secret, has the gateway's key, or is nobody's
+    return told
+
+
+def _parameters(path: str, method: str) -> list[Schema]:
+    told = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in _IN_PATH.findall(path)]
+    if (path, method) == (CONTENT, "get"):
+        told.append({"name": "Range", "in": "header", "schema": TEXT, "example": "bytes=0-99"})
+    if path == TASK_FILES:
+        told.append({"name": "role", "in": "query", "schema": {"enum": [*ROLES]}})
+    if path == PROXY:
+        told.append({"name": TARGET_HEADER, "in": "header", "schema": TEXT})
+        if method == "get":
+            told.append({"name": TARGET_PARAMETER, "in": "query", "schema": TEXT})
     return told

@@ -4,13 +4,14 @@ Most outputs are plain, and written as JSON at once.  One that is not is written
 files are kept first (`outfiles`), and then the JSON that names them (`plainjson`).
 
 Several may follow one run, and each part of it is told to all of them: so what a part became is
-remembered by the part's number, or each reader would be given copies of its own.
+remembered by the part's number, or each reader, and the end, would be given copies of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from warmd.http.outfiles import content_of
 from warmd.http.plainjson import dumped, plain
 from warmd.http.problems import HttpProblem
 from warmd.http.task import Facts
+from warmd.protocol.files import File
 
 MOST_PARTS = 1024
 MOST_PARTS_BYTES = 16 * 1024 * 1024
@@ -48,6 +50,17 @@ class Outputs:
             pass  # it is not plain, or too deep
         # A reader that leaves does not take the part from the others.
         return await asyncio.shield(self._written(value, facts, part))
+
+    async def encoded_end(
+        self, value: Any, facts: Facts, call: str, parts: Callable[[], Awaitable[int]]
+    ) -> bytes:
+        """What a call ended with, as `encoded`.  A generator's is the last of its parts again, of which
+        there are `parts`: that is not kept twice."""
+        try:
+            return dumped(value)
+        except TypeError:
+            count = await parts()
+        return await self.encoded(value, facts, (call, count - 1) if count else None)
 
     async def close(self) -> None:
         """Wait for what is being written."""
@@ -84,6 +97,11 @@ class Outputs:
         kept: list[Record] = []
 
         def file_of(one: Any) -> dict[str, Any] | None:
+            if isinstance(one, File) and self._files.far:
+                raise TypeError(
+                    f"it holds a warmd.File, which is on the daemon's machine ({self._files.far}), out of "
+                    "the gateway's reach: return its bytes, or run the gateway there (`warmd serve --http`)"
+                )
             content = content_of(one)
             if content is None:
                 return None

@@ -31,6 +31,7 @@ STATUS = {
     "SESSION_ENDED": 410,
     "SESSION_DIED": 410,
     "TOO_LARGE": 413,
+    "BAD_RANGE": 416,
     "QUEUE_FULL": 429,
     "RATE_LIMITED": 429,
     "NO_ROOM": 503,

@@ -26,6 +26,7 @@ from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
 from warmd.protocol.errors import quoted
 
+METHODS = ("GET", "POST", "PUT", "DELETE")
 PATH = "/api/inference/proxy"
 TARGET_HEADER = "x-inf-target-url"
 TARGET_PARAMETER = "__inf_target"
@@ -49,7 +50,7 @@ class Proxy:
             named(options.proxy_key)
 
     def route(self) -> Route:
-        return Route(PATH, self.pass_on, methods=["GET", "POST", "PUT", "DELETE"])
+        return Route(PATH, self.pass_on, methods=METHODS)
 
     async def pass_on(self, request: Request) -> ASGIApp:
         """Raises HttpProblem for what is not passed on."""

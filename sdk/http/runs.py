@@ -65,7 +65,7 @@ class RunRoutes:
 
     async def get(self, request: Request) -> Response:
         task = await self._task(request)
-        await self._tasks.look(task)
+        await self._streams.look(task)
         return reply(request, task.json())
 
     async def status(self, request: Request) -> Response:

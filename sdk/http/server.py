@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from warmd.aio import AsyncClient
 from warmd.http.gateway import Gateway
@@ -86,8 +87,18 @@ class _Server(uvicorn.Server):
                 ready.write(self._url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drop_stalled()
         self._gateway.streams.cut_all()
         await super().shutdown(sockets)
+
+    def _drop_stalled(self) -> None:
+        """The connections of who does not read their stream: closed in order, they would wait to be read."""
+        asked = {id(scope) for scope in self._gateway.streams.open.values()}
+        for connection in tuple(self.server_state.connections):
+            if not isinstance(connection, HttpToolsProtocol) or id(connection.scope) not in asked:
+                continue
+            if connection.transport.get_write_buffer_size():
+                connection.transport.abort()
 
     def _lifeline_ended(self) -> None:
         assert self._lifeline_fd is not None, "it was watched"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 REPEAT_SECONDS = 15.0
 LOOKS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """When a task that waits for its turn is asked after again; then with each repetition."""
+LOOK_SECONDS = 2.0
+"""A part that the daemon has is here sooner, if the daemon is well."""
 MOST_TOGETHER_BYTES = 64 * 1024
 
 
@@ -44,13 +46,31 @@ class Streams:
         self._client = client
         self._tasks = tasks
         self._outputs = outputs
-        self.open: set[asyncio.Task[Any]] = set()
-        """Those who read one."""
+        self.open: dict[asyncio.Task[Any], Scope] = {}
+        """Those who read one, and what they asked."""
 
     def cut_all(self) -> None:
         """The gateway stops: who reads comes again, or fails."""
         for reader in tuple(self.open):
             reader.cancel()
+
+    async def look(self, task: Task) -> None:
+        """Learn how far the task is, its last part so far included, as one who streams it would."""
+        count = await self._tasks.look(task)
+        if not count or task.status.final:
+            return
+        number = count - 1
+        parts = self._client.calls.attach(task.call, number)
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                values = await parts.batch()
+        except (WarmdError, TimeoutError):
+            return  # it has ended, or that part is no more
+        finally:
+            await parts.aclose()
+        if values:
+            async for _ in self._told(task, values[-1:], number + len(values) - 1):
+                pass  # the task has it now
 
     async def lines(self, task: Task) -> AsyncGenerator[bytes]:
         """The task's JSON again and again, several lines at once where they come so."""
@@ -178,18 +198,18 @@ class _Lines:
             (b"x-accel-buffering", b"no"),
         ]
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = asyncio.current_task()
         assert reader is not None, "an application runs in a task"
         watcher = asyncio.create_task(_until_gone(receive, reader))
-        self._streams.open.add(reader)
+        self._streams.open[reader] = scope
         try:
             await self._tell(send)
         except asyncio.CancelledError:
             pass  # not ended: the server closes the connection, if it is there
         finally:
             watcher.cancel()
-            self._streams.open.discard(reader)
+            del self._streams.open[reader]
 
     async def _tell(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from warmd.http.files import Files
@@ -79,10 +80,11 @@ class Tasks:
             opening["labels"] = label_of(caller)
         elif run.session is not None:
             await self._owners.check(caller, run.session)
+        given = self._files.in_input(run.input, caller.id)
         submitted = await self._client.submit(
             app=run.app,
             function=run.function,
-            input=self._files.in_input(run.input, caller.id),
+            input=given,
             session=run.session,
             timeout=run.timeout,
             detach=True,
@@ -90,6 +92,8 @@ class Tasks:
             request_id=facts.request_id,
             **opening,
         )
+        if given is not run.input:
+            await self._files.lend(run.input, submitted.call_id)
         task = Task(submitted.call_id, facts, submitted.session_id)
         if run.session == "new" and task.session is not None:
             self._owners.learn(task.session, caller)
@@ -161,6 +165,10 @@ class Tasks:
         """The caller's tasks that are known here, the newest first."""
         return [task for task in reversed([*self._tasks.values()]) if caller.may_see(task.facts.owner)]
 
+    async def live(self) -> set[str]:
+        """The ids of all detached calls that have not ended.  Raises WarmdError."""
+        return {info["id"] for info in await self._client.calls.list() if info["state"] != "done"}
+
     async def resume(self) -> None:
         """Take up what earlier gateways have begun and that somebody is to be told of, also what has ended
         since.  Raises WarmdError when the daemon cannot be asked."""
@@ -205,7 +213,10 @@ class Tasks:
 
     async def _to_its_end(self, task: Task, result: Callable[[], Awaitable[Result]], is_news: bool) -> None:
         try:
-            task.output = await self._outputs.encoded((await self._result(task, result)).output, task.facts)
+            output = (await self._result(task, result)).output
+            task.output = await self._outputs.encoded_end(
+                output, task.facts, task.call, partial(self._parts, task)
+            )
         except WarmdError as error:
             _fails(task, error)
         except HttpProblem as problem:
@@ -217,9 +228,17 @@ class Tasks:
         else:
             task.ran = "yes"
             task.becomes(Status.COMPLETED)
+        self._files.ended(task.call)
         self._over(task)
         if is_news:
             self._on_end(task)
+
+    async def _parts(self, task: Task) -> int:
+        """How many it has given; 0 where the daemon does not know any more."""
+        try:
+            return int((await self._client.calls.get(task.call))["parts"])
+        except (CallGone, DaemonError):
+            return 0
 
     async def _result(self, task: Task, result: Callable[[], Awaitable[Result]]) -> Result:
         try:

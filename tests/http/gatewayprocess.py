@@ -49,8 +49,11 @@ class GatewayProcess:
         with open(ready) as told:
             self.url = told.read()
         assert self.url, f"the gateway did not start: {self.said()}"
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
-        self.client.get("/healthz")  # its connection is there before a test begins
+        # Its connection is there before a test begins, and stays: another would be taken for a leak.
+        self.client = httpx.Client(
+            base_url=self.url, timeout=PATIENCE_SECONDS, limits=httpx.Limits(keepalive_expiry=None)
+        )
+        self.client.get("/healthz")
 
     def said(self) -> str:
         """What it wrote to stderr."""

@@ -72,6 +72,14 @@ def test_what_is_uploaded_comes_back(http: httpx.Client) -> None:
     assert (told["size"], told["filename"], told["uri"]) == (5, "a b.txt", file["uri"])
 
 
+@pytest.mark.parametrize("asked", ["bytes=5-9", "bytes", "lines=1-2", "bytes=3-1"])
+def test_a_range_that_is_none_is_a_problem(http: httpx.Client, asked: str) -> None:
+    file = uploaded(http, b"hello", filename="a")
+    answer = httpx.get(file["uri"], headers={"Range": asked})
+    assert code_of(answer) == (416, "BAD_RANGE")
+    assert asked in answer.json()["detail"] and "5 bytes" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "application/xhtml+xml", "text/xml"])
 def test_what_can_hold_a_script_is_saved_and_not_shown(http: httpx.Client, kind: str) -> None:
     file = uploaded(http, b"<script>", filename='x"\r\nSet-Cookie: a=b', content_type=kind)
@@ -189,7 +197,9 @@ def test_limits_name_themselves(alone: Any) -> None:
     file = announced(gateway.client, filename="a")
     for content in (bytes(2 * MIB + 1), (bytes(MIB) for _ in range(3))):
         answer = httpx.put(file["upload_url"], content=content)
-        assert code_of(answer) == (413, "TOO_LARGE") and str(2 * MIB) in answer.json()["detail"]
+        assert code_of(answer) == (413, "TOO_LARGE")
+        told = answer.json()["detail"]
+        assert f"limit is {2 * MIB}" in told and "--max-file-bytes" in told and "as files" not in told
     httpx.put(file["upload_url"], content=bytes(2 * MIB)).raise_for_status()
     answer = httpx.put(announced(gateway.client)["upload_url"], content=(bytes(MIB) for _ in range(2)))
     assert code_of(answer) == (507, "FILES_FULL") and "DELETE /files" in answer.json()["detail"]
@@ -215,27 +225,29 @@ def uploaded_by_path(gateway: GatewayProcess, data: bytes) -> Any:
     return file
 
 
-def test_files_expire_and_those_in_use_do_not(alone: Any, tmp_path: Path) -> None:
-    gateway = alone(file_seconds=6.0)
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_files_expire_and_those_that_a_call_has_stay_until_its_end(
+    alone: Any, tmp_path: Path, is_restarted: bool
+) -> None:
+    gateway = alone(file_seconds=1.0)
     file, used = (uploaded(gateway.client, b"hello", filename=name) for name in "ab")
-    until(lambda: remaining(gateway, file) < 1.0)
-    body = {
-        "app": "filer",
-        "function": "read",
-        "input": {"path": used["uri"], "gate": str(tmp_path / "gate")},
-    }
-    task = gateway.client.post("/apps/run", json=body).json()["data"]
-    until(lambda: len([path for path in kept(gateway) if path.parent.name == file["id"]]) == 0)
-    assert code_of(httpx.get(file["uri"])) == (404, "NOT_FOUND")
+    input = {"path": used["uri"], "gate": str(tmp_path / "gate")}
+    task = gateway.begin("read", input, app="filer")
+    expiry = expires_at(gateway, used)
+    if is_restarted:
+        gateway.close()
+        gateway = alone(file_seconds=1.0)
+    until(lambda: datetime.datetime.now(datetime.UTC) > expiry + datetime.timedelta(seconds=1))
+    assert [path.parent.name for path in kept(gateway) if path.name != "key"] == [used["id"]]
     assert code_of(gateway.client.get(f"/files/{file['id']}")) == (404, "NOT_FOUND")
+    assert gateway.client.get(urlsplit(file["uri"]).path).status_code == 404
     (tmp_path / "gate").touch()
     last = gateway.client.get(f"/tasks/{task['id']}/stream").text.splitlines()[-1]
     assert '"text":"hello"' in last
+    until(lambda: [path.name for path in kept(gateway)] == ["key"])
 
 
-def remaining(gateway: GatewayProcess, file: Any) -> float:
-    """Seconds until it may go, if nobody uses it."""
+def expires_at(gateway: GatewayProcess, file: Any) -> datetime.datetime:
+    """When it may go, if nobody uses it."""
     told = gateway.client.get(f"/files/{file['id']}").json()["data"]
-    return (
-        datetime.datetime.fromisoformat(told["expires_at"]) - datetime.datetime.now(datetime.UTC)
-    ).total_seconds()
+    return datetime.datetime.fromisoformat(told["expires_at"])

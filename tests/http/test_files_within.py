@@ -12,15 +12,21 @@ import pytest
 
 from warmd.http.files import Announced, Files
 from warmd.http.filestore import Record, Sink
+from warmd.http.leases import Leases
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
+from warmd.protocol.errors import DaemonUnavailable
 
 OPTIONS = Options(files_max_bytes=100)
 
 
+async def no_calls() -> set[str]:
+    return set()
+
+
 @pytest.fixture
 async def files(tmp_path: Path) -> AsyncIterator[Files]:
-    files = Files(tmp_path, OPTIONS)
+    files = Files(tmp_path, OPTIONS, no_calls)
     await files.open()
     yield files
     await files.close()
@@ -51,7 +57,7 @@ async def test_a_file_is_an_input_of_its_owner_only(files: Files) -> None:
 
 
 async def test_addresses_of_others_pass(files: Files, tmp_path: Path) -> None:
-    other = Files(tmp_path / "other", OPTIONS)
+    other = Files(tmp_path / "other", OPTIONS, no_calls)
     await other.open()
     uri = other.told(await uploaded(other))["uri"]
     assert files.in_input([uri, "/content/file_"], "ann") == [uri, "/content/file_"]
@@ -108,7 +114,7 @@ async def test_a_file_deleted_while_it_comes_is_not_kept(files: Files, tmp_path:
 
 
 async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> None:
-    first = Files(tmp_path, OPTIONS)
+    first = Files(tmp_path, OPTIONS, no_calls)
     await first.open()
     old, used, torn = [await uploaded(first, b"four") for _ in range(3)]
     uri = first.told(used)["uri"]
@@ -119,10 +125,32 @@ async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> N
     first.in_input(uri, "ann")
     os.truncate(first.path(torn), 1)
     await first.close()
-    second = Files(tmp_path, OPTIONS)
+    second = Files(tmp_path, OPTIONS, no_calls)
     await second.open()
     assert [*second._records] == [used.id]
     assert second._room.held == 4
     assert {path.name for path in (tmp_path / "files").iterdir()} == {"key", used.id}
     assert Path(second.in_input(uri, "ann")).read_text() == "four"
     await second.close()
+
+
+async def test_who_has_a_file_is_asked_of_the_daemon_when_it_would_expire() -> None:
+    answers: list[set[str] | Exception] = [DaemonUnavailable("away", ran="no"), {"b"}, {"late"}]
+
+    async def live() -> set[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer == {"b"}:
+            leases.give([record], "late")
+        return answer
+
+    record, leases = Record("file", "ann", "a", "a/b", "", 0.0, used=0.0), Leases(live)
+    assert await leases.renew([record]) == [] and len(answers) == 3  # nobody has it: nobody is asked
+    leases.give([record], "a")
+    leases.give([record], "b")
+    for calls in (["a", "b"], ["b", "late"], ["late"]):
+        assert await leases.renew([record]) == [record]
+        assert record.calls == calls and record.used > 0.0
+    leases.ended("late")
+    assert await leases.renew([record]) == []

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import inferencesh
 import pytest
-from inferencesh import File
+from inferencesh import APIError, File
 from inferencesh.client import UploadFileOptions
 
 from tests.http.gatewayprocess import GatewayProcess
@@ -66,6 +66,24 @@ def test_an_output_that_is_a_file(client: inferencesh.Inference) -> None:
     image = client.run({"app": "zoo", "function": "picture", "input": {}})["output"]["image"]
     assert httpx.get(image["uri"]).content.startswith(b"\x89PNG")
     assert image["content_type"] == "image/png"
+
+
+def test_the_files_of_a_task(client: inferencesh.Inference, gateway: GatewayProcess, tmp_path: Path) -> None:
+    input = client.files.upload(b"in", UploadFileOptions(filename="b.txt"))
+    given = {"path": input["uri"], "gate": str(tmp_path / "gate")}
+    task = gateway.begin("copy", given, app="filer")
+    with pytest.raises(APIError, match="has not ended"):
+        client.tasks.delete_files(task["id"])
+    (tmp_path / "gate").touch()
+    output = client.wait_for_completion(task["id"])["output"]
+    told = {file["role"]: file["uri"] for file in client.tasks.files(task["id"]).data}
+    assert told == {"input": input["uri"], "output": output["uri"]}
+    with pytest.raises(APIError, match="expected input or output"):
+        client.tasks.files(task["id"], role="none")
+    done = client.tasks.delete_files(task["id"], role="output").data
+    assert len(done["deleted"]) == 1 and done["skipped"] == []
+    assert [file["role"] for file in client.tasks.files(task["id"]).data] == ["input"]
+    assert (httpx.get(output["uri"]).status_code, httpx.get(input["uri"]).content) == (404, b"in")
 
 
 async def test_async_uploads(gateway: GatewayProcess, tmp_path: Path) -> None:

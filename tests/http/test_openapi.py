@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,30 +10,37 @@ import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis import checks
+from schemathesis import GenerationMode, checks
 
 from tests.http.gatewayprocess import GatewayProcess
 from warmd import __version__
+from warmd.aio import AsyncClient
+from warmd.http.gateway import Gateway
+from warmd.http.keys import Keys
 from warmd.http.openapi import OPERATIONS, OpenApi
 from warmd.http.options import Options
-from warmd.http.runs import RunRoutes
-from warmd.http.sessions import SessionRoutes
 
 schema = schemathesis.openapi.from_dict(OpenApi(Options(open=True)).document())
+schema.config.generation.update(modes=[*GenerationMode])
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     *(
         check
         for check in checks.CHECKS.get_all()
         if check.__name__
-        in ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
+        in (
+            "status_code_conformance",
+            "content_type_conformance",
+            "response_schema_conformance",
+            "negative_data_rejection",
+        )
     ),
 ]
 
 
 @schema.parametrize()
 @settings(
-    max_examples=15, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck], database=None
+    max_examples=40, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck], database=None
 )
 def test_each_route_answers_as_it_says(case: Any, gateway: GatewayProcess) -> None:
     case.call_and_validate(base_url=gateway.url, checks=CHECKS, headers={"Connection": "close"})
@@ -58,9 +66,19 @@ def test_a_task_is_as_documented(gateway: GatewayProcess, function: str) -> None
         validate({**told, "status": 9})
 
 
-def test_each_route_of_runs_and_sessions_is_documented() -> None:
-    nothing: Any = None
-    routes = [*RunRoutes(Options(), nothing, nothing).routes(), *SessionRoutes(nothing, nothing).routes()]
-    there = {(route.path, method.lower()) for route in routes for method in route.methods or ()}
-    documented = {operation for operation in OPERATIONS if operation[0].startswith(("/a", "/t", "/s"))}
-    assert {(path, method) for path, method in there if method != "head"} == documented
+async def test_each_route_is_documented(tmp_path: Path) -> None:
+    gateway = Gateway(AsyncClient(), Options(proxy_key="x"), tmp_path, Keys(tmp_path))
+    gateway.keys.add("x")
+    front: Any = gateway.application()
+    there = {(route.path, method.lower()) for route in front._app.routes for method in route.methods}
+    there -= {("/openapi.json", "get")}
+    assert {(path, method) for path, method in there if method != "head"} == {*OPERATIONS}
+
+
+def test_files_are_as_documented(http: httpx.Client) -> None:
+    validate = jsonschema.Draft202012Validator(
+        {**OpenApi(Options()).document(), "$ref": "#/components/schemas/File"}
+    ).validate
+    announced = http.post("/files", json={"files": [{"filename": "a.txt", "size": 3}]}).json()["data"][0]
+    validate(announced)
+    validate(http.get(f"/files/{announced['id']}").json()["data"])

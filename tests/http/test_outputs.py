@@ -22,6 +22,7 @@ from hypothesis import given
 
 import warmd
 from tests.http.gatewayprocess import GatewayProcess
+from tests.http.test_files_within import no_calls
 from tests.protocol.test_values import VALUES
 from warmd.http.files import Files
 from warmd.http.filestore import Sink
@@ -39,7 +40,7 @@ FACTS = Facts("open", "zoo", "run", None, 0.0, base_url="http://x")
 
 @pytest.fixture
 async def files(tmp_path: Path) -> AsyncIterator[Files]:
-    files = Files(tmp_path, Options(max_file_bytes=2**20))
+    files = Files(tmp_path, Options(max_file_bytes=2**20), no_calls)
     await files.open()
     yield files
     await files.close()
@@ -246,6 +247,20 @@ def test_all_readers_of_a_part_are_told_one_address(gateway: GatewayProcess, tmp
 
     assert first_uri() == first_uri()
     (tmp_path / "0").touch()
+
+
+def test_the_end_of_a_stream_is_not_a_second_file(gateway: GatewayProcess, tmp_path: Path) -> None:
+    input = {"n": 2, "folder": str(tmp_path)}
+    task = gateway.begin("pictures", input, app="filer")
+    with httpx.stream("GET", f"{gateway.url}/tasks/{task['id']}/stream", timeout=20) as answer:
+        lines = answer.iter_lines()
+        uris = [uri_in(lines)]
+        (tmp_path / "0").touch()
+        uris.append(uri_in(line for line in lines if uris[0] not in line))
+        (tmp_path / "1").touch()
+        *_, last = map(json.loads, lines)
+    assert last["status"] == 10 and last["output"]["uri"] == uris[1]
+    assert httpx.get(uris[1]).content[-1:] == b"\1"
 
 
 def uri_in(lines: Iterator[str]) -> str:

@@ -19,6 +19,9 @@ class App:
             time.sleep(0.01)
         return {"name": Path(path).name, "text": Path(path).read_text()}
 
+    def copy(self, path: str, gate: str) -> bytes:
+        return str(self.read(path, gate)["text"]).encode()
+
     def give(self, path: str, text: str) -> warmd.File:
         Path(path).write_text(text)
         return warmd.File(path)
