@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from warmd.aio import AsyncClient
+from warmd.http.connections import Connection, want_descriptors
 from warmd.http.gateway import Gateway
 from warmd.http.keys import Keys
 from warmd.http.options import Options, spelled
@@ -42,9 +42,9 @@ def serve(
     Raises OSError when the address cannot be had, and ValueError when an option names a key that is none.
     """
     _set_up_logs(log_level)
+    want_descriptors()
     gateway = Gateway(AsyncClient(address), options, folder, keys)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with socket.create_server((options.host, options.port), family=family, backlog=BACKLOG) as sock:
+    with socket.create_server((options.host, options.port), family=options.family, backlog=BACKLOG) as sock:
         _Server(gateway, sock, ready_fd, lifeline_fd).run(sockets=[sock])
 
 
@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 gateway.application(),
                 loop="uvloop",
-                http="httptools",
+                http=Connection,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -95,7 +95,7 @@ class _Server(uvicorn.Server):
         """The connections of who does not read their stream: closed in order, they would wait to be read."""
         asked = {id(scope) for scope in self._gateway.streams.open.values()}
         for connection in tuple(self.server_state.connections):
-            if not isinstance(connection, HttpToolsProtocol) or id(connection.scope) not in asked:
+            if not isinstance(connection, Connection) or id(connection.scope) not in asked:
                 continue
             if connection.transport.get_write_buffer_size():
                 connection.transport.abort()

@@ -23,6 +23,8 @@ from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
 from warmd.http.keeper import keep
 from warmd.owndaemon import LocalClient
 
+TAKEN = "somebody listens there already, perhaps another gateway: choose another port"
+
 
 @pytest.fixture
 def own(daemon: LocalClient, tmp_path: Path) -> Iterator[GatewayProcess]:
@@ -56,7 +58,7 @@ def test_an_address_that_is_taken_is_said_in_a_sentence(daemon: LocalClient) -> 
             [sys.executable, "-m", "warmd", *words], capture_output=True, text=True, timeout=30, check=False
         )
     assert (said.returncode, said.stdout) == (69, "")
-    assert said.stderr == f"warmd: cannot listen at {listen}: Address already in use\n"
+    assert said.stderr == f"warmd: cannot listen at {listen}: {TAKEN}\n"
 
 
 def test_a_daemon_that_is_away_is_503_until_it_is_back(tmp_path: Path) -> None:
