@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from warmd.http.keys import Keys
 from warmd.owndaemon import LocalClient
 
 SCOPES = {"ann": ("run", "read"), "bob": ("run", "read"), "looks": ("read",), "root": ("admin",)}
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 RUN = {"app": "zoo", "function": "run", "wait": True}
 
 
@@ -82,6 +84,25 @@ def test_a_key_does_what_its_scopes_name(closed: GatewayProcess, by: dict[str, d
     answer = closed.client.post("/apps/run", json=RUN, headers=by["looks"])
     assert answer.status_code == 403
     assert "--scope run" in answer.json()["detail"]
+
+
+def test_metrics_are_for_who_may_read(closed: GatewayProcess, by: dict[str, dict[str, str]]) -> None:
+    statuses = {who: closed.client.get("/metrics", headers=by[who]).status_code for who in by}
+    assert set(statuses.values()) == {200}
+    runs = Keys(closed.folder / "keys").add("runs", ["run"])
+    refused = closed.client.get("/metrics", headers={"Authorization": f"Bearer {runs}"})
+    assert refused.status_code == 403 and "--scope read" in refused.json()["detail"]
+
+
+def test_open_metrics_are_for_all_and_nothing_else_is(daemon: LocalClient, tmp_path: Path) -> None:
+    with GatewayProcess(daemon.address, tmp_path, open=False, open_metrics=True) as gateway:
+        for headers in ({}, {"Authorization": "Bearer wk_x"}, {"Accept": OPENMETRICS}):
+            answer = gateway.client.get("/metrics", headers=headers)
+            assert answer.status_code == 200 and "warmd_up 1.0" in answer.text
+            # One format, which all scrapers take, whatever else they would rather have.
+            assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+            assert "# EOF" not in answer.text
+        assert gateway.client.get("/tasks").status_code == 401
 
 
 def test_a_revoked_key_is_none_from_the_next_request_on(closed: GatewayProcess) -> None:

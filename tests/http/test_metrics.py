@@ -10,6 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import warmd
+from tests.faults.watch import until
+from tests.http.conftest import APPS
 from tests.http.gatewayprocess import GatewayProcess
 
 
@@ -98,3 +100,22 @@ def test_without_its_daemon_the_gateway_says_so(without_daemon: httpx.Client) ->
     found = samples(without_daemon)
     assert found["warmd_up", frozenset()] == 0
     assert not [name for name, _ in found if name == "warmd_sessions"]
+
+
+def test_a_daemon_that_is_stopping_is_not_ready(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with (
+        warmd.testing.daemon(app_folders=str(APPS)) as client,
+        GatewayProcess(client.address, tmp_path) as gateway,
+    ):
+        task = gateway.begin("wait_for", {"path": str(gate)}, session="new")
+        until(lambda: gateway.task(task["id"])["status"] == 7)
+        client.stop(drain="20s")
+        ready = gateway.client.get("/readyz")
+        assert (ready.status_code, ready.json()["code"]) == (503, "DRAINING")
+        assert int(ready.headers["retry-after"]) >= 1
+        assert gateway.client.get("/healthz").status_code == 200
+        refused = gateway.client.post("/apps/run", json={"app": "zoo", "function": "echo"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "DRAINING")
+        assert value(gateway.client, "warmd_draining") == 1
+        gate.touch()
