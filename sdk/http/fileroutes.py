@@ -64,15 +64,15 @@ class FileRoutes:
         return reply_value(request, told)
 
     async def get(self, request: Request) -> Response:
-        return reply_value(request, self._files.told(self._own(request, "read")))
+        return reply_value(request, self._files.told(await self._own(request, "read")))
 
     async def delete(self, request: Request) -> Response:
-        await self._files.delete(self._own(request, "run").id)
+        await self._files.delete((await self._own(request, "run")).id)
         return Response(status_code=204)
 
-    def _own(self, request: Request, scope: str) -> Record:
+    async def _own(self, request: Request, scope: str) -> Record:
         caller = allowed(request, scope)
-        record = self._files.find(request.path_params["id"])
+        record = await asyncio.to_thread(self._files.find, request.path_params["id"])
         if not caller.may_see(record.owner):
             raise self._files.missing(record.id)
         return record
@@ -80,7 +80,7 @@ class FileRoutes:
     async def receive(self, request: Request) -> Response:
         """Takes the bytes.  Of several uploads to one address the one that is whole last stays."""
         at = request.path_params
-        record = self._files.opened(at["id"], at["secret"], "write")
+        record = await asyncio.to_thread(self._files.opened, at["id"], at["secret"], "write")
         announced = request.headers.get("content-length", "")
         try:
             await self._files.receive(
@@ -93,7 +93,7 @@ class FileRoutes:
     async def content(self, request: Request) -> Response:
         """The bytes, or the range of them that is asked for."""
         at = request.path_params
-        record = self._files.opened(at["id"], at["secret"], "read")
+        record = await asyncio.to_thread(self._files.opened, at["id"], at["secret"], "read")
         path = self._files.path(record)
         try:
             stat = await asyncio.to_thread(path.stat)

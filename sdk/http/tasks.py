@@ -80,7 +80,7 @@ class Tasks:
             opening["labels"] = label_of(caller)
         elif run.session is not None:
             await self._owners.check(caller, run.session)
-        given = self._files.in_input(run.input, caller.id)
+        given = await self._files.in_input(run.input, caller.id)
         submitted = await self._client.submit(
             app=run.app,
             function=run.function,
@@ -228,7 +228,7 @@ class Tasks:
         else:
             task.ran = "yes"
             task.becomes(Status.COMPLETED)
-        self._files.ended(task.call)
+        await self._files.ended(task.call)
         self._over(task)
         if is_news:
             self._on_end(task)
