@@ -145,6 +145,14 @@ class Files:
             raise self.missing(id)
         return self.find(id)
 
+    def reading(self, id: str, secret: str) -> tuple[Record, BinaryIO]:
+        """The file of an address, and its bytes as they are now.  As `opened`."""
+        record = self.opened(id, secret, "read")
+        try:
+            return record, open(self._store.path(record), "rb")
+        except FileNotFoundError:
+            raise self.missing(id) from None
+
     def _found(self, id: str) -> Record | None:
         record = self._store.read(id)
         return None if record is None or self._has_expired(record) else record

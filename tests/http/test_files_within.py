@@ -10,7 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Message
 
+from warmd.http.fileroutes import FileRoutes
 from warmd.http.files import Announced, Files
 from warmd.http.filestore import Record, Sink
 from warmd.http.leases import Leases
@@ -118,6 +122,35 @@ def stays_unused(files: Files, record: Record, seconds: float) -> None:
     """It was used last so long ago."""
     at = time.time() - seconds
     os.utime(files.path(record).with_name(".record"), (at, at))
+
+
+@pytest.mark.parametrize("what", ["replaced", "deleted"])
+@pytest.mark.parametrize(("asked", "told"), [(None, b"before"), (b"bytes=1-3", b"efo"), (b"bytes=-2", b"re")])
+async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes | None, told: bytes) -> None:
+    record = await uploaded(files, b"before")
+    *_, id, secret, name = files.told(record)["uri"].split("/")
+    headers = [] if asked is None else [(b"range", asked)]
+    scope = {
+        "type": "http", "method": "GET", "headers": headers,
+        "path_params": {"id": id, "secret": secret, "filename": name},
+    }  # fmt: skip
+    answer = await FileRoutes(OPTIONS, files).content(Request(scope))
+    if what == "deleted":
+        await files.delete(id)
+    else:
+        await files.receive(record, chunks(b"and after"), 0)
+    messages: list[Message] = []
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await answer(scope, receive, send)
+    start, *rest = messages
+    assert b"".join(message["body"] for message in rest) == told
+    assert Headers(raw=start["headers"])["content-length"] == str(len(told))
 
 
 async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> None:
