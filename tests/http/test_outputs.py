@@ -195,6 +195,15 @@ async def test_a_file_is_copied_and_may_then_change(files: Files, tmp_path: Path
         await told(files, gone)
 
 
+@pytest.mark.parametrize("kind", ["text/html\r\nX: 1", "png", "text/plain\u2028"])
+async def test_a_type_that_no_header_can_have_is_refused(files: Files, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    with pytest.raises(HttpProblem, match="content_type: expected one such as image/png, got '"):
+        await told(files, warmd.File(path, content_type=kind))
+    assert all_of(files) == []
+
+
 async def test_too_large_and_a_full_disk_say_so(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HttpProblem, match="limit is 1048576") as caught:
         await told(files, np.zeros(2**18))
