@@ -102,14 +102,18 @@ class HttpProblem(Exception):
         return Response(orjson.dumps(body), self.status, headers, media_type="application/problem+json")
 
 
-def told(error: WarmdError) -> str:
-    """The error's text as these clients look for it."""
+def told(error: WarmdError, of_pool: bool = False) -> str:
+    """The error's text as these clients look for it.
+
+    What a worker of the shared pool printed may be about another key's run, and is left out.
+    """
     if isinstance(error, NoSession):
         return f"session not found: {error.message}"
     if isinstance(error, AppError):
         return error.message
     if error.code == "WORKER_DIED":
-        return f"the session's worker died: {error.message}"
+        tail = f"; its last output was:\n{error.details.get('log_tail')}" if of_pool else ""
+        return f"the session's worker died: {error.message.removesuffix(tail)}"
     if error.code in LIVES_ON:
         return re.sub(r"\bsession(s?)\b", r"worker\1", error.message)
     return error.message

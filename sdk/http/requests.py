@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from warmd import plan
 from warmd.http.problems import HttpProblem
 from warmd.protocol.errors import Invalid, quoted
@@ -38,6 +40,15 @@ class Run:
     wait_seconds: float
     """How long the answer may wait for the run's end; 0: not at all."""
 
+    def input_json(self) -> bytes:
+        """Raises HttpProblem."""
+        try:
+            return orjson.dumps(self.input)
+        except TypeError:  # what was JSON, and can be none again: orjson writes less deep than it reads
+            raise HttpProblem(
+                "INVALID", "input: it is nested more than 250 deep: send it as a file, or as a text"
+            ) from None
+
 
 def run(body: Any) -> Run:
     """Raises HttpProblem, naming the field and the remedy."""
@@ -60,7 +71,7 @@ def run(body: Any) -> Run:
         opening={name: given[name] for name in ("setup", "session_timeout", "max_lifetime") if name in given},
         timeout=given.get("timeout"),
         webhook=_webhook(given),
-        wait_seconds=_wait(given.get("wait", False)),
+        wait_seconds=wait_seconds(given.get("wait", False)),
     )
 
 
@@ -98,9 +109,10 @@ def _webhook(given: dict[str, Any]) -> str | None:
     return url
 
 
-def _wait(value: object) -> float:
-    if isinstance(value, bool):
-        return MOST_WAIT_SECONDS if value else 0.0
+def wait_seconds(value: object) -> float:
+    """True, false, or a time.  Raises HttpProblem for what is none of these."""
+    if isinstance(value, bool) or value in ("true", "false"):
+        return MOST_WAIT_SECONDS if value in (True, "true") else 0.0
     try:
         seconds = plan.duration(value, "wait")
     except Invalid as error:

@@ -89,6 +89,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drop_stalled()
         self._gateway.streams.cut_all()
+        self._gateway.tasks.stop_waiting()
         await super().shutdown(sockets)
 
     def _drop_stalled(self) -> None:
