@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -52,7 +51,7 @@ class Front:
         caller_of: Callable[[str | None], Caller],
         metrics: Metrics,
     ) -> None:
-        self._app = app
+        self.app = app
         self._options = options
         self._caller_of = caller_of
         self._metrics = metrics
@@ -60,7 +59,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         exchange = _Exchange(self, scope, receive, send)
         began = time.perf_counter()
@@ -70,7 +69,7 @@ class Front:
             self._metrics.request(scope, exchange.status, time.perf_counter() - began)
             exchange.log(time.perf_counter() - began)
 
-    async def admit(self, scope: Scope, headers: Headers) -> None:
+    async def admit(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raises HttpProblem for who may not come in."""
         path = scope["path"]
         if not path.startswith(OPEN_PATHS) and not (self._options.open_metrics and path == "/metrics"):
@@ -89,7 +88,7 @@ class Front:
     def most_bytes(self, path: str) -> int:
         return self._options.max_file_bytes if path.startswith("/content/") else self._options.max_body_bytes
 
-    def cors(self, headers: Headers) -> dict[str, str]:
+    def cors(self, headers: Mapping[str, str]) -> dict[str, str]:
         """What a browser is told; nothing unless its page's origin is allowed."""
         if not self._options.cors_origins:
             return {}
@@ -106,9 +105,6 @@ class Front:
             told["Access-Control-Allow-Credentials"] = "true"
         return told
 
-    async def inner(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
 
 class _Exchange:
     """One request and its answer."""
@@ -119,11 +115,11 @@ class _Exchange:
         self.status = 0
         self._receive = receive
         self._send = send
-        self._headers = Headers(scope=scope)
+        self._headers = by_name(scope["headers"])
         self._left = 0
         self._body_is_over = False
         asked = self._headers.get("x-request-id", "")
-        self.request_id = asked if is_request_id(asked) else secrets.token_hex(8)
+        self.request_id = asked if is_request_id(asked) else os.urandom(8).hex()
         scope["request_id"] = self.request_id
         scope["app"] = front  # so that the router raises where it finds no route
         self._cors = front.cors(self._headers)
@@ -136,7 +132,7 @@ class _Exchange:
                 return
             await self.front.admit(self.scope, self._headers)
             self._left = self.front.most_bytes(self.scope["path"])
-            await self.front.inner(self.scope, self._bounded, self._answer)
+            await self.front.app(self.scope, self._bounded, self._answer)
         except ClientDisconnect:
             return  # in the midst of its body: there is nobody to be answered
         except Exception as error:
@@ -166,9 +162,8 @@ class _Exchange:
     async def _answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self.request_id
-            headers.update(self._cors)
+            own = {"X-Request-Id": self.request_id, **self._cors}
+            message["headers"] = [*message.get("headers", ()), *raw(own)]
         await self._send(message)
 
     def log(self, seconds: float) -> None:
@@ -190,6 +185,16 @@ class _Exchange:
             )
 
 
+def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """A request's headers; of several of one name the first counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed([*headers])}
+
+
+def raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as a server takes them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
 def unversioned(scope: Scope) -> None:
     """Takes a `/v1` from the beginning of the path."""
     if scope["path"].startswith("/v1/"):
@@ -197,7 +202,7 @@ def unversioned(scope: Scope) -> None:
         scope["raw_path"] = scope["path"].encode()
 
 
-def _preflight(headers: Headers) -> Response:
+def _preflight(headers: Mapping[str, str]) -> Response:
     """What a page of an allowed origin may send: all that it asks for, which says no more than a star
     and holds for requests with credentials too."""
     allowed = {
@@ -234,6 +239,6 @@ def shown(path: str) -> str:
     return re.sub(r"^(/content/[^/]+)/.*", r"\1/...", path)
 
 
-def _token(headers: Headers) -> str | None:
+def _token(headers: Mapping[str, str]) -> str | None:
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" and token else None

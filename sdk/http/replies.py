@@ -6,10 +6,12 @@ Clients of today unwrap `data`, those of old want `success` beside it, and those
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.datastructures import URL
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -54,7 +56,7 @@ class _Pieces(Response):
 
 async def json_body(request: Request) -> Any:
     """What the request's body says.  Raises HttpProblem for what is no JSON, or too much of it."""
-    body = await request.body()
+    body = await _body(request)
     _check_values(body)
     try:
         return orjson.loads(body)
@@ -75,6 +77,29 @@ def _check_values(body: bytes) -> None:
         )
 
 
+async def _body(request: Request) -> bytes:
+    """Raises ClientDisconnect when the client goes in the midst of it."""
+    blocks = []
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        blocks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(blocks)
+
+
 def base_url(request: Request, options: Options) -> str:
     """What addresses of this gateway begin with, as this client reaches it."""
-    return options.public_url.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
+    if options.public_url:
+        return options.public_url.rstrip("/")
+    scope = request.scope
+    return _base_url(scope["scheme"], tuple(scope["server"] or ()), request.headers.get("host"))
+
+
+@lru_cache(maxsize=64)
+def _base_url(scheme: str, server: tuple[str, int], host: str | None) -> str:
+    headers = [] if host is None else [(b"host", host.encode("latin-1"))]
+    url = URL(scope={"scheme": scheme, "server": server or None, "path": "/", "headers": headers})
+    return f"{url.scheme}://{url.netloc}"

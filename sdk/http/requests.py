@@ -7,7 +7,6 @@ others that are unknown are refused, as everywhere.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ import orjson
 from warmd import plan
 from warmd.http.problems import HttpProblem
 from warmd.protocol.errors import Invalid, quoted
+from warmd.protocol.record import record
 
 IGNORED = ("infra", "workers", "metadata", "version_id", "stream")
 TAKEN = (
@@ -25,7 +25,7 @@ MOST_WAIT_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """What is to be run, checked as far as one can without the daemon."""
 

@@ -9,6 +9,7 @@ from enum import IntEnum
 import orjson
 
 from warmd.http.moments import moment, now
+from warmd.protocol.record import record
 
 PREFIX = "task_"
 NOTE_MARK = "warmd.http "
@@ -33,6 +34,10 @@ class Status(IntEnum):
     def final(self) -> bool:
         return self >= Status.COMPLETED
 
+    @property
+    def text(self) -> str:
+        return self.name.lower()
+
 
 OF_STATE = {
     "queued": Status.QUEUED,
@@ -42,7 +47,7 @@ OF_STATE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What never changes about a task; what of it fits travels as the call's note."""
 
@@ -91,12 +96,13 @@ class Task:
     code: str | None = None
     ran: str | None = None
     traceback: str = ""
-    events: list[tuple[float, Status]] = field(default_factory=list)
+    events: list[tuple[str | None, Status]] = field(default_factory=list)
+    """When it became what, as it is told."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _head: bytes = b""
 
     def __post_init__(self) -> None:
-        self.events.append((self.facts.created, self.status))
+        self.events.append((moment(self.facts.created), self.status))
 
     @property
     def id(self) -> str:
@@ -112,7 +118,7 @@ class Task:
         if status is self.status or self.status.final:
             return False
         self.status, self.updated = status, now()
-        self.events.append((self.updated, status))
+        self.events.append((moment(self.updated), status))
         if status.final:
             self.ended.set()
         return True
@@ -142,16 +148,16 @@ class Task:
 
     def pieces(self) -> tuple[bytes, ...]:
         """Its JSON, in parts of which the large ones are not copied."""
+        id, short = self.id, self.call[:8]
         told = {
             "status": self.status,
-            "status_text": self.status.name.lower(),
+            "status_text": self.status.text,
             "updated_at": moment(self.updated),
             "error": self.error,
             "error_code": self.code,
             "ran": self.ran,
             "events": [
-                {"id": f"{self.call[:8]}-{n}", "task_id": self.id, "status": status,
-                 "created_at": moment(at), "event_time": moment(at)}
+                {"id": f"{short}-{n}", "task_id": id, "status": status, "created_at": at, "event_time": at}
                 for n, (at, status) in enumerate(self.events)
             ],
         }  # fmt: skip

@@ -139,6 +139,12 @@ async def test_a_sound_request_id_is_kept(asked: str, kept: bool) -> None:
     assert len(answer.headers["x-request-id"]) <= 64
 
 
+async def test_of_several_headers_of_one_name_the_first_counts() -> None:
+    async with client() as web:
+        answer = await web.get("/echo", headers=[("X-Request-Id", "first"), ("X-Request-Id", "second")])
+    assert answer.headers["x-request-id"] == "first"
+
+
 async def test_no_origin_is_allowed_unless_it_is_listed() -> None:
     asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
     async with client() as web:
