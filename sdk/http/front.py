@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
@@ -27,11 +26,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from warmd.http import origins
 from warmd.http.keys import Caller
 from warmd.http.limits import Rates
+from warmd.http.logs import FACTS
 from warmd.http.metrics import Metrics
-from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
-from warmd.protocol.errors import WarmdError
+from warmd.protocol.errors import WarmdError, quoted
 from warmd.protocol.names import is_request_id
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
@@ -76,14 +75,14 @@ class Front:
             if self._options.open:
                 origins.check(self._options, headers)
             self.admit_as(scope, self._caller_of(_token(headers)))
-        size = headers.get("content-length", "")
-        if size.isdecimal() and int(size) > self.most_bytes(path):
-            raise too_large(int(size), self.most_bytes(path), path)
+        size = _declared_bytes(headers)
+        if size > self.most_bytes(path):
+            raise too_large(size, self.most_bytes(path), path)
 
     def admit_as(self, scope: Scope, caller: Caller) -> None:
         """Raises HttpProblem for who asks too often."""
         scope["caller"] = caller
-        self._rates.check(caller.id)
+        self._rates.check(caller)
 
     def most_bytes(self, path: str) -> int:
         return self._options.max_file_bytes if path.startswith("/content/") else self._options.max_body_bytes
@@ -138,7 +137,7 @@ class _Exchange:
         except Exception as error:
             if self.status:
                 raise  # half an answer: the server cuts the connection
-            await problem_of(error).response()(self.scope, self._receive, self._answer)
+            await problem_of(error, self.scope).response()(self.scope, self._receive, self._answer)
 
     async def _bounded(self) -> Message:
         if self._body_is_over:
@@ -169,20 +168,16 @@ class _Exchange:
     def log(self, seconds: float) -> None:
         if log.isEnabledFor(logging.INFO):
             caller = self.scope.get("caller")
-            log.info(
-                json.dumps(
-                    {
-                        "time": moment(now()),
-                        "request_id": self.request_id,
-                        "method": self.scope["method"],
-                        "path": shown(self.scope["path"]),
-                        "status": self.status,
-                        "seconds": round(seconds, 6),
-                        "key": caller.name if caller else None,
-                        "task": self.scope.get("task"),
-                    }
-                )
-            )
+            facts = {
+                "request_id": self.request_id,
+                "method": self.scope["method"],
+                "path": shown(self.scope["path"]),
+                "status": self.status,
+                "seconds": round(seconds, 6),
+                "key": caller.name if caller else None,
+                "task": self.scope.get("task"),
+            }
+            log.info("request", extra={FACTS: facts})
 
 
 def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -213,18 +208,28 @@ def _preflight(headers: Mapping[str, str]) -> Response:
     return Response(status_code=204, headers=allowed)
 
 
-def problem_of(error: Exception) -> HttpProblem:
-    """How an error is answered; what nobody foresaw is logged."""
+def problem_of(error: Exception, scope: Scope) -> HttpProblem:
+    """How an error of this request is answered; what nobody foresaw is logged."""
     if isinstance(error, HttpProblem):
         return error
     if isinstance(error, WarmdError):
         return HttpProblem.of(error)
     if isinstance(error, HTTPException):
-        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID")
-        return HttpProblem(code, str(error.detail))
-    log.exception("a request failed")
+        return _of_router(error, scope)
+    log.exception("a request failed", extra={FACTS: {"request_id": scope["request_id"]}})
     name = type(error).__name__
     return HttpProblem("INTERNAL", f"the gateway failed on this request: {name}; its log says more")
+
+
+def _of_router(error: HTTPException, scope: Scope) -> HttpProblem:
+    path = quoted(scope["path"], 100)
+    if error.status_code == 404:
+        return HttpProblem("NOT_FOUND", f"there is nothing at {path}: GET /openapi.json tells what there is")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        text = f"{scope['method']} means nothing at {path}: it takes {allowed}"
+        return HttpProblem("METHOD_NOT_ALLOWED", text, headers={"Allow": allowed})
+    return HttpProblem("INVALID", str(error.detail))
 
 
 def too_large(size: int, most: int, path: str) -> HttpProblem:
@@ -237,6 +242,14 @@ def too_large(size: int, most: int, path: str) -> HttpProblem:
 def shown(path: str) -> str:
     """A path for the log: without the secret that an address of a file carries."""
     return re.sub(r"^(/content/[^/]+)/.*", r"\1/...", path)
+
+
+def _declared_bytes(headers: Mapping[str, str]) -> int:
+    """What the body has, if that is said."""
+    try:
+        return int(headers.get("content-length", "0"))
+    except ValueError:  # the server has seen that it is a number: it has thousands of digits
+        return 0
 
 
 def _token(headers: Mapping[str, str]) -> str | None:

@@ -42,7 +42,7 @@ def check(options: Options, headers: Mapping[str, str]) -> None:
     if origin is None:
         strange = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     else:
-        strange = not listed(options, origin) and urlsplit(origin).netloc.lower() != host.lower()
+        strange = not listed(options, origin) and _place(origin) != host.lower()
     if strange:
         page = quoted(origin, 100) if origin else "another origin"
         raise HttpProblem(
@@ -61,3 +61,11 @@ def is_own_host(options: Options, host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _place(origin: str) -> str:
+    """Its host and port; empty for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

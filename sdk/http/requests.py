@@ -63,6 +63,10 @@ def run(body: Any) -> Run:
     given = {name: value for name, value in body.items() if value is not None}
     app, of_app = _app(given.get("app", given.get("app_id")))
     session = _text(given, "session")
+    if app is None and session in (None, "new"):
+        raise HttpProblem(
+            "INVALID", 'app: missing; give the name of one that the daemon knows, such as {"app": "counter"}'
+        )
     return Run(
         app=app,
         function=_text(given, "function") or of_app,

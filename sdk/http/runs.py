@@ -76,6 +76,8 @@ class RunRoutes:
 
     async def stream(self, request: Request) -> ASGIApp:
         task = await self._task(request)
+        if request.method == "HEAD":
+            return Response()  # of what is still to come nothing is known
         if "text/event-stream" in request.headers.get("accept", ""):
             return self._streams.events(task)
         return self._streams.ndjson(task)

@@ -60,6 +60,7 @@ def test_an_app_has_one_version_and_its_function_may_stand_behind_it(
         ({"app": "zoo", "session": "sess_1"}, 404, "SESSION_NOT_FOUND", "session not found: sess_1"),
         ({"app": "zoo", "webhook": "ftp://x"}, 400, "INVALID", "webhook"),
         ({"app": "zoo", "run_at": "2030-01-01"}, 400, "INVALID", "run_at"),
+        ({"input": 1}, 400, "INVALID", "app: missing; give the name"),
         ([], 400, "INVALID", "expected an object"),
     ],
 )
