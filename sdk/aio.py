@@ -354,12 +354,7 @@ class AsyncSubmitted:
     async def result(self, timeout: float | str | None = None) -> Result:
         """Wait for the end, at most `timeout`.  Raises the call's error, or TimeoutError when it
         goes on: then it can be asked again.  A cancelled task does not cancel the call."""
-        seconds = plan.duration(timeout, "timeout")
-        try:
-            async with asyncio.timeout(seconds):
-                await self._link.wait(self._pending, done)
-        except TimeoutError:
-            raise TimeoutError(f"the call has not ended within {seconds:g} s; it goes on") from None
+        await self._link.wait_for_end(self._pending, plan.duration(timeout, "timeout"))
         return outcome(self._pending)
 
     def done(self) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from warmd import plan
-from warmd.link import done
 from warmd.result import Info, Result, infos, outcome
 from warmd.session import Infos
 
@@ -39,10 +37,7 @@ class AsyncCalls:
         seconds = plan.duration(timeout, "timeout")
         link, pending = await self._client._begin(plan.attach(id))
         try:
-            async with asyncio.timeout(seconds):
-                await link.wait(pending, done)
-        except TimeoutError:
-            raise TimeoutError(f"the call has not ended within {seconds:g} s; it goes on") from None
+            await link.wait_for_end(pending, seconds)
         finally:
             link.drop(pending.id)
         return outcome(pending)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from typing import Literal
 
@@ -34,7 +33,7 @@ class AsyncLink:
     @property
     def usable(self) -> bool:
         """Whether a new call can be begun here, as far as is known."""
-        return self.transport.lost is None and self.transport.pid == os.getpid()
+        return self.transport.lost is None and not self.transport.inherited
 
     def begin(self, message: Call | Request | Attach, patience: float | None) -> Pending:
         """Send a call or request."""
@@ -73,6 +72,17 @@ class AsyncLink:
             finally:
                 pending.watchers.remove(changed)
 
+    async def wait_for_end(self, pending: Pending, seconds: float | None) -> None:
+        """Wait until the call has ended.  Raises TimeoutError when it goes on for longer than that."""
+        if seconds is None:
+            await self.wait(pending, done)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wait(pending, done)
+        except TimeoutError:
+            raise TimeoutError(f"the call has not ended within {seconds:g} s; it goes on") from None
+
     async def take(self, pending: Pending) -> Part | None:
         """Wait for the next part of a stream; None at its end."""
         await self.wait(pending, readable)
@@ -107,7 +117,7 @@ class AsyncLink:
 
     def close(self) -> None:
         """End what is under way with DAEMON_LOST and release the descriptors."""
-        if self._closed or self.transport.pid != os.getpid():
+        if self._closed or self.transport.inherited:
             return
         self._closed = True
         for timer in (self._timer, self._trimmer):

@@ -150,16 +150,17 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Repeatable.  [run, read]")
+@click.option("--rate", type=float, metavar="N", help="Requests a second; 0: no limit.  [the gateway's]")
 @json_option
-def add(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+def add(name: str, scopes: tuple[str, ...], rate: float | None, as_json: bool) -> None:
     """Make a key and print it, this once.
 
     Its owner sends it as `Authorization: Bearer wk_...`; the official clients call it their API key.
     """
     with _kept_keys() as kept:
-        text = kept.add(name, scopes or ("run", "read"))
+        text = kept.add(name, scopes or ("run", "read"), rate)
     if as_json:
-        json_object(name=name, key=text, scopes=list(scopes or ("run", "read")))
+        json_object(name=name, key=text, scopes=list(scopes or ("run", "read")), rate=rate)
     else:
         data(text)
         say(f"warmd: whoever has this key is {name!r}; it is stored nowhere here, so keep it")
@@ -171,16 +172,26 @@ def list_keys(as_json: bool) -> None:
     """List the keys."""
     with _kept_keys() as kept:
         found: list[dict[str, Any]] = [
-            {"name": one.name, "id": one.id, "scopes": sorted(one.scopes), "created": kept.created(one.name)}
+            {
+                "name": one.name,
+                "id": one.id,
+                "scopes": sorted(one.scopes),
+                "rate": one.rate,
+                "created": kept.created(one.name),
+            }
             for one in kept.callers()
         ]
     if as_json:
         json_object(keys=found)
     elif found:
-        rows = [[key["name"], ", ".join(key["scopes"]), date(key["created"])] for key in found]
-        data(table(["NAME", "SCOPES", "CREATED"], rows))
+        data(table(["NAME", "SCOPES", "RATE", "CREATED"], [_row(key) for key in found]))
     else:
         say("no keys")
+
+
+def _row(key: dict[str, Any]) -> list[str]:
+    rate = "-" if key["rate"] is None else f"{key['rate']:g}/s" if key["rate"] else "any"
+    return [key["name"], ", ".join(key["scopes"]), rate, date(key["created"])]
 
 
 @keys.command()

@@ -12,14 +12,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import os
 import re
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -28,11 +26,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from warmd.http import origins
 from warmd.http.keys import Caller
 from warmd.http.limits import Rates
+from warmd.http.logs import FACTS
 from warmd.http.metrics import Metrics
-from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
-from warmd.protocol.errors import WarmdError
+from warmd.protocol.errors import WarmdError, quoted
 from warmd.protocol.names import is_request_id
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
@@ -52,7 +50,7 @@ class Front:
         caller_of: Callable[[str | None], Caller],
         metrics: Metrics,
     ) -> None:
-        self._app = app
+        self.app = app
         self._options = options
         self._caller_of = caller_of
         self._metrics = metrics
@@ -60,7 +58,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         exchange = _Exchange(self, scope, receive, send)
         began = time.perf_counter()
@@ -70,26 +68,26 @@ class Front:
             self._metrics.request(scope, exchange.status, time.perf_counter() - began)
             exchange.log(time.perf_counter() - began)
 
-    async def admit(self, scope: Scope, headers: Headers) -> None:
+    async def admit(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raises HttpProblem for who may not come in."""
         path = scope["path"]
         if not path.startswith(OPEN_PATHS) and not (self._options.open_metrics and path == "/metrics"):
             if self._options.open:
                 origins.check(self._options, headers)
             self.admit_as(scope, self._caller_of(_token(headers)))
-        size = headers.get("content-length", "")
-        if size.isdecimal() and int(size) > self.most_bytes(path):
-            raise too_large(int(size), self.most_bytes(path), path)
+        size = _declared_bytes(headers)
+        if size > self.most_bytes(path):
+            raise too_large(size, self.most_bytes(path), path)
 
     def admit_as(self, scope: Scope, caller: Caller) -> None:
         """Raises HttpProblem for who asks too often."""
         scope["caller"] = caller
-        self._rates.check(caller.id)
+        self._rates.check(caller)
 
     def most_bytes(self, path: str) -> int:
         return self._options.max_file_bytes if path.startswith("/content/") else self._options.max_body_bytes
 
-    def cors(self, headers: Headers) -> dict[str, str]:
+    def cors(self, headers: Mapping[str, str]) -> dict[str, str]:
         """What a browser is told; nothing unless its page's origin is allowed."""
         if not self._options.cors_origins:
             return {}
@@ -106,9 +104,6 @@ class Front:
             told["Access-Control-Allow-Credentials"] = "true"
         return told
 
-    async def inner(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
 
 class _Exchange:
     """One request and its answer."""
@@ -119,11 +114,11 @@ class _Exchange:
         self.status = 0
         self._receive = receive
         self._send = send
-        self._headers = Headers(scope=scope)
+        self._headers = by_name(scope["headers"])
         self._left = 0
         self._body_is_over = False
         asked = self._headers.get("x-request-id", "")
-        self.request_id = asked if is_request_id(asked) else secrets.token_hex(8)
+        self.request_id = asked if is_request_id(asked) else os.urandom(8).hex()
         scope["request_id"] = self.request_id
         scope["app"] = front  # so that the router raises where it finds no route
         self._cors = front.cors(self._headers)
@@ -136,13 +131,13 @@ class _Exchange:
                 return
             await self.front.admit(self.scope, self._headers)
             self._left = self.front.most_bytes(self.scope["path"])
-            await self.front.inner(self.scope, self._bounded, self._answer)
+            await self.front.app(self.scope, self._bounded, self._answer)
         except ClientDisconnect:
             return  # in the midst of its body: there is nobody to be answered
         except Exception as error:
             if self.status:
                 raise  # half an answer: the server cuts the connection
-            await problem_of(error).response()(self.scope, self._receive, self._answer)
+            await problem_of(error, self.scope).response()(self.scope, self._receive, self._answer)
 
     async def _bounded(self) -> Message:
         if self._body_is_over:
@@ -166,28 +161,33 @@ class _Exchange:
     async def _answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self.request_id
-            headers.update(self._cors)
+            own = {"X-Request-Id": self.request_id, **self._cors}
+            message["headers"] = [*message.get("headers", ()), *raw(own)]
         await self._send(message)
 
     def log(self, seconds: float) -> None:
         if log.isEnabledFor(logging.INFO):
             caller = self.scope.get("caller")
-            log.info(
-                json.dumps(
-                    {
-                        "time": moment(now()),
-                        "request_id": self.request_id,
-                        "method": self.scope["method"],
-                        "path": shown(self.scope["path"]),
-                        "status": self.status,
-                        "seconds": round(seconds, 6),
-                        "key": caller.name if caller else None,
-                        "task": self.scope.get("task"),
-                    }
-                )
-            )
+            facts = {
+                "request_id": self.request_id,
+                "method": self.scope["method"],
+                "path": shown(self.scope["path"]),
+                "status": self.status,
+                "seconds": round(seconds, 6),
+                "key": caller.name if caller else None,
+                "task": self.scope.get("task"),
+            }
+            log.info("request", extra={FACTS: facts})
+
+
+def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """A request's headers; of several of one name the first counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed([*headers])}
+
+
+def raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as a server takes them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def unversioned(scope: Scope) -> None:
@@ -197,7 +197,7 @@ def unversioned(scope: Scope) -> None:
         scope["raw_path"] = scope["path"].encode()
 
 
-def _preflight(headers: Headers) -> Response:
+def _preflight(headers: Mapping[str, str]) -> Response:
     """What a page of an allowed origin may send: all that it asks for, which says no more than a star
     and holds for requests with credentials too."""
     allowed = {
@@ -208,18 +208,28 @@ def _preflight(headers: Headers) -> Response:
     return Response(status_code=204, headers=allowed)
 
 
-def problem_of(error: Exception) -> HttpProblem:
-    """How an error is answered; what nobody foresaw is logged."""
+def problem_of(error: Exception, scope: Scope) -> HttpProblem:
+    """How an error of this request is answered; what nobody foresaw is logged."""
     if isinstance(error, HttpProblem):
         return error
     if isinstance(error, WarmdError):
         return HttpProblem.of(error)
     if isinstance(error, HTTPException):
-        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID")
-        return HttpProblem(code, str(error.detail))
-    log.exception("a request failed")
+        return _of_router(error, scope)
+    log.exception("a request failed", extra={FACTS: {"request_id": scope["request_id"]}})
     name = type(error).__name__
     return HttpProblem("INTERNAL", f"the gateway failed on this request: {name}; its log says more")
+
+
+def _of_router(error: HTTPException, scope: Scope) -> HttpProblem:
+    path = quoted(scope["path"], 100)
+    if error.status_code == 404:
+        return HttpProblem("NOT_FOUND", f"there is nothing at {path}: GET /openapi.json tells what there is")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        text = f"{scope['method']} means nothing at {path}: it takes {allowed}"
+        return HttpProblem("METHOD_NOT_ALLOWED", text, headers={"Allow": allowed})
+    return HttpProblem("INVALID", str(error.detail))
 
 
 def too_large(size: int, most: int, path: str) -> HttpProblem:
@@ -234,6 +244,14 @@ def shown(path: str) -> str:
     return re.sub(r"^(/content/[^/]+)/.*", r"\1/...", path)
 
 
-def _token(headers: Headers) -> str | None:
+def _declared_bytes(headers: Mapping[str, str]) -> int:
+    """What the body has, if that is said."""
+    try:
+        return int(headers.get("content-length", "0"))
+    except ValueError:  # the server has seen that it is a number: it has thousands of digits
+        return 0
+
+
+def _token(headers: Mapping[str, str]) -> str | None:
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" and token else None

@@ -17,6 +17,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Caller:
     id: str
     name: str
     scopes: frozenset[str]
+    rate: float | None = None
+    """Requests a second; 0 for no limit, None for the gateway's (`--rate`)."""
 
     def may_see(self, owner: str) -> bool:
         """Whether what belongs to the key `owner` is this one's to see."""
@@ -87,17 +90,19 @@ class Keys:
         """When the key was made, in seconds since the epoch."""
         return self._file(name).stat().st_mtime
 
-    def add(self, name: str, scopes: Sequence[str] = DEFAULT_SCOPES) -> str:
-        """Make a key; its text.  Raises ValueError for a name that is none or taken, or an odd scope."""
+    def add(self, name: str, scopes: Sequence[str] = DEFAULT_SCOPES, rate: float | None = None) -> str:
+        """Make a key; its text.  Raises ValueError for a name that is none or taken, an odd scope or rate."""
         for scope in scopes:
             if scope not in SCOPES:
                 raise ValueError(f"{scope!r} is no scope; there are: {', '.join(SCOPES)}")
+        if rate is not None and not 0 <= rate < math.inf:
+            raise ValueError(f"rate: {rate:g} is refused: give requests a second, 0 for no limit")
         path = self._file(name)
         text = PREFIX + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
         for folder in (path.parent.parent, path.parent):
             make_private_dir(folder)
         try:
-            write_new(path, json.dumps({"sha256": _digest(text), "scopes": sorted({*scopes})}))
+            write_new(path, json.dumps({"sha256": _digest(text), "scopes": sorted({*scopes}), "rate": rate}))
         except FileExistsError:
             raise taken(name) from None
         return text
@@ -134,5 +139,7 @@ def _read(path: Path) -> tuple[str, Caller] | None:
         if NAME.fullmatch(path.name):
             told = json.loads(path.read_text(encoding="ascii"))
             digest = bytes.fromhex(told["sha256"]).hex()
-            return digest, Caller(digest[:ID_DIGITS], path.name, frozenset(told["scopes"]))
+            rate = told.get("rate")
+            rate = None if rate is None else float(rate)
+            return digest, Caller(digest[:ID_DIGITS], path.name, frozenset(told["scopes"]), rate)
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter as Tally
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -53,25 +54,29 @@ class Metrics:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._registry = CollectorRegistry()
-        self._requests = Counter(
+        requests = Counter(
             "warmd_http_requests",
             "Requests by route, method and status; status 0 went without an answer.",
             ("route", "method", "status"),
             registry=self._registry,
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "warmd_http_request_duration_seconds",
             "From a request's arrival to the end of its answer.",
             ("route",),
             buckets=BUCKETS_SECONDS,
             registry=self._registry,
         )
-        self._tasks = Counter(
+        tasks = Counter(
             "warmd_http_tasks",
             "Tasks that have ended, by how they did.",
             ("app", "end"),
             registry=self._registry,
         )
+        # To find the series of some labels costs more than to count in it.
+        self._requests = cache(requests.labels)
+        self._seconds = cache(seconds.labels)
+        self._tasks = cache(tasks.labels)
         self.deliveries = Counter(
             "warmd_http_webhook_deliveries",
             "Webhooks by what became of them: delivered, refused, failed or dropped.",
@@ -87,12 +92,12 @@ class Metrics:
         """A request was answered."""
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self._requests.labels(route, method, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests(route, method, status).inc()
+        self._seconds(route).observe(seconds)
 
     def task(self, task: Task) -> None:
         """A task has ended."""
-        self._tasks.labels(task.facts.app, task.status.name.lower()).inc()
+        self._tasks(task.facts.app, task.status.text).inc()
 
     async def exposition(self) -> bytes:
         """All of it in Prometheus's text format, soon, also without the daemon."""

@@ -17,9 +17,8 @@ list, or from no browser.  No name can be made to stand for an IP address: those
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from urllib.parse import urlsplit
-
-from starlette.datastructures import Headers
 
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
@@ -31,7 +30,7 @@ def listed(options: Options, origin: str) -> bool:
     return "*" in options.cors_origins or origin in options.cors_origins
 
 
-def check(options: Options, headers: Headers) -> None:
+def check(options: Options, headers: Mapping[str, str]) -> None:
     """Raises HttpProblem for a request that a stranger's page may have sent."""
     host, origin = headers.get("host", ""), headers.get("origin")
     if not is_own_host(options, host):
@@ -43,7 +42,7 @@ def check(options: Options, headers: Headers) -> None:
     if origin is None:
         strange = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     else:
-        strange = not listed(options, origin) and urlsplit(origin).netloc.lower() != host.lower()
+        strange = not listed(options, origin) and _place(origin) != host.lower()
     if strange:
         page = quoted(origin, 100) if origin else "another origin"
         raise HttpProblem(
@@ -62,3 +61,11 @@ def is_own_host(options: Options, host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _place(origin: str) -> str:
+    """Its host and port; empty for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

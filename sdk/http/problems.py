@@ -7,6 +7,7 @@ case, and an app's own error never says "session" of ours (docs/http.md).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -62,11 +63,20 @@ LIVES_ON = ("QUEUE_FULL", "TIMEOUT", "CANCELLED")
 class HttpProblem(Exception):
     """An answer other than the one that was asked for."""
 
-    def __init__(self, code: str, detail: str, *, retry_seconds: float | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        retry_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.retry_seconds = RETRY_SECONDS.get(code) if retry_seconds is None else retry_seconds
+        self.headers = headers or {}
         self.more = more
 
     @property
@@ -94,7 +104,7 @@ class HttpProblem(Exception):
             "success": False,
             "error": {"code": self.code, "message": self.detail},
         }
-        headers = {}
+        headers = {**self.headers}
         if self.retry_seconds is not None:
             headers["Retry-After"] = str(max(1, round(self.retry_seconds)))
         if self.status == 401:
@@ -102,14 +112,18 @@ class HttpProblem(Exception):
         return Response(orjson.dumps(body), self.status, headers, media_type="application/problem+json")
 
 
-def told(error: WarmdError) -> str:
-    """The error's text as these clients look for it."""
+def told(error: WarmdError, of_pool: bool = False) -> str:
+    """The error's text as these clients look for it.
+
+    What a worker of the shared pool printed may be about another key's run, and is left out.
+    """
     if isinstance(error, NoSession):
         return f"session not found: {error.message}"
     if isinstance(error, AppError):
         return error.message
     if error.code == "WORKER_DIED":
-        return f"the session's worker died: {error.message}"
+        tail = f"; its last output was:\n{error.details.get('log_tail')}" if of_pool else ""
+        return f"the session's worker died: {error.message.removesuffix(tail)}"
     if error.code in LIVES_ON:
         return re.sub(r"\bsession(s?)\b", r"worker\1", error.message)
     return error.message

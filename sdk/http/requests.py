@@ -7,12 +7,14 @@ others that are unknown are refused, as everywhere.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from warmd import plan
 from warmd.http.problems import HttpProblem
 from warmd.protocol.errors import Invalid, quoted
+from warmd.protocol.record import record
 
 IGNORED = ("infra", "workers", "metadata", "version_id", "stream")
 TAKEN = (
@@ -23,7 +25,7 @@ MOST_WAIT_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """What is to be run, checked as far as one can without the daemon."""
 
@@ -37,6 +39,15 @@ class Run:
     webhook: str | None
     wait_seconds: float
     """How long the answer may wait for the run's end; 0: not at all."""
+
+    def input_json(self) -> bytes:
+        """Raises HttpProblem."""
+        try:
+            return orjson.dumps(self.input)
+        except TypeError:  # what was JSON, and can be none again: orjson writes less deep than it reads
+            raise HttpProblem(
+                "INVALID", "input: it is nested more than 250 deep: send it as a file, or as a text"
+            ) from None
 
 
 def run(body: Any) -> Run:
@@ -52,6 +63,10 @@ def run(body: Any) -> Run:
     given = {name: value for name, value in body.items() if value is not None}
     app, of_app = _app(given.get("app", given.get("app_id")))
     session = _text(given, "session")
+    if app is None and session in (None, "new"):
+        raise HttpProblem(
+            "INVALID", 'app: missing; give the name of one that the daemon knows, such as {"app": "counter"}'
+        )
     return Run(
         app=app,
         function=_text(given, "function") or of_app,
@@ -60,7 +75,7 @@ def run(body: Any) -> Run:
         opening={name: given[name] for name in ("setup", "session_timeout", "max_lifetime") if name in given},
         timeout=given.get("timeout"),
         webhook=_webhook(given),
-        wait_seconds=_wait(given.get("wait", False)),
+        wait_seconds=wait_seconds(given.get("wait", False)),
     )
 
 
@@ -98,9 +113,10 @@ def _webhook(given: dict[str, Any]) -> str | None:
     return url
 
 
-def _wait(value: object) -> float:
-    if isinstance(value, bool):
-        return MOST_WAIT_SECONDS if value else 0.0
+def wait_seconds(value: object) -> float:
+    """True, false, or a time.  Raises HttpProblem for what is none of these."""
+    if isinstance(value, bool) or value in ("true", "false"):
+        return MOST_WAIT_SECONDS if value in (True, "true") else 0.0
     try:
         seconds = plan.duration(value, "wait")
     except Invalid as error:

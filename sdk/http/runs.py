@@ -45,12 +45,12 @@ class RunRoutes:
         run = requests.run(await json_body(request))
         if run.webhook is not None:
             webhooks.check(run.webhook, self._options.webhook_hosts)
-        wait = request.query_params.get("wait")
+        wait_seconds = run.wait_seconds or requests.wait_seconds(request.query_params.get("wait", "false"))
         facts = Facts(
             owner=caller.id,
             app=run.app or "",
             function=run.function or "run",
-            input=run.input,
+            input=run.input_json(),
             created=now(),
             session_timeout=run.opening.get("session_timeout"),
             webhook=run.webhook,
@@ -59,14 +59,14 @@ class RunRoutes:
         )
         task = await self._tasks.run(caller, run, facts)
         request.scope["task"] = task.id
-        if run.wait_seconds or wait in ("true", "1"):
-            await self._tasks.ended(task, run.wait_seconds or requests.MOST_WAIT_SECONDS)
-        return reply(request, task.json())
+        if wait_seconds:
+            await self._tasks.ended(task, wait_seconds)
+        return reply(request, *task.pieces())
 
     async def get(self, request: Request) -> Response:
         task = await self._task(request)
         await self._streams.look(task)
-        return reply(request, task.json())
+        return reply(request, *task.pieces())
 
     async def status(self, request: Request) -> Response:
         task = await self._task(request)
@@ -76,6 +76,8 @@ class RunRoutes:
 
     async def stream(self, request: Request) -> ASGIApp:
         task = await self._task(request)
+        if request.method == "HEAD":
+            return Response()  # of what is still to come nothing is known
         if "text/event-stream" in request.headers.get("accept", ""):
             return self._streams.events(task)
         return self._streams.ndjson(task)
@@ -83,7 +85,7 @@ class RunRoutes:
     async def cancel(self, request: Request) -> Response:
         task = await self._task(request, "run")
         await self._tasks.cancel(task)
-        return reply(request, task.json())
+        return reply(request, *task.pieces())
 
     async def logs(self, request: Request) -> Response:
         task = await self._task(request)

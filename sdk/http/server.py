@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import FrameType
 import uvicorn
 
 from warmd.aio import AsyncClient
+from warmd.http import logs
 from warmd.http.connections import Connection, want_descriptors
 from warmd.http.gateway import Gateway
 from warmd.http.keys import Keys
@@ -41,7 +41,7 @@ def serve(
 
     Raises OSError when the address cannot be had, and ValueError when an option names a key that is none.
     """
-    _set_up_logs(log_level)
+    logs.set_up(log_level)
     want_descriptors()
     gateway = Gateway(AsyncClient(address), options, folder, keys)
     with socket.create_server((options.host, options.port), family=options.family, backlog=BACKLOG) as sock:
@@ -89,6 +89,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drop_stalled()
         self._gateway.streams.cut_all()
+        self._gateway.tasks.stop_waiting()
         await super().shutdown(sockets)
 
     def _drop_stalled(self) -> None:
@@ -104,18 +105,3 @@ class _Server(uvicorn.Server):
         assert self._lifeline_fd is not None, "it was watched"
         asyncio.get_running_loop().remove_reader(self._lifeline_fd)
         self.should_exit = True
-
-
-def _set_up_logs(level: str) -> None:
-    """The gateway's own lines are JSON already; of uvicorn's, those that matter."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    own = logging.getLogger("warmd.http")
-    own.handlers, own.propagate = [handler], False
-    own.setLevel(level.upper())
-    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
-
-
-def _is_no_cut(record: logging.LogRecord) -> bool:
-    """uvicorn complains of an answer without an end, which is how a stream is cut."""
-    return "returned without completing response" not in record.getMessage()

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from warmd.http.outputs import Outputs
 from warmd.http.problems import HttpProblem
 from warmd.http.task import Status, Task
-from warmd.http.tasks import Tasks
+from warmd.http.tasks import LOOK_SECONDS, Tasks
 from warmd.protocol.errors import CallGone, WarmdError
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 REPEAT_SECONDS = 15.0
 LOOKS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """When a task that waits for its turn is asked after again; then with each repetition."""
-LOOK_SECONDS = 2.0
-"""A part that the daemon has is here sooner, if the daemon is well."""
 MOST_TOGETHER_BYTES = 64 * 1024
 
 
@@ -220,6 +218,9 @@ class _Lines:
 
 
 async def _until_gone(receive: Receive, reader: asyncio.Task[Any]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except HttpProblem:
+        pass  # a body that was promised and does not come: nobody knows whether the reader is there
     reader.cancel()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 import orjson
 
 from warmd.http.moments import moment, now
+from warmd.protocol.record import record
 
 PREFIX = "task_"
 NOTE_MARK = "warmd.http "
 """How the notes of this gateway's calls begin: other detached calls are none of its tasks."""
 MOST_NOTE_CHARACTERS = 4096
+NULL = b"null"
+REPEATED_INPUT_BYTES = 4096
 
 
 class Status(IntEnum):
@@ -32,6 +34,10 @@ class Status(IntEnum):
     def final(self) -> bool:
         return self >= Status.COMPLETED
 
+    @property
+    def text(self) -> str:
+        return self.name.lower()
+
 
 OF_STATE = {
     "queued": Status.QUEUED,
@@ -41,14 +47,15 @@ OF_STATE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What never changes about a task; what of it fits travels as the call's note."""
 
     owner: str
     app: str
     function: str
-    input: Any
+    input: bytes
+    """JSON."""
     created: float
     session_timeout: float | str | None = None
     webhook: str | None = None
@@ -58,10 +65,9 @@ class Facts:
 
     def note(self) -> str:
         facts = [self.owner, self.app, self.created, self.session_timeout, self.webhook, self.base_url]
-        text = NOTE_MARK + orjson.dumps([*facts, self.request_id, self.input]).decode()
-        if len(text) > MOST_NOTE_CHARACTERS:
-            text = NOTE_MARK + orjson.dumps([*facts, self.request_id, None]).decode()
-        return text
+        text = NOTE_MARK + orjson.dumps([*facts, self.request_id]).decode()
+        input = self.input if len(text) + len(self.input) < MOST_NOTE_CHARACTERS else NULL
+        return f"{text[:-1]},{input.decode()}]"
 
     @classmethod
     def of_note(cls, note: str, function: str) -> Facts | None:
@@ -71,7 +77,8 @@ class Facts:
         owner, app, created, session_timeout, webhook, base_url, request_id, input = orjson.loads(
             note.removeprefix(NOTE_MARK)
         )
-        return cls(owner, app, function, input, created, session_timeout, webhook, base_url, request_id)
+        json = orjson.dumps(input)
+        return cls(owner, app, function, json, created, session_timeout, webhook, base_url, request_id)
 
 
 @dataclass(slots=True, eq=False)
@@ -83,18 +90,19 @@ class Task:
     session: str | None
     status: Status = Status.QUEUED
     updated: float = field(default_factory=now)
-    output: bytes = b"null"
+    output: bytes = NULL
     """JSON: the last that it yielded so far, or its result."""
     error: str | None = None
     code: str | None = None
     ran: str | None = None
     traceback: str = ""
-    events: list[tuple[float, Status]] = field(default_factory=list)
+    events: list[tuple[str | None, Status]] = field(default_factory=list)
+    """When it became what, as it is told."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _head: bytes = b""
 
     def __post_init__(self) -> None:
-        self.events.append((self.facts.created, self.status))
+        self.events.append((moment(self.facts.created), self.status))
 
     @property
     def id(self) -> str:
@@ -103,20 +111,20 @@ class Task:
     @property
     def size(self) -> int:
         """Bytes that it holds, more or less."""
-        return len(self.output) + len(self.head())
+        return len(self.output) + len(self.facts.input) + len(self.head())
 
     def becomes(self, status: Status) -> bool:
         """Whether that is news."""
         if status is self.status or self.status.final:
             return False
         self.status, self.updated = status, now()
-        self.events.append((self.updated, status))
+        self.events.append((moment(self.updated), status))
         if status.final:
             self.ended.set()
         return True
 
     def head(self) -> bytes:
-        """The beginning of its JSON, which stays."""
+        """The beginning of its JSON, which stays; its input is not in there."""
         if not self._head:
             facts = self.facts
             self._head = orjson.dumps(
@@ -130,31 +138,40 @@ class Task:
                     "session_id": self.session,
                     "session_timeout": facts.session_timeout,
                     "webhook": facts.webhook,
-                    "input": facts.input,
                 }
             )[:-1]
         return self._head
 
     def json(self) -> bytes:
         """All of it but its logs."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> tuple[bytes, ...]:
+        """Its JSON, in parts of which the large ones are not copied."""
+        id, short = self.id, self.call[:8]
         told = {
             "status": self.status,
-            "status_text": self.status.name.lower(),
+            "status_text": self.status.text,
             "updated_at": moment(self.updated),
             "error": self.error,
             "error_code": self.code,
             "ran": self.ran,
             "events": [
-                {"id": f"{self.call[:8]}-{n}", "task_id": self.id, "status": status,
-                 "created_at": moment(at), "event_time": moment(at)}
+                {"id": f"{short}-{n}", "task_id": id, "status": status, "created_at": at, "event_time": at}
                 for n, (at, status) in enumerate(self.events)
             ],
         }  # fmt: skip
-        return b"".join((self.head(), b",", orjson.dumps(told)[1:-1], b',"output":', self.output, b"}"))
+        rest = b"," + orjson.dumps(told)[1:-1] + b',"output":'
+        return (self.head() + b',"input":', self.facts.input, rest, self.output, b"}")
 
     def line(self, output: bytes) -> bytes:
-        """Its JSON with one of its parts, for a stream: never that of its end, which clients stop at."""
+        """Its JSON with one of its parts, for a stream: never that of its end, which clients stop at.
+
+        Its input is in there while it is short: a long one is in the first line and in the last.
+        """
         head = self.head()
+        if len(self.facts.input) <= REPEATED_INPUT_BYTES:
+            head += b',"input":' + self.facts.input
         status = Status.RUNNING if self.status.final else self.status
         return b'%b,"status":%d,"updated_at":"%b","output":%b}' % (
             head, status, (moment(self.updated) or "").encode(), output,

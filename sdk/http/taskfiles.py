@@ -58,8 +58,8 @@ class TaskFiles:
 
     async def _of(self, task: Task, roles: tuple[str, ...]) -> AsyncIterator[tuple[str, Record]]:
         for role in roles:
-            value = task.facts.input if role == "input" else orjson.loads(task.output)
-            for record in await self._files.named_in(value):
+            json = task.facts.input if role == "input" else task.output
+            for record in await self._files.named_in(orjson.loads(json)):
                 if record.owner == task.facts.owner:
                     yield role, record
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from warmd.http.addresses import MARK
 from warmd.http.files import Files
 from warmd.http.keys import Caller
 from warmd.http.moments import moment
@@ -44,6 +45,8 @@ LOG_LINES = 1000
 RUN_LOG = 1
 MOST_BYTES = 64 * 2**20
 """Kept here of tasks that have ended; the daemon keeps as much by itself (`detached_max_bytes`)."""
+LOOK_SECONDS = 2.0
+"""What the daemon has is here sooner, if the daemon is well."""
 
 
 class Tasks:
@@ -69,6 +72,8 @@ class Tasks:
         """Of those that have ended."""
         self._followers: set[asyncio.Task[None]] = set()
         self._resumed = False
+        self._waiting: set[asyncio.Timeout] = set()
+        self._stopping = False
 
     async def run(self, caller: Caller, run: Run, facts: Facts) -> Task:
         """Begin a run; returns when the daemon has taken it, so that the session is known.
@@ -80,7 +85,9 @@ class Tasks:
             opening["labels"] = label_of(caller)
         elif run.session is not None:
             await self._owners.check(caller, run.session)
-        given = await self._files.in_input(run.input, caller.id)
+        given = run.input
+        if MARK.encode() in facts.input:  # most have none, and some are large
+            given = await self._files.in_input(given, caller.id)
         submitted = await self._client.submit(
             app=run.app,
             function=run.function,
@@ -115,12 +122,16 @@ class Tasks:
         return task
 
     async def look(self, task: Task) -> int:
-        """Ask the daemon how far it is; how many parts it has given."""
+        """Ask the daemon how far it is; how many parts it has given.
+
+        What is known already has to do where it does not answer soon.
+        """
         if task.status.final:
             return 0
         try:
-            info = await self._client.calls.get(task.call)
-        except (CallGone, DaemonError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                info = await self._client.calls.get(task.call)
+        except (CallGone, DaemonError, TimeoutError):
             return 0  # its end is on its way here, or that it is lost
         status = OF_STATE.get(info["state"])
         if status is not None:
@@ -128,10 +139,22 @@ class Tasks:
         return int(info["parts"])
 
     async def ended(self, task: Task, seconds: float) -> None:
-        """Wait for its end, at most so long."""
+        """Wait for its end, at most so long, and not beyond the gateway's own end."""
+        if self._stopping:
+            return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await task.ended.wait()
+            async with asyncio.timeout(seconds) as patience:
+                self._waiting.add(patience)
+                try:
+                    await task.ended.wait()
+                finally:
+                    self._waiting.discard(patience)
+
+    def stop_waiting(self) -> None:
+        """The gateway stops: who waits for an end is told how far it is."""
+        self._stopping = True
+        for patience in self._waiting:
+            patience.reschedule(0.0)
 
     async def logs(self, task: Task) -> list[dict[str, Any]]:
         """What is known of what it printed, and the traceback that it ended with."""
@@ -272,7 +295,7 @@ def _fails(task: Task, error: WarmdError) -> None:
     if isinstance(error, CallCancelled):
         task.error, status = "task cancelled", Status.CANCELLED
     else:
-        task.error, status = told(error), Status.FAILED
+        task.error, status = told(error, of_pool=task.session is None), Status.FAILED
         if isinstance(error, DaemonError) and task.session is not None:
             task.error = f"the session was lost with the daemon: {error.message}"
     if isinstance(error, AppError):

@@ -33,7 +33,8 @@ def test_a_key_is_made_listed_and_revoked(shell: Shell) -> None:
     (key,) = shell("http", "keys", "add", "laptop")
     assert key.startswith("wk_") and "'laptop'" in shell.err
     heads, row = shell("http", "keys", "list")
-    assert (heads.split(), row.split()[:3]) == (["NAME", "SCOPES", "CREATED"], ["laptop", "read,", "run"])
+    assert heads.split() == ["NAME", "SCOPES", "RATE", "CREATED"]
+    assert row.split()[:4] == ["laptop", "read,", "run", "-"]
     (listed,) = shell.json("http", "keys", "list")
     assert (listed["keys"][0]["name"], key in str(listed)) == ("laptop", False)
     assert shell("http", "keys", "revoke", "laptop") == []
@@ -42,8 +43,10 @@ def test_a_key_is_made_listed_and_revoked(shell: Shell) -> None:
 
 
 def test_json_has_all(shell: Shell) -> None:
-    (made,) = shell.json("http", "keys", "add", "phone", "--scope", "admin")
-    assert (made["name"], made["scopes"]) == ("phone", ["admin"])
+    (made,) = shell.json("http", "keys", "add", "phone", "--scope", "admin", "--rate", "2.5")
+    assert (made["name"], made["scopes"], made["rate"]) == ("phone", ["admin"], 2.5)
+    (listed,) = shell.json("http", "keys", "list")
+    assert listed["keys"][0]["rate"] == 2.5
     (told,) = shell.json("http", "keys", "revoke", "phone")
     assert told["revoked"] == ["phone"]
 
@@ -57,6 +60,7 @@ def test_json_has_all(shell: Shell) -> None:
         (("http", "--max-body-bytes", "-1", "--http-open"), 78, "--max-body-bytes"),
         (("http", "--proxy-key", "nobody", "--http-open", "--listen", "127.0.0.1:0"), 78, "no key 'nobody'"),
         (("http", "--nix"), 2, "No such option"),
+        (("http", "keys", "add", "x", "--rate", "-1"), 2, "rate: -1 is refused"),
         (("http", "keys", "add", "../x"), 2, "cannot be a key's name"),
         (("http", "keys", "revoke", "nobody"), 2, "there is no key 'nobody'; there are: none"),
         (("serve", "--http-open"), 2, "give --http HOST:PORT too"),

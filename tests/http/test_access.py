@@ -83,7 +83,7 @@ def test_lists_tell_what_is_ones_own(
 def test_a_key_does_what_its_scopes_name(closed: GatewayProcess, by: dict[str, dict[str, str]]) -> None:
     answer = closed.client.post("/apps/run", json=RUN, headers=by["looks"])
     assert answer.status_code == 403
-    assert "--scope run" in answer.json()["detail"]
+    assert "`warmd http keys add NAME` makes one" in answer.json()["detail"]
 
 
 def test_metrics_are_for_who_may_read(closed: GatewayProcess, by: dict[str, dict[str, str]]) -> None:
@@ -91,7 +91,7 @@ def test_metrics_are_for_who_may_read(closed: GatewayProcess, by: dict[str, dict
     assert set(statuses.values()) == {200}
     runs = Keys(closed.folder / "keys").add("runs", ["run"])
     refused = closed.client.get("/metrics", headers={"Authorization": f"Bearer {runs}"})
-    assert refused.status_code == 403 and "--scope read" in refused.json()["detail"]
+    assert refused.status_code == 403 and "`warmd http keys add NAME`" in refused.json()["detail"]
 
 
 def test_open_metrics_are_for_all_and_nothing_else_is(daemon: LocalClient, tmp_path: Path) -> None:

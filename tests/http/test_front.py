@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from warmd.http import front as front_module
 from warmd.http.front import Front
 from warmd.http.keys import Caller
 from warmd.http.limits import Rates
+from warmd.http.logs import JsonLines
 from warmd.http.metrics import Metrics
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
@@ -60,20 +62,30 @@ def test_a_bucket_fills_with_time() -> None:
     at = [100.0]
     rates = Rates(2.0, lambda: at[0])
     for _ in range(4):
-        rates.check("a")
+        rates.check(ME)
     with pytest.raises(HttpProblem) as caught:
-        rates.check("a")
+        rates.check(ME)
     assert caught.value.retry_seconds == pytest.approx(0.5)
-    rates.check("b")
+    rates.check(replace(ME, id="b"))
     at[0] += 0.5
-    rates.check("a")
+    rates.check(ME)
     with pytest.raises(HttpProblem):
-        rates.check("a")
+        rates.check(ME)
     at[0] += 1000.0
     for _ in range(4):
-        rates.check("a")
+        rates.check(ME)
     with pytest.raises(HttpProblem):
-        rates.check("a")
+        rates.check(ME)
+
+
+def test_a_key_may_have_a_rate_of_its_own() -> None:
+    slow, free = replace(ME, rate=0.5), replace(ME, id="free", rate=0.0)
+    rates = Rates(100.0, lambda: 100.0)
+    rates.check(slow)
+    with pytest.raises(HttpProblem, match=r"more than 0\.5 times a second \(the rate of this key\)"):
+        rates.check(slow)
+    for _ in range(1000):
+        rates.check(free)
 
 
 async def test_who_asks_too_often_is_told_when_to_come_again() -> None:
@@ -139,6 +151,12 @@ async def test_a_sound_request_id_is_kept(asked: str, kept: bool) -> None:
     assert len(answer.headers["x-request-id"]) <= 64
 
 
+async def test_of_several_headers_of_one_name_the_first_counts() -> None:
+    async with client() as web:
+        answer = await web.get("/echo", headers=[("X-Request-Id", "first"), ("X-Request-Id", "second")])
+    assert answer.headers["x-request-id"] == "first"
+
+
 async def test_no_origin_is_allowed_unless_it_is_listed() -> None:
     asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
     async with client() as web:
@@ -161,11 +179,11 @@ async def test_the_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
     async with client() as web:
         await web.get("/echo?token=hidden", headers={"X-Request-Id": "id-1"})
         await web.get("/content/file_1/hidden")
-    first, second = (json.loads(text) for text in caplog.messages if text.startswith("{"))
+    lines = [JsonLines().format(record) for record in caplog.records if record.name == "warmd.http"]
+    first, second = map(json.loads, lines)
     assert (first["request_id"], first["path"], first["key"], first["status"]) == ("id-1", "/echo", "me", 200)
     assert second["path"] == "/content/file_1/..."
-    assert "hidden" not in " ".join(text for text in caplog.messages if text.startswith("{"))
-    assert "good" not in caplog.text
+    assert "hidden" not in "".join(lines) and "good" not in "".join(lines)
 
 
 async def test_what_nobody_foresaw_is_a_problem_and_tells_nothing_of_the_code() -> None:
@@ -173,3 +191,22 @@ async def test_what_nobody_foresaw_is_a_problem_and_tells_nothing_of_the_code() 
         answer = await web.get("/breaks")
     assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
     assert "secret" not in answer.text
+
+
+async def test_odd_headers_are_no_faults_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async with client(open=True) as web:
+        answer = await web.get("/echo", headers={"Origin": "http://["})
+        assert (answer.status_code, answer.json()["code"]) == (403, "NOT_ALLOWED")
+        answer = await web.get("/echo", headers={"Content-Length": "0" * 5000})
+        assert answer.status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_what_is_not_there_is_named() -> None:
+    async with client() as web:
+        answer = await web.get("/nowhere")
+        assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+        assert "'/nowhere': GET /openapi.json" in answer.json()["detail"]
+        answer = await web.delete("/echo")
+        assert (answer.status_code, answer.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
+        assert "POST" in answer.headers["allow"] and answer.headers["allow"] in answer.json()["detail"]

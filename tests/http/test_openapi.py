@@ -70,7 +70,7 @@ async def test_each_route_is_documented(tmp_path: Path) -> None:
     gateway = Gateway(AsyncClient(), Options(proxy_key="x"), tmp_path, Keys(tmp_path))
     gateway.keys.add("x")
     front: Any = gateway.application()
-    there = {(route.path, method.lower()) for route in front._app.routes for method in route.methods}
+    there = {(route.path, method.lower()) for route in front.app.routes for method in route.methods}
     there -= {("/openapi.json", "get")}
     assert {(path, method) for path, method in there if method != "head"} == {*OPERATIONS}
 

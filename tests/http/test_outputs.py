@@ -35,7 +35,7 @@ from warmd.http.task import Facts
 from warmd.protocol.buffers import Array
 from warmd.protocol.values import pack, unpack
 
-FACTS = Facts("open", "zoo", "run", None, 0.0, base_url="http://x")
+FACTS = Facts("open", "zoo", "run", b"null", 0.0, base_url="http://x")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from warmd.http import origins
 from warmd.http.front import Front
 from warmd.http.keys import Caller
+from warmd.http.logs import JsonLines
 from warmd.http.metrics import Metrics
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
@@ -185,5 +186,5 @@ async def test_a_page_of_another_origin_that_is_allowed_may_send_credentials(web
 async def test_the_log_tells_of_the_target(web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "warmd.http")
     await web.get(PATH, headers=target("/tasks/7?token=abc"))
-    line = json.loads(caplog.messages[-1])
+    line = json.loads(JsonLines().format(caplog.records[-1]))
     assert (line["path"], line["key"]) == ("/tasks/7", "web")

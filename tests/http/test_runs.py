@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.http.gatewayprocess import GatewayProcess
+from warmd.http.replies import MOST_VALUES
+from warmd.owndaemon import LocalClient
 
 
 def post(http: httpx.Client, **body: Any) -> httpx.Response:
@@ -55,6 +60,7 @@ def test_an_app_has_one_version_and_its_function_may_stand_behind_it(
         ({"app": "zoo", "session": "sess_1"}, 404, "SESSION_NOT_FOUND", "session not found: sess_1"),
         ({"app": "zoo", "webhook": "ftp://x"}, 400, "INVALID", "webhook"),
         ({"app": "zoo", "run_at": "2030-01-01"}, 400, "INVALID", "run_at"),
+        ({"input": 1}, 400, "INVALID", "app: missing; give the name"),
         ([], 400, "INVALID", "expected an object"),
     ],
 )
@@ -87,3 +93,57 @@ def test_an_apps_error_is_its_type_and_text_and_the_rest_is_in_the_logs(
 def test_the_death_of_a_worker_says_session(gateway: GatewayProcess) -> None:
     task = gateway.run("die", session="new")
     assert task["status"] == 11 and "session" in task["error"] and "SIGKILL" in task["error"]
+
+
+@pytest.mark.parametrize(("session", "told"), [("new", True), (None, False)])
+def test_what_a_shared_worker_printed_is_for_nobodys_eyes(
+    gateway: GatewayProcess, session: str | None, told: bool
+) -> None:
+    """It may be about the run of another key."""
+    task = gateway.run("die", {"says": "hunter2"}, session=session)
+    assert ("hunter2" in task["error"]) is told and "SIGKILL" in task["error"]
+
+
+@pytest.mark.parametrize(("wait", "status"), [("true", 10), ("20s", 10), ("20", 10), ("false", 2)])
+def test_the_address_may_say_how_long_to_wait(http: httpx.Client, wait: str, status: int) -> None:
+    body = {"app": "zoo", "function": "echo", "input": 1, "session": "new"}
+    task = http.post("/apps/run", params={"wait": wait}, json=body).json()["data"]
+    assert task["status"] == status
+
+
+def test_no_time_to_wait_is_refused(http: httpx.Client) -> None:
+    answer = http.post("/apps/run", params={"wait": "soon"}, json={"app": "zoo"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID")
+    assert "'soon'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("depth", [260, 900])
+def test_an_input_may_be_nested_only_so_deep(http: httpx.Client, depth: int) -> None:
+    body = '{"app": "zoo", "function": "echo", "input": ' + "[" * depth + "]" * depth + "}"
+    answer = http.post("/apps/run", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID")
+    assert "nested" in answer.json()["detail"]
+
+
+def test_a_body_may_have_only_so_many_values(http: httpx.Client) -> None:
+    """While they are read nobody else is served."""
+    body = '{"app": "zoo", "input": [' + "[]," * MOST_VALUES + "1]}"
+    answer = http.post("/apps/run", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE")
+    assert f"the limit is {MOST_VALUES}" in answer.json()["detail"]
+
+
+def test_those_who_do_not_read_a_large_answer_share_it(daemon: LocalClient, tmp_path: Path) -> None:
+    with GatewayProcess(daemon.address, tmp_path) as gateway, contextlib.ExitStack() as opened:
+        task = gateway.run("echo", "x" * 20_000_000)
+        assert gateway.task(task["id"])["output"] == task["output"]
+        url, before = gateway.client.base_url, resident(gateway)
+        for _ in range(8):
+            lazy = opened.enter_context(socket.create_connection((url.host, url.port or 0)))
+            lazy.sendall(f"GET /tasks/{task['id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert lazy.recv(20).startswith(b"HTTP/1.1 200")
+        assert resident(gateway) - before < 20_000_000
+
+
+def resident(gateway: GatewayProcess) -> int:
+    return int(psutil.Process(gateway.process.pid).memory_info().rss)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ import psutil
 import pytest
 
 import warmd
-from tests.faults.watch import until
+from tests.faults.watch import until, within
 from tests.http.conftest import APPS
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
 from warmd.http.keeper import HEALTHY_SECONDS, keep
@@ -50,6 +51,21 @@ def test_it_cuts_streams_and_lets_requests_end(
     assert "Traceback" not in own.said() and "without completing" not in own.said()
     gate.touch()
     assert daemon.calls.result(task["id"].removeprefix("task_")).output == "done", "the run lived on"
+
+
+def test_who_waits_for_a_run_is_told_how_far_it_is(own: GatewayProcess, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = {"app": "zoo", "function": "wait_for", "input": {"path": str(gate)}, "session": "new"}
+    body = {**run, "wait": True}
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=own.url, timeout=PATIENCE_SECONDS) as http:
+        waits = pool.submit(http.post, "/apps/run", json=body)
+        until(lambda: own.client.get("/tasks").json()["data"])
+        with within(2.0):
+            assert own.stop() == 0
+        answer = waits.result(PATIENCE_SECONDS)
+    assert answer.status_code == 200 and answer.json()["data"]["status"] < 10
+    assert "Traceback" not in own.said()
+    gate.touch()
 
 
 def test_an_address_that_is_taken_is_said_in_a_sentence(daemon: LocalClient) -> None:

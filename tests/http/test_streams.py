@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,10 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 import warmd
 from tests.faults.watch import successor, undisturbed, until, within
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
+from warmd.http.problems import HttpProblem
+from warmd.http.streams import _until_gone
+from warmd.http.task import REPEATED_INPUT_BYTES
 from warmd.owndaemon import LocalClient
 
 APPS = Path(__file__).parent / "apps"
@@ -66,6 +71,28 @@ def test_many_parts_come_all_and_in_order(gateway: GatewayProcess, http: httpx.C
     outputs = [line["output"]["i"] for line in lines if line["output"]]
     assert outputs[-1] == 2999 and outputs == sorted(outputs)
     assert [line["status"] for line in lines].count(10) == 1  # also where parts are read after the end
+
+
+def test_a_long_input_is_in_the_first_line_and_the_last(
+    gateway: GatewayProcess, http: httpx.Client, tmp_path: Path
+) -> None:
+    input = {"n": 3, "folder": str(tmp_path) + "/" * REPEATED_INPUT_BYTES}
+    id = gateway.begin("step_by_step", input, session="new")["id"]
+    for n in range(3):
+        (tmp_path / str(n)).touch()
+    first, *some, last = lines_of(http, id)
+    assert first["input"] == last["input"] == input
+    assert all("input" not in line for line in some if line["output"])
+
+
+async def test_a_reader_whose_body_does_not_come_is_gone() -> None:
+    async def receive() -> Message:
+        raise HttpProblem("BODY_STALLED", "nothing of the body has come")
+
+    reader = asyncio.create_task(asyncio.Event().wait())
+    await _until_gone(receive, reader)
+    with pytest.raises(asyncio.CancelledError):
+        await reader
 
 
 def test_a_run_that_is_over_is_one_line(gateway: GatewayProcess, http: httpx.Client) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 import warmd
 from tests.faults.watch import until, within
+from tests.http.conftest import APPS
 from tests.http.gatewayprocess import GatewayProcess
 from warmd.http.keys import Keys
+from warmd.http.tasks import LOOK_SECONDS
 from warmd.owndaemon import LocalClient
 
 JSON = {"content-type": "application/json"}
@@ -177,3 +181,20 @@ def test_another_keys_task_and_session_are_not_found(daemon: LocalClient, tmp_pa
         answer = gateway.client.post("/apps/run", json=body, headers=theirs)
         assert (answer.status_code, answer.json()["code"]) == (404, "SESSION_NOT_FOUND")
         assert gateway.client.get("/sessions", headers=theirs).json()["data"] == []
+
+
+def test_a_daemon_that_does_not_answer_holds_up_no_look(tmp_path: Path) -> None:
+    with warmd.testing.daemon(app_folders=str(APPS)) as own, GatewayProcess(own.address, tmp_path) as gateway:
+        task = gateway.begin("wait_for", {"path": str(tmp_path / "gate")}, session="new")
+        until(lambda: gateway.task(task["id"])["status"] == 7)
+        os.kill(own.daemon_pid, signal.SIGSTOP)
+        try:
+            with within(2 * LOOK_SECONDS):
+                assert gateway.task(task["id"])["status"] == 7
+            path = f"/tasks/{task['id']}/stream"
+            with within(2 * LOOK_SECONDS), gateway.client.stream("GET", path) as stream:
+                assert json.loads(next(stream.iter_lines()))["status"] == 7
+        finally:
+            os.kill(own.daemon_pid, signal.SIGCONT)
+        (tmp_path / "gate").touch()
+        until(lambda: gateway.task(task["id"])["status"] == 10)

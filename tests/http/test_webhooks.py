@@ -29,7 +29,7 @@ from warmd.owndaemon import LocalClient
 
 
 def task(webhook: str | None = "http://hook.example/x?secret=1", output: bytes = b'"out"') -> Task:
-    facts = Facts("me", "zoo", "echo", {"x": 1}, 1.0, webhook=webhook, request_id="req-1")
+    facts = Facts("me", "zoo", "echo", b'{"x":1}', 1.0, webhook=webhook, request_id="req-1")
     ended = Task("0" * 32, facts, None, output=output)
     ended.becomes(Status.COMPLETED)
     return ended

@@ -55,7 +55,8 @@ class App:
     def raise_error(self, text: str) -> None:
         raise ValueError(text)
 
-    def die(self) -> None:
+    def die(self, says: str = "") -> None:
+        print(says, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def log(self, text: str) -> None:
