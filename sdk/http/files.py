@@ -6,8 +6,7 @@ be the input of a call that has not ended is to be used (`leases`).
 
 * What there is says the disk alone.  Whatever asks it blocks, and is called in threads.
 * An upload comes block by block under a name of its own and is the file when it is whole.  Of several
-  to one address the one that is whole last stays.  One that breaks off, or stands still for
-  `STALL_SECONDS`, leaves nothing.
+  to one address the one that is whole last stays.  One that breaks off leaves nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from warmd.protocol.errors import quoted
 from warmd.protocol.places import TCP_SCHEME
 
 BLOCK_BYTES = 1024 * 1024
-STALL_SECONDS = 60.0
 MOST_TIMER_SECONDS = 60.0
 log = logging.getLogger("warmd.http")
 
@@ -351,21 +349,12 @@ class Files:
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The chunks in blocks that are worth a thread's turn.  Raises HttpProblem when none comes."""
+    """The chunks in blocks that are worth a thread's turn."""
     block = bytearray()
-    try:
-        while True:
-            async with asyncio.timeout(STALL_SECONDS):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                break
-            block += chunk
-            if len(block) >= BLOCK_BYTES:
-                yield bytes(block)
-                block.clear()
-    except TimeoutError:
-        raise HttpProblem(
-            "INVALID", f"the upload stood still for {STALL_SECONDS:g} s: send it again"
-        ) from None
+    async for chunk in chunks:
+        block += chunk
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
     if block:
         yield bytes(block)

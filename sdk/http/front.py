@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from warmd.http import origins
+from warmd.http.bodies import Arrival
 from warmd.http.keys import Caller
 from warmd.http.limits import Rates
 from warmd.http.logs import FACTS
@@ -35,8 +35,6 @@ from warmd.protocol.names import is_request_id
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
 """Those that are nobody's, or see to it themselves."""
-BODY_STALL_SECONDS = 60.0
-"""A body of which nothing comes for so long is given up."""
 log = logging.getLogger("warmd.http")
 
 
@@ -117,6 +115,7 @@ class _Exchange:
         self._headers = by_name(scope["headers"])
         self._left = 0
         self._body_is_over = False
+        self._arrival = Arrival()
         asked = self._headers.get("x-request-id", "")
         self.request_id = asked if is_request_id(asked) else os.urandom(8).hex()
         scope["request_id"] = self.request_id
@@ -142,14 +141,7 @@ class _Exchange:
     async def _bounded(self) -> Message:
         if self._body_is_over:
             return await self._receive()
-        try:
-            async with asyncio.timeout(BODY_STALL_SECONDS):
-                message = await self._receive()
-        except TimeoutError:
-            raise HttpProblem(
-                "BODY_STALLED",
-                f"nothing of the body has come for {BODY_STALL_SECONDS:g} s: send the request again",
-            ) from None
+        message = await self._arrival.next(self._receive)
         self._body_is_over = not message.get("more_body", False)
         size = len(message.get("body", b""))
         self._left -= size

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from warmd.http.bodies import STALL_SECONDS
 from warmd.http.connections import HEAD_SECONDS
 from warmd.http.options import Options
 from warmd.http.streams import REPEAT_SECONDS
@@ -21,12 +22,13 @@ from warmd.http.streams import REPEAT_SECONDS
 CODE = """
 import json, resource, sys
 from pathlib import Path
-from warmd.http import connections, streams
+from warmd.http import bodies, connections, streams
 from warmd.http.keys import Keys
 from warmd.http.options import Options
 from warmd.http.server import serve
-address, options, folder, ready, repeat_seconds, head_seconds, most = json.loads(sys.argv[1])
+address, options, folder, ready, repeat_seconds, head_seconds, stall_seconds, most = json.loads(sys.argv[1])
 streams.REPEAT_SECONDS, connections.HEAD_SECONDS = repeat_seconds, head_seconds
+bodies.STALL_SECONDS = stall_seconds
 if most is not None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 serve(Options(**options), address, Path(folder), Keys(Path(folder) / "keys"), ready)
@@ -36,7 +38,8 @@ PATIENCE_SECONDS = 20.0
 
 class GatewayProcess:
     """`client` asks it.  `repeat_seconds`: after how long a silent run is told of again; `head_seconds`:
-    how long the beginning of a request may take; `descriptors`: how many it may have."""
+    how long the beginning of a request may take; `stall_seconds`: for how long nothing of a body may
+    come; `descriptors`: how many it may have."""
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class GatewayProcess:
         *,
         repeat_seconds: float = REPEAT_SECONDS,
         head_seconds: float = HEAD_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
         descriptors: int | None = None,
         **options: Any,
     ) -> None:
@@ -52,7 +56,7 @@ class GatewayProcess:
         given = asdict(Options(**{"open": True, "port": 0, **options}))
         ready, ready_end = os.pipe()
         argument = json.dumps(
-            [address, given, str(folder), ready_end, repeat_seconds, head_seconds, descriptors]
+            [address, given, str(folder), ready_end, repeat_seconds, head_seconds, stall_seconds, descriptors]
         )
         # Not a pipe, which a chatty child would fill while nobody reads it.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115

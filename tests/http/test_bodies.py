@@ -1,7 +1,10 @@
-"""Bodies that are too large, on a real connection: refused at once, and what comes after is understood."""
+"""Bodies that are too large or come too slowly, on a real connection: refused at once, or in time, and what
+comes after is understood."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import json
 import socket
@@ -10,9 +13,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.types import Message
 
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
 from tests.http.test_files import announced, kept
+from warmd.http import bodies
+from warmd.http.bodies import Arrival
+from warmd.http.problems import HttpProblem
 from warmd.owndaemon import LocalClient
 
 MOST = 100_000
@@ -88,3 +95,41 @@ def test_as_much_as_is_allowed_is_taken(connection: socket.socket) -> None:
     connection.sendall(head.encode() + body.encode())
     assert answer(connection)[0] == 404
     lives_on(connection)
+
+
+@pytest.mark.parametrize("sent", [b"", b"x" * 10])
+def test_one_that_stands_still_is_given_up_and_leaves_nothing(
+    daemon: LocalClient, tmp_path: Path, sent: bytes
+) -> None:
+    with GatewayProcess(daemon.address, tmp_path, stall_seconds=0.3) as hasty:
+        url = urlsplit(announced(hasty.client, filename="a")["upload_url"])
+        with socket.create_connection((url.hostname, url.port), timeout=PATIENCE_SECONDS) as connection:
+            connection.sendall(
+                b"PUT %b HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n" % url.path.encode()
+            )
+            connection.sendall(sent)
+            status, body = answer(connection)
+        assert (status, json.loads(body)["code"]) == (408, "BODY_STALLED")
+        assert not [*tmp_path.rglob(".part-*")]
+
+
+async def comes(pieces: int, size: int, seconds: float) -> int:
+    """How many pieces of a body arrive that come so fast."""
+
+    async def receive() -> Message:
+        await asyncio.sleep(seconds)
+        return {"type": "http.request", "body": bytes(size), "more_body": True}
+
+    arrival, arrived = Arrival(), 0
+    with contextlib.suppress(HttpProblem):
+        while arrived < pieces:
+            await arrival.next(receive)
+            arrived += 1
+    return arrived
+
+
+async def test_one_that_comes_drop_by_drop_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(bodies, "LEAST_BYTES_PER_SECOND", 1000)
+    assert await comes(100, 1, 0.05) <= 10
+    assert await comes(20, 1000, 0.05) == 20

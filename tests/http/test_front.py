@@ -14,7 +14,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Message
 
-from warmd.http import front as front_module
 from warmd.http.front import Front
 from warmd.http.keys import Caller
 from warmd.http.limits import Rates
@@ -131,7 +130,7 @@ async def exchange(messages: list[Message]) -> list[Message]:
 
 
 async def test_a_body_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "BODY_STALL_SECONDS", 0.02)
+    monkeypatch.setattr("warmd.http.bodies.STALL_SECONDS", 0.02)
     sent = await exchange([{"type": "http.request", "body": b"x", "more_body": True}])
     assert sent[0]["status"] == 408
 
