@@ -24,6 +24,8 @@ from warmd.http.options import Options, spelled
 
 GRACE_SECONDS = 5
 """What requests under way get when the gateway stops; streams are cut at once."""
+UNREAD_SECONDS = 1.0
+"""What of it those get that do not read their answer."""
 BACKLOG = 512
 KEEP_ALIVE_SECONDS = 75
 
@@ -90,7 +92,9 @@ class _Server(uvicorn.Server):
         self._drop_stalled()
         self._gateway.streams.cut_all()
         self._gateway.tasks.stop_waiting()
+        dropping = asyncio.create_task(self._drop_unread())
         await super().shutdown(sockets)
+        dropping.cancel()
 
     def _drop_stalled(self) -> None:
         """The connections of who does not read their stream: closed in order, they would wait to be read."""
@@ -100,6 +104,23 @@ class _Server(uvicorn.Server):
                 continue
             if connection.transport.get_write_buffer_size():
                 connection.transport.abort()
+
+    async def _drop_unread(self) -> None:
+        """Those of whose answer nothing was read meanwhile: it would not be read in all the grace."""
+        before = self._unread()
+        await asyncio.sleep(UNREAD_SECONDS)
+        for connection, size in self._unread().items():
+            if before.get(connection) == size:
+                connection.transport.abort()
+
+    def _unread(self) -> dict[Connection, int]:
+        """Bytes that wait to be read, by connection."""
+        sizes = {
+            connection: connection.transport.get_write_buffer_size()
+            for connection in self.server_state.connections
+            if isinstance(connection, Connection)
+        }
+        return {connection: size for connection, size in sizes.items() if size}
 
     def _lifeline_ended(self) -> None:
         assert self._lifeline_fd is not None, "it was watched"

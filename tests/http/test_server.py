@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -23,7 +24,9 @@ import warmd
 from tests.faults.watch import until, within
 from tests.http.conftest import APPS
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
+from tests.http.test_files import uploaded
 from warmd.http.keeper import HEALTHY_SECONDS, keep
+from warmd.http.server import GRACE_SECONDS
 from warmd.owndaemon import LocalClient
 
 TAKEN = "somebody listens there already, perhaps another gateway: choose another port"
@@ -66,6 +69,18 @@ def test_who_waits_for_a_run_is_told_how_far_it_is(own: GatewayProcess, tmp_path
     assert answer.status_code == 200 and answer.json()["data"]["status"] < 10
     assert "Traceback" not in own.said()
     gate.touch()
+
+
+def test_who_does_not_read_a_file_does_not_hold_up_its_end(own: GatewayProcess) -> None:
+    file = uploaded(own.client, bytes(32 * 2**20), filename="a")
+    url = urlsplit(file["uri"])
+    with socket.create_connection((url.hostname, url.port), timeout=PATIENCE_SECONDS) as sock:
+        sock.sendall(f"GET {url.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert sock.recv(8) == b"HTTP/1.1"
+        began = time.monotonic()
+        assert own.stop() == 0
+        assert time.monotonic() - began < GRACE_SECONDS
+    assert "Traceback" not in own.said() and "Cancel" not in own.said()
 
 
 def test_an_address_that_is_taken_is_said_in_a_sentence(daemon: LocalClient) -> None:
