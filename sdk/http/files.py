@@ -80,7 +80,7 @@ class Files:
         """Take up what is there, and begin to expire it.  Raises OSError."""
         self._addresses = Addresses(await asyncio.to_thread(self._store.open))
         due = await asyncio.to_thread(self._sweep, 0.0)
-        await asyncio.to_thread(self._drop, [id for id in due if not self._store.calls(id)])
+        await asyncio.to_thread(lambda: self._drop([id for id in due if not self._store.calls(id)]))
         self._timer = asyncio.create_task(self._expire_again_and_again())
 
     async def close(self) -> None:
@@ -98,14 +98,16 @@ class Files:
         self._room.check(sum(file.size for file in files))
         self._room.check_count(len(files))
         records = [self._new(file.filename, file.content_type, owner, base_url) for file in files]
+        added = 0
         try:
             for record in records:
                 await asyncio.to_thread(self._store.add, record)
+                added += 1
         except OSError as error:
-            for record in records:
+            for record in records[:added]:
                 await asyncio.to_thread(self._store.delete, record.id)
             raise of_disk(error) from None
-        self._room.add(len(records))
+        self._room.add(added)
         return records
 
     async def receive(self, record: Record, chunks: AsyncIterator[bytes], announced: int) -> None:

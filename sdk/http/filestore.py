@@ -162,8 +162,8 @@ class Store:
             record.size, record.used = sink.size, now()
             note = _noted(folder, record)  # first, for this may fail
             os.replace(sink.path, self.path(record))
-            sink.is_kept = True
             os.replace(note, folder / _RECORD)
+            sink.is_kept = True
             sink.close()
             return before.size or 0
 
@@ -248,14 +248,16 @@ class Store:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """One at a time of all threads of all gateways."""
-        with self._turn:
-            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                lock(descriptor, LOCK_SECONDS)
-                yield
-            finally:
-                os.close(descriptor)
+        """One at a time of all threads of all gateways.  Raises TimeoutError when another does not end."""
+        with contextlib.ExitStack() as held:
+            if not self._turn.acquire(timeout=LOCK_SECONDS):
+                raise TimeoutError(f"it was locked for {LOCK_SECONDS:g} s")
+            held.callback(self._turn.release)
+            path = self.folder / "lock"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, descriptor)
+            lock(descriptor, LOCK_SECONDS)
+            yield
 
 
 def _part(folder: Path) -> Path:

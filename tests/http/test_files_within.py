@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import time
 from collections.abc import AsyncIterator
@@ -194,6 +195,17 @@ async def test_a_gateway_that_starts_lets_another_receive(files: Files, tmp_path
     await files.receive(record, slow(), 0)
     assert (files.path(record).read_text(), parts(tmp_path)) == ("1234", [])
     await starting.close()
+
+
+async def test_a_gateway_that_is_stopped_does_not_hold_up_another_for_ever(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmd.http.filestore.LOCK_SECONDS", 0.05)
+    with open(tmp_path / "files" / "lock", "r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(HttpProblem, match="cannot keep the file: it was locked for"):
+            await uploaded(files)
+    await uploaded(files)
 
 
 @pytest.mark.parametrize("is_used", [True, False])
