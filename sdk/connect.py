@@ -7,7 +7,6 @@ a daemon that should be there, `START_SECONDS` for one that has to start.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import subprocess
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from warmd.locks import lock
 from warmd.protocol import places
 from warmd.protocol.errors import DaemonUnavailable, Invalid, NotAllowed, exception_from, told
 from warmd.reach import Place, UnixPlace, place_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 HANDSHAKE_SECONDS = 3.0
 START_SECONDS = 20.0
-RETRY_SECONDS = 0.02
 WORKERS_VARIABLES = (
     "WARMD_WORKER_TOKEN", "WARMD_SESSION_ID", "WARMD_DAEMON_PID", "WARMD_DAEMON_SESSION", "WARMD_APP",
 )  # fmt: skip
@@ -176,19 +175,12 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
     """Of several clients that find no daemon one starts it and the others wait for that."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        until = time.monotonic() + START_SECONDS
-        # flock has no time-out, and its holder may be stopped.
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise DaemonUnavailable(
-                        f"another process has been starting the daemon for {START_SECONDS:g} s "
-                        f"(it holds {path})"
-                    ) from None
-                time.sleep(RETRY_SECONDS)
+        try:
+            lock(descriptor, START_SECONDS)
+        except TimeoutError:
+            raise DaemonUnavailable(
+                f"another process has been starting the daemon for {START_SECONDS:g} s (it holds {path})"
+            ) from None
         yield
     finally:
         os.close(descriptor)

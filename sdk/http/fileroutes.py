@@ -7,7 +7,8 @@ type, all of it is in a sandbox, and what could hold a script is saved, not show
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -64,15 +65,15 @@ class FileRoutes:
         return reply_value(request, told)
 
     async def get(self, request: Request) -> Response:
-        return reply_value(request, self._files.told(self._own(request, "read")))
+        return reply_value(request, self._files.told(await self._own(request, "read")))
 
     async def delete(self, request: Request) -> Response:
-        await self._files.delete(self._own(request, "run").id)
+        await self._files.delete((await self._own(request, "run")).id)
         return Response(status_code=204)
 
-    def _own(self, request: Request, scope: str) -> Record:
+    async def _own(self, request: Request, scope: str) -> Record:
         caller = allowed(request, scope)
-        record = self._files.find(request.path_params["id"])
+        record = await asyncio.to_thread(self._files.find, request.path_params["id"])
         if not caller.may_see(record.owner):
             raise self._files.missing(record.id)
         return record
@@ -80,7 +81,7 @@ class FileRoutes:
     async def receive(self, request: Request) -> Response:
         """Takes the bytes.  Of several uploads to one address the one that is whole last stays."""
         at = request.path_params
-        record = self._files.opened(at["id"], at["secret"], "write")
+        record = await asyncio.to_thread(self._files.opened, at["id"], at["secret"], "write")
         announced = request.headers.get("content-length", "")
         try:
             await self._files.receive(
@@ -93,24 +94,24 @@ class FileRoutes:
     async def content(self, request: Request) -> Response:
         """The bytes, or the range of them that is asked for."""
         at = request.path_params
-        record = self._files.opened(at["id"], at["secret"], "read")
-        path = self._files.path(record)
-        try:
-            stat = await asyncio.to_thread(path.stat)
-        except OSError:
-            raise self._files.missing(record.id) from None
-        return _Content(
-            path,
-            headers=_HEADERS,
-            media_type=record.content_type,
-            filename=record.filename,
-            stat_result=stat,
-            content_disposition_type="inline" if may_be_shown(record.content_type) else "attachment",
-        )
+        return _Content(*await asyncio.to_thread(self._files.reading, at["id"], at["secret"]))
 
 
 class _Content(FileResponse):
+    """What is in an open file, which it closes: whatever becomes of its name meanwhile."""
+
     chunk_size = 512 * 1024
+
+    def __init__(self, record: Record, file: BinaryIO) -> None:
+        self._file = file
+        super().__init__(
+            f"/proc/self/fd/{file.fileno()}",
+            headers=_HEADERS,
+            media_type=record.content_type,
+            filename=record.filename,
+            stat_result=os.fstat(file.fileno()),
+            content_disposition_type="inline" if may_be_shown(record.content_type) else "attachment",
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises HttpProblem, in place of the plain text that would be sent, for ranges that are none."""
@@ -124,7 +125,8 @@ class _Content(FileResponse):
                 )
             await send(message)
 
-        await super().__call__(scope, receive, checked)
+        with self._file:
+            await super().__call__(scope, receive, checked)
 
 
 def _announced(body: Any) -> list[Announced]:

@@ -1,11 +1,10 @@
 """What is uploaded, and what outputs hold that JSON cannot.
 
-A file has a record, known here and kept beside its bytes, so that its address outlives the gateway's
-process.  It is there until nobody has used it for `file_seconds`; to be the input of a call that has
-not ended is to be used (`leases`).
+A file has a record beside its bytes (`filestore`), so that its address outlives the gateway's process,
+and is the same at all gateways of a daemon.  It is there until nobody has used it for `file_seconds`; to
+be the input of a call that has not ended is to be used (`leases`).
 
-* The loop alone decides what there is: a file is taken out of `_records` before its folder goes, and
-  what is done to a folder is done under one lock.  Only new files of outputs are put in by threads.
+* What there is says the disk alone.  Whatever asks it blocks, and is called in threads.
 * An upload comes block by block under a name of its own and is the file when it is whole.  Of several
   to one address the one that is whole last stays.  One that breaks off, or stands still for
   `STALL_SECONDS`, leaves nothing.
@@ -15,24 +14,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from warmd.http.addresses import MARK, Addresses, Purpose
+from warmd.http.addresses import Addresses, Purpose
 from warmd.http.contents import HEAD_BYTES, safe_name, type_of
 from warmd.http.filestore import Record, Sink, Store
+from warmd.http.inputs import replaced, with_mark
 from warmd.http.leases import Leases
 from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
-from warmd.http.room import Room, check_count, of_disk
+from warmd.http.room import Room, of_disk
 from warmd.protocol.errors import quoted
 from warmd.protocol.places import TCP_SCHEME
 
 BLOCK_BYTES = 1024 * 1024
 STALL_SECONDS = 60.0
 MOST_TIMER_SECONDS = 60.0
+log = logging.getLogger("warmd.http")
 
 
 class Announced(NamedTuple):
@@ -71,28 +73,23 @@ class Files:
         self._room = Room(options.max_file_bytes, options.files_max_bytes)
         self._store = Store(folder / "files")
         self._addresses = Addresses(b"")
-        self._records: dict[str, Record] = {}
-        self._leases = Leases(live)
+        self._leases = Leases(self._store, live)
         self.far = daemon_address if daemon_address.startswith(TCP_SCHEME) else ""
         """The daemon's address if it may be on another machine: then a path means nothing to the other."""
-        self._touched: set[str] = set()
-        self._changing = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Take up what is there, and begin to expire it.  Raises OSError."""
         self._addresses = Addresses(await asyncio.to_thread(self._store.open))
-        for record in await asyncio.to_thread(self._store.records, self._is_sound):
-            self._records[record.id] = record
-            self._room.held += record.size or 0
+        due = await asyncio.to_thread(self._sweep, 0.0)
+        await asyncio.to_thread(self._drop, [id for id in due if not self._store.calls(id)])
         self._timer = asyncio.create_task(self._expire_again_and_again())
 
     async def close(self) -> None:
-        """What was used lately is written down; the files stay."""
+        """The files stay."""
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.gather(self._timer, return_exceptions=True)
-            await self._note_uses()
 
     # uploads
 
@@ -101,7 +98,7 @@ class Files:
         for file in files:
             self._room.check_one(file.size, quoted(file.filename, 80))
         self._room.check(sum(file.size for file in files))
-        check_count(len(self._records) + len(files))
+        self._room.check_count(len(files))
         records = [self._new(file.filename, file.content_type, owner, base_url) for file in files]
         try:
             for record in records:
@@ -110,7 +107,7 @@ class Files:
             for record in records:
                 await asyncio.to_thread(self._store.delete, record.id)
             raise of_disk(error) from None
-        self._records.update((record.id, record) for record in records)
+        self._room.add(len(records))
         return records
 
     async def receive(self, record: Record, chunks: AsyncIterator[bytes], announced: int) -> None:
@@ -122,40 +119,43 @@ class Files:
             async with contextlib.aclosing(_blocks(chunks)) as blocks:
                 async for block in blocks:
                     await asyncio.to_thread(sink.write, block)
-            await self._finish(record, sink)
+            before = await asyncio.to_thread(self._store.finish, record, sink)
+            self._room.keep(sink.size, before)
+        except FileNotFoundError:
+            raise self.missing(record.id) from None
         except OSError as error:
-            raise self.missing(record.id) if record.id not in self._records else of_disk(error) from None
+            raise of_disk(error) from None
         finally:
             if sink is not None and not sink.is_kept:
                 self._room.give(sink.size)
                 await asyncio.shield(asyncio.to_thread(sink.discard))
 
-    async def _finish(self, record: Record, sink: Sink) -> None:
-        async with self._changing:
-            if record.id not in self._records:
-                raise self.missing(record.id)
-            before = record.size or 0
-            record.used = now()
-            try:
-                await asyncio.to_thread(self._store.finish, record, sink)
-            finally:
-                if sink.is_kept:
-                    self._room.give(before)
-
     # what there is
 
     def find(self, id: str) -> Record:
-        """Raises HttpProblem for a file that is not, or no more."""
-        record = self._records.get(id)
-        if record is None or self._has_expired(record):
+        """Raises HttpProblem for a file that is not, or no more.  Blocks."""
+        record = self._found(id)
+        if record is None:
             raise self.missing(id)
         return record
 
     def opened(self, id: str, secret: str, purpose: Purpose) -> Record:
-        """The file of an address.  Raises HttpProblem, the same for a wrong secret as for no file."""
+        """The file of an address.  Raises HttpProblem, the same for a wrong secret as for none.  Blocks."""
         if not self._addresses.opens(id, secret, purpose):
             raise self.missing(id)
         return self.find(id)
+
+    def reading(self, id: str, secret: str) -> tuple[Record, BinaryIO]:
+        """The file of an address, and its bytes as they are now.  As `opened`."""
+        record = self.opened(id, secret, "read")
+        try:
+            return record, open(self._store.path(record), "rb")
+        except FileNotFoundError:
+            raise self.missing(id) from None
+
+    def _found(self, id: str) -> Record | None:
+        record = self._store.read(id)
+        return None if record is None or self._has_expired(record) else record
 
     def missing(self, id: str) -> HttpProblem:
         """The answer to who asks for a file that is not theirs, or not at all."""
@@ -191,29 +191,35 @@ class Files:
 
     async def delete(self, id: str) -> None:
         """It is gone at once for all who ask."""
-        record = self._records.pop(id, None)
-        if record is not None:
-            async with self._changing:
-                self._room.give(record.size or 0)
-                await asyncio.to_thread(self._store.delete, id)
+        await asyncio.to_thread(self._drop, [id], expired=False)
+
+    def _drop(self, ids: Sequence[str], expired: bool = True) -> None:
+        for id in ids:
+            gone = self._store.delete(id, now() - self._seconds if expired else None)
+            if gone is not None:
+                self._room.add(-1, -(gone.size or 0))
 
     # inputs and outputs
 
-    def in_input(self, value: Any, owner: str) -> Any:
+    async def in_input(self, value: Any, owner: str) -> Any:
         """The input with the addresses of the owner's uploaded files replaced by their paths.
 
         Only texts that are an address as a whole are looked at, and only this gateway's own.  The value
         itself where there is none.  The files are kept for `file_seconds` from now, and while a call has
         them (`lend`).  Raises HttpProblem for one that is not the owner's to use.
         """
-        texts = _with_mark(value)
-        paths = {text: path for text in texts if (path := self._path_of(text, owner)) is not None}
+        texts = with_mark(value)
+        paths = await asyncio.to_thread(self._paths_of, texts, owner) if texts else None
         if not paths:
             return value
         try:
-            return _replaced(value, paths)
+            return replaced(value, paths)
         except RecursionError:
             raise HttpProblem("INVALID", "the input is nested too deep") from None
+
+    def _paths_of(self, texts: Sequence[str], owner: str) -> dict[str, str]:
+        found = ((text, self._path_of(text, owner)) for text in dict.fromkeys(texts))
+        return {text: path for text, path in found if path is not None}
 
     def _path_of(self, text: str, owner: str) -> str | None:
         found = self._addresses.id_in(text)
@@ -227,43 +233,52 @@ class Files:
                 "itself into the input, or run the gateway beside the daemon (`warmd serve --http`)",
             )
         id, is_right = found
-        record = self._records.get(id)
-        if record is None or not is_right or record.owner != owner or self._has_expired(record):
-            raise HttpProblem(
-                "INVALID",
-                f"input: there is no file of yours at {quoted(text, 300)}: it has expired (files are kept "
-                f"for {self._seconds:g} s), or it was another key's; upload it again",
-            )
+        record = self._found(id)
+        if record is None or not is_right or record.owner != owner:
+            raise self._not_yours(text)
         if record.size is None:
             raise HttpProblem(
                 "INVALID", f"input: nothing was uploaded yet to {quoted(text, 300)}: PUT it to its upload_url"
             )
-        record.used = now()
-        self._touched.add(id)
+        try:
+            self._store.touch(id)
+        except FileNotFoundError:
+            raise self._not_yours(text) from None
+        except OSError as error:
+            raise of_disk(error) from None
         return str(self._store.path(record))
 
-    def named_in(self, value: Any) -> list[Record]:
+    def _not_yours(self, text: str) -> HttpProblem:
+        return HttpProblem(
+            "INVALID",
+            f"input: there is no file of yours at {quoted(text, 300)}: it has expired (files are kept "
+            f"for {self._seconds:g} s), or it was another key's; upload it again",
+        )
+
+    async def named_in(self, value: Any) -> list[Record]:
         """The files whose addresses are in it, each once, in no order."""
-        found = [self._addresses.id_in(text) for text in _with_mark(value)]
+        found = [self._addresses.id_in(text) for text in with_mark(value)]
         ids = {told[0] for told in found if told is not None and told[1]}
-        return [self._records[id] for id in ids if id in self._records]
+        if not ids:
+            return []
+        return await asyncio.to_thread(lambda: [one for id in ids if (one := self._found(id)) is not None])
 
     async def lend(self, value: Any, call: str) -> None:
         """The files in an input stay until the call, which was given them, has `ended`."""
-        records = self.named_in(value)
-        self._leases.give(records, call)
-        for record in records:
-            async with self._changing:
-                if record.id in self._records:
-                    with contextlib.suppress(OSError):  # it is known here, if not to the next gateway
-                        await asyncio.to_thread(self._store.save, record)
+        try:
+            await self._leases.give(await self.named_in(value), call)
+        except OSError as error:
+            log.warning("the files of call %s stay %g s at least: %s", call, self._seconds, error)
 
-    def ended(self, call: str) -> None:
-        self._leases.ended(call)
+    async def ended(self, call: str) -> None:
+        try:
+            await self._leases.ended(call)
+        except OSError as error:
+            log.warning("the files of call %s stay until the daemon was asked for it: %s", call, error)
 
     def keep(self, content: Content, owner: str, base_url: str) -> Record:
         """A file of an output, written in this thread.  Raises HttpProblem when it cannot be kept."""
-        check_count(len(self._records) + 1)
+        self._room.check_count(1)
         record = self._new(content.filename or "output", content.content_type or "", owner, base_url)
         sink: Sink | None = None
 
@@ -278,11 +293,12 @@ class Files:
             content.write(sink)  # type: ignore[arg-type]
             self._name(record, content, sink)
             self._store.finish(record, sink)
-            self._records[record.id] = record
+            self._room.keep(sink.size, 0)
+            self._room.add(1)
         except OSError as error:
             raise of_disk(error) from None
         finally:
-            if record.id not in self._records:
+            if sink is None or not sink.is_kept:
                 if sink is not None:
                     sink.close()
                     self._room.give(sink.size)
@@ -291,9 +307,7 @@ class Files:
 
     def discard(self, record: Record) -> None:
         """A file of an output that nobody was told of."""
-        if self._records.pop(record.id, None) is not None:
-            self._room.give(record.size or 0)
-            self._store.delete(record.id)
+        self._drop([record.id], expired=False)
 
     def _name(self, record: Record, content: Content, sink: Sink) -> None:
         """By what was written, where nobody has said what it is."""
@@ -308,23 +322,22 @@ class Files:
         seconds = min(MOST_TIMER_SECONDS, max(0.05, self._seconds / 4))
         while True:
             await asyncio.sleep(seconds)
-            due = [record for record in self._records.values() if self._has_expired(record, 2 * seconds)]
-            self._touched.update(record.id for record in await self._leases.renew(due))
-            await self._note_uses()
-            for record in [record for record in self._records.values() if self._has_expired(record)]:
-                await self.delete(record.id)
+            try:
+                due = await asyncio.to_thread(self._sweep, 2 * seconds)
+                kept = await self._leases.renew(due)
+                await asyncio.to_thread(self._drop, [id for id in due if id not in kept])
+            except OSError as error:
+                log.warning("files cannot be expired: %s", error)
 
-    async def _note_uses(self) -> None:
-        for id in tuple(self._touched):
-            self._touched.discard(id)
-            record = self._records.get(id)
-            if record is not None:
-                with contextlib.suppress(OSError):
-                    await asyncio.to_thread(self._store.touch, record)
-
-    def _is_sound(self, record: Record) -> bool:
-        is_kept = bool(record.calls) or not self._has_expired(record)
-        return self._addresses.is_ours(record.id) and is_kept
+    def _sweep(self, in_seconds: float) -> list[str]:
+        """Count what there is; the files that will have expired by then."""
+        before, due, files, size = self._room.counting(), [], 0, 0
+        for record in self._store.sweep(self._addresses.is_ours):
+            files, size = files + 1, size + (record.size or 0)
+            if self._has_expired(record, in_seconds):
+                due.append(record.id)
+        self._room.counted(files, size, before)
+        return due
 
     def _has_expired(self, record: Record, in_seconds: float = 0.0) -> bool:
         return record.used + self._seconds <= now() + in_seconds
@@ -356,29 +369,3 @@ async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         ) from None
     if block:
         yield bytes(block)
-
-
-def _with_mark(value: Any) -> list[str]:
-    """All texts in it that may be addresses; in one pass, for most inputs have none."""
-    found, left = [], [[value]]
-    while left:
-        some: Any = left.pop()
-        for item in some.values() if type(some) is dict else some:
-            kind = type(item)
-            if kind is str:
-                if MARK in item:
-                    found.append(item)
-            elif kind is dict or kind is list:
-                left.append(item)
-    return found
-
-
-def _replaced(value: Any, paths: dict[str, str]) -> Any:
-    kind = type(value)
-    if kind is str:
-        return paths.get(value, value)
-    if kind is list:
-        return [_replaced(item, paths) for item in value]
-    if kind is dict:
-        return {key: _replaced(item, paths) for key, item in value.items()}
-    return value

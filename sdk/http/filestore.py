@@ -1,9 +1,16 @@
 """Files on the disk: a folder for each, named by its id, private to the user.
 
     files/key                   what all addresses are made of
-    files/{id}/.record          JSON: whose it is, its name and type; its time is that of the last use
+    files/lock                  held for moments by whoever changes what others look at
+    files/{id}/.record          JSON: whose it is, its name, type and size; its time is that of the last use
     files/{id}/{filename}       the bytes, once they are whole
-    files/{id}/.part-...        while they come
+    files/{id}/.call-{call}     for a call that was given the file, until it is known to have ended
+    files/{id}/.part-...        bytes while they come, locked by the process that writes them
+    files/.gone-...             what is being deleted
+
+Several gateways may share the folder, and each may die at any time: so what there is of a file is only
+here, and none keeps it in mind.  What a dead one has left of an upload is told from what a living one
+writes by its lock, which the kernel takes back.
 
 Names of files never begin with a dot.  All of this blocks, and is called in threads.
 """
@@ -11,24 +18,33 @@ Names of files never begin with a dot.  All of this blocks, and is called in thr
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import io
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
 
 from warmd.http.addresses import ID, KEY_BYTES
+from warmd.http.moments import now
+from warmd.locks import lock
 
+LOCK_SECONDS = 10.0
 _RECORD = ".record"
+_PART = ".part-"
+_CALL = ".call-"
+_GONE = ".gone-"
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What is known about a file."""
+    """What is known about a file, at the time of looking."""
 
     id: str
     owner: str
@@ -40,8 +56,6 @@ class Record:
     """None until its bytes are here."""
     used: float = 0.0
     """When it was used last; the times are Unix times."""
-    calls: list[str] = field(default_factory=list)
-    """Those that were given it and may not have ended."""
 
 
 class Sink(io.RawIOBase):
@@ -54,6 +68,7 @@ class Sink(io.RawIOBase):
         self.is_kept = False
         self._admit = admit
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def writable(self) -> bool:
         return True
@@ -80,89 +95,189 @@ class Sink(io.RawIOBase):
 
 
 class Store:
-    """The folder of one gateway.  Methods raise OSError."""
+    """The folder.  Methods raise OSError: FileNotFoundError for a file that is not, or no more."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._turn = threading.Lock()
 
     def open(self) -> bytes:
         """The key of its addresses, a new one in a new folder."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         path = self.folder / "key"
-        with contextlib.suppress(FileNotFoundError):
-            key = path.read_bytes()
-            if len(key) == KEY_BYTES:
-                return key
-        key = secrets.token_bytes(KEY_BYTES)
-        _replace(path, key)
-        return key
+        with self._changing():
+            with contextlib.suppress(FileNotFoundError):
+                key = path.read_bytes()
+                if len(key) == KEY_BYTES:
+                    return key
+            key = secrets.token_bytes(KEY_BYTES)
+            os.replace(_written(path, key), path)
+            return key
 
-    def records(self, is_sound: Callable[[Record], bool]) -> list[Record]:
-        """Those of all files here that are sound and whole; what else there is of files goes."""
-        found = []
-        for path in self.folder.glob("file_*"):
-            if not ID.fullmatch(path.name):
-                continue
-            record = self._read(path)
-            if record is not None and is_sound(record):
-                found.append(record)
-                for part in path.glob(".part-*"):
-                    part.unlink(missing_ok=True)
-            else:
-                self.delete(path.name)
-        return found
+    def read(self, id: str) -> Record | None:
+        """None for a file that is not, or no more."""
+        if not ID.fullmatch(id):
+            return None
+        try:
+            with open(self.folder / id / _RECORD, "rb") as file:
+                told = orjson.loads(file.read())
+                record = Record(**told, used=os.fstat(file.fileno()).st_mtime)
+        except (OSError, ValueError, TypeError):
+            return None
+        return record if record.id == id else None
 
     def path(self, record: Record) -> Path:
         return self.folder / record.id / record.filename
 
     def add(self, record: Record) -> None:
         """A folder for a new file."""
-        (self.folder / record.id).mkdir(mode=0o700)
-        self.save(record)
+        folder = self.folder / record.id
+        with self._changing():
+            folder.mkdir(mode=0o700)
+            try:
+                os.replace(_noted(folder, record), folder / _RECORD)
+            except OSError:
+                folder.rmdir()
+                raise
 
-    def save(self, record: Record) -> None:
-        told = asdict(record)
-        del told["used"]
-        _replace(self.folder / record.id / _RECORD, orjson.dumps(told))
-        self.touch(record)
-
-    def touch(self, record: Record) -> None:
-        """Write down when it was used."""
-        os.utime(self.folder / record.id / _RECORD, (record.used, record.used))
+    def touch(self, id: str) -> None:
+        """It is used now."""
+        at = now()
+        with self._changing():
+            os.utime(self.folder / id / _RECORD, (at, at))
 
     def sink(self, record: Record, admit: Callable[[int], None]) -> Sink:
         """Where bytes of the file can be written to."""
-        return Sink(self.folder / record.id / f".part-{secrets.token_hex(8)}", admit)
+        with self._changing():
+            return Sink(_part(self.folder / record.id), admit)
 
-    def finish(self, record: Record, sink: Sink) -> None:
-        """What was written is the file from now on."""
-        sink.close()
-        os.replace(sink.path, self.path(record))
-        sink.is_kept = True
-        record.size = sink.size
-        self.save(record)
+    def finish(self, record: Record, sink: Sink) -> int:
+        """What was written is the file from now on; how many bytes it had before."""
+        folder = self.folder / record.id
+        with self._changing():
+            before = self.read(record.id)
+            if before is None:
+                raise FileNotFoundError(errno.ENOENT, "it was deleted")
+            record.size, record.used = sink.size, now()
+            note = _noted(folder, record)  # first, for this may fail
+            os.replace(sink.path, self.path(record))
+            sink.is_kept = True
+            os.replace(note, folder / _RECORD)
+            sink.close()
+            return before.size or 0
 
-    def delete(self, id: str) -> None:
-        shutil.rmtree(self.folder / id, ignore_errors=True)
+    def delete(self, id: str, unused_since: float | None = None) -> Record | None:
+        """What was there and is no more; nothing goes that was used after `unused_since`."""
+        with self._changing():
+            record = self.read(id)
+            if record is None or (unused_since is not None and record.used > unused_since):
+                return None
+            gone = self._taken(id)
+        shutil.rmtree(gone, ignore_errors=True)
+        return record
 
-    def _read(self, path: Path) -> Record | None:
+    # calls that have files
+
+    def lend(self, id: str, call: str) -> None:
+        """Note that the call has it."""
+        os.close(os.open(self.folder / id / f"{_CALL}{call}", os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def give_back(self, id: str, call: str) -> None:
+        (self.folder / id / f"{_CALL}{call}").unlink(missing_ok=True)
+
+    def calls(self, id: str) -> list[str]:
+        """Those that were given it and may not have ended."""
         try:
-            with open(path / _RECORD, "rb") as file:
-                record = Record(**orjson.loads(file.read()), used=os.fstat(file.fileno()).st_mtime)
-            whole = record.size is None or os.stat(path / record.filename).st_size == record.size
-        except (OSError, ValueError, TypeError):
+            names = os.listdir(self.folder / id)
+        except FileNotFoundError:
+            return []
+        return [name.removeprefix(_CALL) for name in names if name.startswith(_CALL)]
+
+    # what is left over
+
+    def sweep(self, is_ours: Callable[[str], bool]) -> Iterator[Record]:
+        """All files that are sound, one after another.  What else there is of files goes, and what dead
+        gateways have left."""
+        for name in os.listdir(self.folder):
+            if name.startswith(_GONE):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            elif ID.fullmatch(name):
+                record = self._sound(name)
+                if record is not None and is_ours(name):
+                    self._drop_parts(name)
+                    yield record
+                else:
+                    self._drop(name, is_ours)
+
+    def _sound(self, id: str) -> Record | None:
+        record = self.read(id)
+        if record is None or record.size is None:
+            return record
+        try:
+            whole = os.stat(self.path(record)).st_size == record.size
+        except FileNotFoundError:
             return None
-        return record if whole and record.id == path.name else None
+        return record if whole else None
+
+    def _drop(self, id: str, is_ours: Callable[[str], bool]) -> None:
+        with self._changing():  # another may have been about to change it
+            if self._sound(id) is not None and is_ours(id):
+                return
+            try:
+                gone = self._taken(id)
+            except FileNotFoundError:
+                return  # by another
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _drop_parts(self, id: str) -> None:
+        """Those that nobody writes any more."""
+        folder = self.folder / id
+        if not any(folder.glob(f"{_PART}*")):
+            return
+        with self._changing():  # what is being made may not be locked yet
+            for path in folder.glob(f"{_PART}*"):
+                with contextlib.suppress(BlockingIOError, FileNotFoundError), open(path, "r+b") as part:
+                    fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+
+    def _taken(self, id: str) -> Path:
+        gone = self.folder / f"{_GONE}{secrets.token_hex(8)}"
+        os.rename(self.folder / id, gone)
+        return gone
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One at a time of all threads of all gateways."""
+        with self._turn:
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                lock(descriptor, LOCK_SECONDS)
+                yield
+            finally:
+                os.close(descriptor)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_name(f".part-{secrets.token_hex(8)}")
-    sink = Sink(new, lambda _size: None)
+def _part(folder: Path) -> Path:
+    return folder / f"{_PART}{secrets.token_hex(8)}"
+
+
+def _noted(folder: Path, record: Record) -> Path:
+    """The record, as a file that is to take its place."""
+    told = asdict(record)
+    del told["used"]
+    path = _written(folder / _RECORD, orjson.dumps(told))
+    os.utime(path, (record.used, record.used))
+    return path
+
+
+def _written(path: Path, data: bytes) -> Path:
+    """A new file beside the path."""
+    sink = Sink(_part(path.parent), lambda _size: None)
     try:
         sink.write(data)
         sink.close()
-        os.replace(new, path)
     except BaseException:
         sink.discard()
         raise
+    return sink.path

@@ -49,7 +49,7 @@ class Gateway:
         self.files = Files(folder, options, lambda: self.tasks.live(), client.address)
         self.owners = Owners(client)
         self.outputs = Outputs(self.files)
-        self.webhooks = Webhooks(folder, self.metrics)
+        self.webhooks = Webhooks(folder, self.metrics, options.webhook_hosts)
         self.tasks = Tasks(client, self.owners, self.files, self.outputs, self._ended)
         self.streams = Streams(client, self.tasks, self.outputs)
         self.metrics.open_streams.set_function(lambda: len(self.streams.open))

@@ -12,12 +12,15 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from warmd.protocol.units import spell_seconds
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+HEALTHY_SECONDS = 60.0
+"""What has lived so long was well: the pause after it is the first again."""
 ENDING_SECONDS = 15.0
 HOPELESS = (2, 78)
 """Exit codes of what another attempt would not mend: usage, configuration."""
@@ -27,12 +30,15 @@ def keep(command: Sequence[str], lifeline_fd: int) -> int:
     """Run the command, which gets the lifeline too, until that ends; its last exit code."""
     pause_seconds = FIRST_PAUSE_SECONDS
     while True:
+        began = time.monotonic()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[lifeline_fd])
         if not _outlives(child, lifeline_fd):
             return _ended(child)
         code = child.wait()
         if code in HOPELESS:
             return code
+        if time.monotonic() - began >= HEALTHY_SECONDS:
+            pause_seconds = FIRST_PAUSE_SECONDS
         print(
             f"warmd: the HTTP gateway ended ({code}); another starts in {spell_seconds(pause_seconds)}",
             file=sys.stderr,

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import msgpack
 
+from warmd.http.contents import is_type
 from warmd.http.files import Content
 from warmd.protocol.arrow import ARROW_CODE
 from warmd.protocol.buffers import Array
@@ -45,7 +46,7 @@ def content_of(value: Any) -> Content | None:
     if isinstance(value, bytes | bytearray | memoryview):
         return Content(partial(_write, value), "", None)
     if isinstance(value, File):
-        return Content(partial(_copy, value.path), value.filename, value.content_type)
+        return _of_file(value)
     if isinstance(value, Array | Foreign):
         return _of_stand_in(value)
     library = type(value).__module__.partition(".")[0]
@@ -60,6 +61,15 @@ def content_of(value: Any) -> Content | None:
 
 def _write(value: Any, sink: BinaryIO) -> None:
     sink.write(value)
+
+
+def _of_file(file: File) -> Content:
+    if file.content_type is not None and not is_type(file.content_type):
+        raise TypeError(
+            f"content_type: expected one such as image/png, got {quoted(file.content_type, 80)} for the file "
+            f"{quoted(file.filename, 80)}; leave it out, and it is told by the name"
+        )
+    return Content(partial(_copy, file.path), file.filename, file.content_type)
 
 
 def _copy(path: str, sink: BinaryIO) -> None:

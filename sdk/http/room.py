@@ -1,4 +1,8 @@
-"""How many bytes the files of a gateway may have, one and all together."""
+"""How many bytes the files of a gateway may have, one and all together.
+
+What is kept is counted again from time to time (`counted`), for several gateways may share it: what
+others have kept since, and what they are just receiving, is not known here.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,14 @@ class Room:
     def __init__(self, most_of_one: int, most_of_all: int) -> None:
         self.most_of_one = most_of_one
         self.most_of_all = most_of_all
-        self.held = 0
+        self.files = 0
+        self._kept = 0
+        self._coming = 0
         self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        return self._kept + self._coming
 
     def check_one(self, size: int, name: str) -> None:
         """Raises HttpProblem for a file that is too large, whatever else is kept."""
@@ -36,21 +46,44 @@ class Room:
                 f"{self.most_of_all} (files_max_bytes)"
             )
 
+    def check_count(self, more: int) -> None:
+        """Raises HttpProblem when so many more would be too many."""
+        if self.files + more > MOST_FILES:
+            raise _full(f"that would be {self.files + more} files, the limit is {MOST_FILES}")
+
     def take(self, size: int) -> None:
-        """Raises HttpProblem when it is not to be had."""
+        """For what is being written.  Raises HttpProblem when it is not to be had."""
         with self._lock:
             self.check(size)
-            self.held += size
+            self._coming += size
 
     def give(self, size: int) -> None:
+        """What was taken; it is not kept."""
         with self._lock:
-            self.held -= size
+            self._coming -= size
 
+    def keep(self, size: int, before: int) -> None:
+        """What was taken; it is kept in place of so many bytes."""
+        with self._lock:
+            self._coming -= size
+            self._kept += size - before
 
-def check_count(count: int) -> None:
-    """Raises HttpProblem for more files than are kept."""
-    if count > MOST_FILES:
-        raise _full(f"that would be {count} files, the limit is {MOST_FILES}")
+    def add(self, files: int, size: int = 0) -> None:
+        """Files that came or, where it is less than none, went, and their bytes."""
+        with self._lock:
+            self.files += files
+            self._kept += size
+
+    def counting(self) -> tuple[int, int]:
+        """What `counted` wants to know: taken before it is counted."""
+        with self._lock:
+            return self.files, self._kept
+
+    def counted(self, files: int, size: int, before: tuple[int, int]) -> None:
+        """So much there is; what came while it was counted is taken as not counted."""
+        with self._lock:
+            self.files = files + max(0, self.files - before[0])
+            self._kept = size + max(0, self._kept - before[1])
 
 
 def of_disk(error: OSError) -> HttpProblem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import orjson
 from starlette.requests import Request
@@ -35,7 +35,8 @@ class TaskFiles:
     async def listed(self, request: Request) -> Response:
         task = await self._task(request, "read")
         found = self._of(task, _roles(request))
-        return reply_value(request, [{**self._files.told(record), "role": role} for role, record in found])
+        told = [{**self._files.told(record), "role": role} async for role, record in found]
+        return reply_value(request, told)
 
     async def delete(self, request: Request) -> Response:
         """Of a run that has ended; also those that another run has."""
@@ -45,7 +46,7 @@ class TaskFiles:
             raise HttpProblem(
                 "INVALID", f"{task.id} has not ended, and may need its files: wait for its end, or cancel it"
             )
-        ids = {record.id for _, record in self._of(task, roles)}
+        ids = {record.id async for _, record in self._of(task, roles)}
         for id in ids:
             await self._files.delete(id)
         return reply_value(request, {"deleted": sorted(ids), "skipped": []})
@@ -55,10 +56,10 @@ class TaskFiles:
         request.scope["task"] = task.id
         return task
 
-    def _of(self, task: Task, roles: tuple[str, ...]) -> Iterator[tuple[str, Record]]:
+    async def _of(self, task: Task, roles: tuple[str, ...]) -> AsyncIterator[tuple[str, Record]]:
         for role in roles:
             json = task.facts.input if role == "input" else task.output
-            for record in self._files.named_in(orjson.loads(json)):
+            for record in await self._files.named_in(orjson.loads(json)):
                 if record.owner == task.facts.owner:
                     yield role, record
 

@@ -87,7 +87,7 @@ class Tasks:
             await self._owners.check(caller, run.session)
         given = run.input
         if MARK.encode() in facts.input:  # most have none, and some are large
-            given = self._files.in_input(given, caller.id)
+            given = await self._files.in_input(given, caller.id)
         submitted = await self._client.submit(
             app=run.app,
             function=run.function,
@@ -251,7 +251,7 @@ class Tasks:
         else:
             task.ran = "yes"
             task.becomes(Status.COMPLETED)
-        self._files.ended(task.call)
+        await self._files.ended(task.call)
         self._over(task)
         if is_news:
             self._on_end(task)

@@ -25,7 +25,6 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -58,12 +57,14 @@ class Webhooks:
         self,
         folder: Path,
         metrics: Metrics,
+        hosts: Sequence[str] = (),
         waits_seconds: Sequence[float] = WAITS_SECONDS,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._path = folder / "webhook-secret"
         self._metrics = metrics
+        self._hosts = hosts
         self._waits_seconds = waits_seconds
         self._sleep = sleep
         self._transport = transport
@@ -79,6 +80,10 @@ class Webhooks:
     def ended(self, task: Task) -> None:
         """Tell whoever wanted to hear of this task's end."""
         if task.facts.webhook is None:
+            return
+        if not _may_go(_host_of(task.facts.webhook), self._hosts):
+            # The gateway that began it had another list.
+            self._over(task, "dropped", "it is no address that --webhook-hosts lets pass")
             return
         held = len(self._pending)
         if held >= MOST_PENDING or (held and sum(self._pending.values()) + task.size > MOST_PENDING_BYTES):
@@ -97,7 +102,8 @@ class Webhooks:
             await self._client.aclose()
 
     async def _deliver(self, task: Task, url: str) -> None:
-        for seconds in (*self._waits_seconds, None):
+        tries = len(self._waits_seconds) + 1
+        for number, seconds in enumerate((*self._waits_seconds, None), 1):
             failure, again = await self._try(task, url)
             if not failure:
                 self._metrics.deliveries.labels("delivered").inc()
@@ -106,8 +112,9 @@ class Webhooks:
                 self._over(task, "refused", failure)
                 return
             if seconds is not None:
+                log.warning("%s, try %d of %d: %s", _where(task), number, tries, failure)
                 await self._sleep(seconds)
-        self._over(task, "failed", f"{failure}, in the last of {len(self._waits_seconds) + 1} tries")
+        self._over(task, "failed", f"{failure}, in the last of {tries} tries")
 
     async def _try(self, task: Task, url: str) -> tuple[str, bool]:
         """Why it was not delivered, nothing if it was; and whether another try is worth it."""
@@ -117,8 +124,11 @@ class Webhooks:
             try:
                 async with asyncio.timeout(TRY_SECONDS):
                     status = await self._post(url, body, self._headers(task, body))
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
-                return f"{type(error).__name__}: {error}"[:200], not isinstance(error, httpx.InvalidURL)
+            except (httpx.HTTPError, OSError, TimeoutError) as error:
+                return f"{type(error).__name__}: {error}"[:200], True
+            except Exception as error:  # nothing that anybody foresaw is lost in silence
+                log.exception("%s cannot be told", _where(task))
+                return type(error).__name__, False
         if 200 <= status < 300:
             return "", False
         return f"it answered {status}", status in WORTH_ANOTHER_TRY or status >= 500
@@ -146,27 +156,40 @@ class Webhooks:
 
     def _over(self, task: Task, result: str, why: str) -> None:
         self._metrics.deliveries.labels(result).inc()
-        # Not the whole address: what is behind the host may be a secret.
-        host = urlsplit(task.facts.webhook or "").hostname
-        log.warning("the webhook of %s at %s was %s: %s", task.id, host, result, why)
+        log.warning("%s was %s: %s", _where(task), result, why)
+
+
+def _where(task: Task) -> str:
+    """For the log.  Not the whole address: what is behind the host may be a secret."""
+    return f"the webhook of {task.id} at {_host_of(task.facts.webhook or '') or 'no address'}"
+
+
+def _host_of(url: str) -> str:
+    """Where an address of HTTP leads to; empty for what is no such address."""
+    try:
+        told = httpx.URL(url)
+        return told.host if told.scheme in ("http", "https") and (told.port or 0) < 2**16 else ""
+    except (httpx.InvalidURL, ValueError):  # also of names that IDNA does not have
+        return ""
 
 
 def check(url: str, hosts: Sequence[str]) -> None:
     """Raises HttpProblem for an address that is none, or that `hosts` does not let pass."""
-    try:
-        host = httpx.URL(url).host
-    except httpx.InvalidURL:
-        host = ""
+    host = _host_of(url)
     if not host:
         raise HttpProblem(
             "INVALID", f"webhook: expected an address such as https://example.com/x, got {quoted(url, 100)}"
         )
-    if hosts and not any(_matches(host, pattern) for pattern in hosts):
+    if not _may_go(host, hosts):
         raise HttpProblem(
             "NOT_ALLOWED",
             f"webhook: {quoted(host, 100)} is none of {', '.join(hosts)}: "
-            "start the gateway with --webhook-host to allow it",
+            "start the gateway with --webhook-hosts to allow it",
         )
+
+
+def _may_go(host: str, hosts: Sequence[str]) -> bool:
+    return host != "" and (not hosts or any(_matches(host, pattern) for pattern in hosts))
 
 
 def _matches(host: str, pattern: str) -> bool:

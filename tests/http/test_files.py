@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 from tests.faults.watch import until
-from tests.http.gatewayprocess import GatewayProcess
+from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
 from warmd.http.contents import MOST_NAME_BYTES, safe_name
 from warmd.owndaemon import LocalClient
 
@@ -38,7 +38,7 @@ def read(gateway: GatewayProcess, text: Any, **input: Any) -> Any:
 
 
 def kept(gateway: GatewayProcess) -> list[Path]:
-    return [path for path in (gateway.folder / "files").rglob("*") if path.is_file() and path.name[0] != "."]
+    return [path for path in (gateway.folder / "files").glob("file_*/*") if path.name[0] != "."]
 
 
 def code_of(answer: httpx.Response) -> tuple[int, str]:
@@ -188,7 +188,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(alone: Any) -> None:
         sock.sendall(head.encode() + bytes(2 * MIB))
         until(lambda: [*folder.rglob(".part-*")])
     until(lambda: not [*folder.rglob(".part-*")])
-    assert kept(gateway) == [folder / "key"]
+    assert kept(gateway) == []
     uploaded(gateway.client, bytes(3 * MIB), filename="b")  # the room was given back
 
 
@@ -219,6 +219,31 @@ def test_files_outlive_the_gateway(alone: Any) -> None:
     assert read(second, file["uri"])["output"]["text"] == "hello"
 
 
+def test_two_gateways_of_a_daemon_have_the_same_files(alone: Any) -> None:
+    first = alone()
+    file = announced(first.client, filename="a")
+    url = urlsplit(file["upload_url"])
+    with socket.create_connection((url.hostname, url.port), timeout=PATIENCE_SECONDS) as sock:
+        sock.sendall(f"PUT {url.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {2 * MIB}\r\n\r\n".encode())
+        sock.sendall(bytes(MIB))
+        until(lambda: [*first.folder.rglob(".part-*")])
+        second = alone()
+        sock.sendall(bytes(MIB))
+        assert sock.recv(100).startswith(b"HTTP/1.1 200")
+    assert second.client.get(urlsplit(file["uri"]).path).content == bytes(2 * MIB)
+    httpx.put(file["upload_url"], content=b"hello").raise_for_status()
+    assert read(second, file["uri"])["output"]["text"] == "hello"
+    assert second.client.delete(f"/files/{file['id']}").status_code == 204
+    assert code_of(first.client.get(f"/files/{file['id']}")) == (404, "NOT_FOUND")
+
+
+def test_a_file_in_use_at_one_gateway_stays_at_all(alone: Any) -> None:
+    first, second = (alone(file_seconds=2.0) for _ in range(2))
+    file = uploaded(first.client, b"hello", filename="a")
+    end = expires_at(second, file) + datetime.timedelta(seconds=2)
+    until(lambda: read(first, file["uri"])["status"] == 10 and expires_at(second, file) > end)
+
+
 def uploaded_by_path(gateway: GatewayProcess, data: bytes) -> Any:
     file = announced(gateway.client, filename="a")
     gateway.client.put(urlsplit(file["upload_url"]).path, content=data).raise_for_status()
@@ -238,13 +263,13 @@ def test_files_expire_and_those_that_a_call_has_stay_until_its_end(
         gateway.close()
         gateway = alone(file_seconds=1.0)
     until(lambda: datetime.datetime.now(datetime.UTC) > expiry + datetime.timedelta(seconds=1))
-    assert [path.parent.name for path in kept(gateway) if path.name != "key"] == [used["id"]]
+    assert [path.parent.name for path in kept(gateway)] == [used["id"]]
     assert code_of(gateway.client.get(f"/files/{file['id']}")) == (404, "NOT_FOUND")
     assert gateway.client.get(urlsplit(file["uri"]).path).status_code == 404
     (tmp_path / "gate").touch()
     last = gateway.client.get(f"/tasks/{task['id']}/stream").text.splitlines()[-1]
     assert '"text":"hello"' in last
-    until(lambda: [path.name for path in kept(gateway)] == ["key"])
+    until(lambda: not kept(gateway))
 
 
 def expires_at(gateway: GatewayProcess, file: Any) -> datetime.datetime:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Message
 
+from warmd.http.fileroutes import FileRoutes
 from warmd.http.files import Announced, Files
 from warmd.http.filestore import Record, Sink
 from warmd.http.leases import Leases
@@ -49,18 +54,18 @@ def parts(tmp_path: Path) -> list[Path]:
 
 async def test_a_file_is_an_input_of_its_owner_only(files: Files) -> None:
     uri = files.told(await uploaded(files))["uri"]
-    assert Path(files.in_input(uri, "ann")).read_text() == "x"
+    assert Path(await files.in_input(uri, "ann")).read_text() == "x"
     with pytest.raises(HttpProblem, match="no file of yours"):
-        files.in_input({"a": [uri]}, "bob")
+        await files.in_input({"a": [uri]}, "bob")
     with pytest.raises(HttpProblem, match="no file of yours"):
-        files.in_input(f"{uri[:-2]}x/a", "ann")
+        await files.in_input(f"{uri[:-2]}x/a", "ann")
 
 
 async def test_addresses_of_others_pass(files: Files, tmp_path: Path) -> None:
     other = Files(tmp_path / "other", OPTIONS, no_calls)
     await other.open()
     uri = other.told(await uploaded(other))["uri"]
-    assert files.in_input([uri, "/content/file_"], "ann") == [uri, "/content/file_"]
+    assert await files.in_input([uri, "/content/file_"], "ann") == [uri, "/content/file_"]
     await other.close()
 
 
@@ -110,7 +115,42 @@ async def test_a_file_deleted_while_it_comes_is_not_kept(files: Files, tmp_path:
 
     with pytest.raises(HttpProblem, match="there is no file"):
         await files.receive(record, deleting(), 0)
-    assert ([*(tmp_path / "files").iterdir()], files._room.held) == ([tmp_path / "files" / "key"], 0)
+    assert ([*(tmp_path / "files").glob("file_*")], files._room.held) == ([], 0)
+
+
+def stays_unused(files: Files, record: Record, seconds: float) -> None:
+    """It was used last so long ago."""
+    at = time.time() - seconds
+    os.utime(files.path(record).with_name(".record"), (at, at))
+
+
+@pytest.mark.parametrize("what", ["replaced", "deleted"])
+@pytest.mark.parametrize(("asked", "told"), [(None, b"before"), (b"bytes=1-3", b"efo"), (b"bytes=-2", b"re")])
+async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes | None, told: bytes) -> None:
+    record = await uploaded(files, b"before")
+    *_, id, secret, name = files.told(record)["uri"].split("/")
+    headers = [] if asked is None else [(b"range", asked)]
+    scope = {
+        "type": "http", "method": "GET", "headers": headers,
+        "path_params": {"id": id, "secret": secret, "filename": name},
+    }  # fmt: skip
+    answer = await FileRoutes(OPTIONS, files).content(Request(scope))
+    if what == "deleted":
+        await files.delete(id)
+    else:
+        await files.receive(record, chunks(b"and after"), 0)
+    messages: list[Message] = []
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await answer(scope, receive, send)
+    start, *rest = messages
+    assert b"".join(message["body"] for message in rest) == told
+    assert Headers(raw=start["headers"])["content-length"] == str(len(told))
 
 
 async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> None:
@@ -118,23 +158,78 @@ async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> N
     await first.open()
     old, used, torn = [await uploaded(first, b"four") for _ in range(3)]
     uri = first.told(used)["uri"]
-    for record in (old, used):
-        record.used -= 2 * OPTIONS.file_seconds
-        first._store.touch(record)
-    used.used += 2 * OPTIONS.file_seconds
-    first.in_input(uri, "ann")
+    stays_unused(first, old, OPTIONS.file_seconds + 1)
+    stays_unused(first, used, OPTIONS.file_seconds - 1)
+    await first.in_input(uri, "ann")
     os.truncate(first.path(torn), 1)
     await first.close()
     second = Files(tmp_path, OPTIONS, no_calls)
     await second.open()
-    assert [*second._records] == [used.id]
     assert second._room.held == 4
-    assert {path.name for path in (tmp_path / "files").iterdir()} == {"key", used.id}
-    assert Path(second.in_input(uri, "ann")).read_text() == "four"
+    assert {path.name for path in (tmp_path / "files").iterdir()} == {"key", "lock", used.id}
+    assert second.find(used.id).used > time.time() - OPTIONS.file_seconds / 2
+    assert Path(await second.in_input(uri, "ann")).read_text() == "four"
     await second.close()
 
 
-async def test_who_has_a_file_is_asked_of_the_daemon_when_it_would_expire() -> None:
+async def test_all_gateways_of_a_folder_have_the_same_files(files: Files, tmp_path: Path) -> None:
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    record = await uploaded(files, b"four")
+    assert other.told(other.find(record.id)) == files.told(record)
+    assert await other.in_input(files.told(record)["uri"], "ann") == str(files.path(record))
+    await other.delete(record.id)
+    with pytest.raises(HttpProblem, match="there is no file"):
+        files.find(record.id)
+    await other.close()
+
+
+async def test_a_gateway_that_starts_lets_another_receive(files: Files, tmp_path: Path) -> None:
+    (record,) = await files.announce([Announced("a", "text/plain", 0)], "ann", "http://x")
+    (tmp_path / "files" / record.id / ".part-left").touch()  # by one that was killed
+    starting = Files(tmp_path, OPTIONS, no_calls)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"12"
+        await starting.open()
+        yield b"34"
+
+    await files.receive(record, slow(), 0)
+    assert (files.path(record).read_text(), parts(tmp_path)) == ("1234", [])
+    await starting.close()
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+async def test_what_another_gateway_used_lately_does_not_expire(
+    files: Files, tmp_path: Path, is_used: bool
+) -> None:
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    record = await uploaded(files, b"four")
+    stays_unused(files, record, OPTIONS.file_seconds - 1)
+    due = other._sweep(2.0)
+    assert due == [record.id]
+    if is_used:
+        await files.in_input(files.told(record)["uri"], "ann")
+    else:
+        stays_unused(files, record, OPTIONS.file_seconds + 1)
+    other._drop(due)
+    assert files.path(record).exists() is is_used
+    await other.close()
+
+
+async def test_bytes_of_all_gateways_are_counted_in_time(files: Files, tmp_path: Path) -> None:
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    await uploaded(files, bytes(60))
+    other._sweep(0.0)
+    assert (other._room.held, other._room.files) == (60, 1)
+    with pytest.raises(HttpProblem, match="limit of 100"):
+        await uploaded(other, bytes(60))
+    await other.close()
+
+
+async def test_who_has_a_file_is_asked_of_the_daemon_when_it_would_expire(files: Files) -> None:
     answers: list[set[str] | Exception] = [DaemonUnavailable("away", ran="no"), {"b"}, {"late"}]
 
     async def live() -> set[str]:
@@ -142,15 +237,18 @@ async def test_who_has_a_file_is_asked_of_the_daemon_when_it_would_expire() -> N
         if isinstance(answer, Exception):
             raise answer
         if answer == {"b"}:
-            leases.give([record], "late")
+            await leases.give([record], "late")
         return answer
 
-    record, leases = Record("file", "ann", "a", "a/b", "", 0.0, used=0.0), Leases(live)
-    assert await leases.renew([record]) == [] and len(answers) == 3  # nobody has it: nobody is asked
-    leases.give([record], "a")
-    leases.give([record], "b")
-    for calls in (["a", "b"], ["b", "late"], ["late"]):
-        assert await leases.renew([record]) == [record]
-        assert record.calls == calls and record.used > 0.0
-    leases.ended("late")
-    assert await leases.renew([record]) == []
+    record, leases = await uploaded(files), Leases(files._store, live)
+    # nobody has it: nobody is asked
+    assert await leases.renew([record.id]) == set() and len(answers) == 3
+    await leases.give([record], "a")
+    await leases.give([record], "b")
+    for calls in ({"a", "b"}, {"b", "late"}, {"late"}):
+        stays_unused(files, record, 1000.0)
+        assert await leases.renew([record.id]) == {record.id}
+        assert {*files._store.calls(record.id)} == calls
+        assert files.find(record.id).used > time.time() - 500.0
+    await leases.ended("late")
+    assert await leases.renew([record.id]) == set()

@@ -54,6 +54,10 @@ def data_of(files: Files, stand_in: Any) -> bytes:
     return files.path(files.find(urlsplit(stand_in["uri"]).path.split("/")[2])).read_bytes()
 
 
+def all_of(files: Files) -> list[Path]:
+    return [*files._store.folder.glob("file_*")]
+
+
 @given(VALUES)
 def test_whatever_can_travel_is_told_or_refused(value: Any) -> None:
     try:
@@ -191,6 +195,15 @@ async def test_a_file_is_copied_and_may_then_change(files: Files, tmp_path: Path
         await told(files, gone)
 
 
+@pytest.mark.parametrize("kind", ["text/html\r\nX: 1", "png", "text/plain\u2028"])
+async def test_a_type_that_no_header_can_have_is_refused(files: Files, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    with pytest.raises(HttpProblem, match="content_type: expected one such as image/png, got '"):
+        await told(files, warmd.File(path, content_type=kind))
+    assert all_of(files) == []
+
+
 async def test_too_large_and_a_full_disk_say_so(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HttpProblem, match="limit is 1048576") as caught:
         await told(files, np.zeros(2**18))
@@ -202,7 +215,7 @@ async def test_too_large_and_a_full_disk_say_so(files: Files, monkeypatch: pytes
     monkeypatch.setattr(Sink, "write", full)
     with pytest.raises(HttpProblem, match="disk is full") as caught:
         await told(files, b"x")
-    assert (caught.value.code, files._room.held, files._records) == ("FILES_FULL", 0, {})
+    assert (caught.value.code, files._room.held, all_of(files)) == ("FILES_FULL", 0, [])
 
 
 async def test_a_part_is_written_once_for_all_who_follow(files: Files) -> None:
@@ -212,7 +225,7 @@ async def test_a_part_is_written_once_for_all_who_follow(files: Files) -> None:
         *(outputs.encoded(value, FACTS, ("call", 0)) for _ in range(5)),
         outputs.encoded(value, FACTS, ("call", 1)),
     )
-    assert len({first, *others}) == 2 and len(files._records) == 2
+    assert len({first, *others}) == 2 and len(all_of(files)) == 2
 
 
 async def test_few_parts_are_remembered(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

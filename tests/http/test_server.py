@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import psutil
@@ -21,7 +23,7 @@ import warmd
 from tests.faults.watch import until, within
 from tests.http.conftest import APPS
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
-from warmd.http.keeper import keep
+from warmd.http.keeper import HEALTHY_SECONDS, keep
 from warmd.owndaemon import LocalClient
 
 TAKEN = "somebody listens there already, perhaps another gateway: choose another port"
@@ -117,6 +119,25 @@ def test_what_is_hopeless_is_not_tried_again(capfd: pytest.CaptureFixture[str]) 
     finally:
         os.close(lifeline)
         os.close(end)
+
+
+def test_a_gateway_that_was_well_is_started_again_soon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lives = [1.0, 1.0, HEALTHY_SECONDS, 1.0]
+    times = itertools.accumulate(itertools.chain([0.0], *((life, 0.0) for life in lives)))
+    monkeypatch.setattr("warmd.http.keeper.time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr("warmd.http.keeper.FIRST_PAUSE_SECONDS", 0.01)
+    lifeline, end = os.pipe()
+    count = tmp_path / "count"
+    script = f"echo >> {count}; [ $(wc -l < {count}) = {len(lives)} ] && exit 78; exit 1"
+    try:
+        assert keep(["/bin/sh", "-c", script], lifeline) == 78
+    finally:
+        os.close(lifeline)
+        os.close(end)
+    pauses = [line.rpartition(" ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert pauses == ["0.01s", "0.02s", "0.01s"]
 
 
 def test_a_stuck_gateway_does_not_outlive_its_daemon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,13 +38,15 @@ def task(webhook: str | None = "http://hook.example/x?secret=1", output: bytes =
 class Bench:
     """Webhooks whose receiver is a function, and whose waits are noted and over at once."""
 
-    def __init__(self, folder: Path, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+    def __init__(
+        self, folder: Path, answer: Callable[[httpx.Request], httpx.Response], hosts: tuple[str, ...] = ()
+    ) -> None:
         self.requests: list[httpx.Request] = []
         self.waits: list[float] = []
         self.metrics = Metrics(None)  # type: ignore[arg-type]
         self._answer = answer
         self.hooks = Webhooks(
-            folder, self.metrics, sleep=self._sleep, transport=httpx.MockTransport(self._received)
+            folder, self.metrics, hosts, sleep=self._sleep, transport=httpx.MockTransport(self._received)
         )
         self.hooks.open()
 
@@ -114,9 +116,24 @@ async def test_what_will_not_pass_is_given_up_and_redirects_are_not_followed(
 
 async def test_after_the_last_try_it_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(tmp_path, lambda _: httpx.Response(502))
-    await bench.deliver(task())
+    ended = task()
+    await bench.deliver(ended)
     assert bench.waits == list(webhooks.WAITS_SECONDS)
-    assert bench.count("failed") == 1 and "in the last of 5 tries" in caplog.text
+    assert bench.count("failed") == 1
+    *tries, last = [record.getMessage() for record in caplog.records]
+    where = f"the webhook of {ended.id} at hook.example"
+    assert tries == [f"{where}, try {n} of 5: it answered 502" for n in range(1, 5)]
+    assert last == f"{where} was failed: it answered 502, in the last of 5 tries"
+
+
+@pytest.mark.parametrize("url", ["http://hook.example/x?secret=1", "http://xn--/", "http://[::1/"])
+async def test_what_may_no_longer_be_told_is_dropped(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, lambda _: httpx.Response(204), hosts=("other.example",))
+    await bench.deliver(task(url))  # begun by a gateway that had another list, or none
+    assert (bench.requests, bench.count("dropped")) == ([], 1)
+    assert "was dropped: it is no address that --webhook-hosts" in caplog.text and "secret" not in caplog.text
 
 
 async def test_a_receiver_that_does_not_answer_is_left(
@@ -160,6 +177,9 @@ async def test_what_is_pending_is_bounded_in_bytes(tmp_path: Path, monkeypatch: 
         ("http://hook@169.254.169.254/x", ("hook",), False),
         ("http://", (), False),
         ("http://[::1/", (), False),
+        ("http://xn--/", (), False),
+        ("ftp://example.com/x", (), False),
+        ("http://example.com:65536/", (), False),
     ],
 )
 def test_where_webhooks_may_go(url: str, hosts: tuple[str, ...], passes: bool) -> None:
