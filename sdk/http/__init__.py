@@ -14,7 +14,7 @@ detached call, so the daemon has its parts and its end, and what the gateway mus
     runs tasks task                 runs as HTTP knows them: routes, all of them, one
     streams                         a run as lines, while it goes on
     sessions                        looked at, kept alive, ended
-    files filestore leases          what is uploaded, on the disk, and for how long
+    files filestore leases inputs   what is uploaded: on the disk, for how long, in which inputs
     fileroutes contents addresses   its routes, its bytes, and the secrets in its addresses
     outputs outfiles plainjson      what apps give -> JSON, and files where JSON cannot hold it
     taskfiles                       the files of one run

@@ -101,11 +101,13 @@ class Tasks:
         )
         if given is not run.input:
             await self._files.lend(run.input, submitted.call_id)
-        task = Task(submitted.call_id, facts, submitted.session_id)
-        if run.session == "new" and task.session is not None:
-            self._owners.learn(task.session, caller)
-        self._keep(task)
-        self._follow(task, submitted.result)
+        if run.session == "new" and submitted.session_id is not None:
+            self._owners.learn(submitted.session_id, caller)
+        task = self._tasks.get(submitted.call_id)
+        if task is None:  # else `resume` has found it at the daemon in this moment
+            task = Task(submitted.call_id, facts, submitted.session_id)
+            self._keep(task)
+            self._follow(task, submitted.result)
         return task
 
     async def find(self, caller: Caller, id: str) -> Task:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -14,8 +17,10 @@ import warmd
 from tests.faults.watch import until, within
 from tests.http.conftest import APPS
 from tests.http.gatewayprocess import GatewayProcess
-from warmd.http.keys import Keys
-from warmd.http.tasks import LOOK_SECONDS
+from warmd.http.keys import ANYBODY, Keys
+from warmd.http.requests import run
+from warmd.http.task import Facts, Task
+from warmd.http.tasks import LOOK_SECONDS, Tasks
 from warmd.owndaemon import LocalClient
 
 JSON = {"content-type": "application/json"}
@@ -198,3 +203,33 @@ def test_a_daemon_that_does_not_answer_holds_up_no_look(tmp_path: Path) -> None:
             os.kill(own.daemon_pid, signal.SIGCONT)
         (tmp_path / "gate").touch()
         until(lambda: gateway.task(task["id"])["status"] == 10)
+
+
+async def test_a_run_that_is_begun_while_runs_are_taken_up_is_followed_once() -> None:
+    facts = Facts("open", "zoo", "echo", b"1", 0.0, webhook="http://hook.example")
+    info = {"id": "ab" * 16, "note": facts.note(), "function": "echo", "state": "running", "session": None}
+    ends: list[Task] = []
+
+    async def list_calls() -> list[Any]:
+        return [info]
+
+    async def result(*_: object) -> Any:
+        return SimpleNamespace(output=1)
+
+    async def encoded_end(*_: object) -> bytes:
+        return b"1"
+
+    async def submit(**_: object) -> Any:
+        await tasks.resume()
+        return SimpleNamespace(call_id=info["id"], session_id=None, result=result)
+
+    client: Any = SimpleNamespace(submit=submit, calls=SimpleNamespace(list=list_calls, result=result))
+    async def ended(_: str) -> None:
+        return None
+
+    parts: Any = SimpleNamespace(encoded_end=encoded_end, ended=ended)
+    tasks = Tasks(client, parts, parts, parts, ends.append)
+    task = await tasks.run(ANYBODY, run({"app": "zoo", "input": 1}), facts)
+    async with asyncio.timeout(5.0):
+        await asyncio.gather(*tasks._followers)
+    assert ends == [task]
