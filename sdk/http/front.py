@@ -37,6 +37,7 @@ OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inferen
 """Those that are nobody's, or see to it themselves."""
 BODY_STALL_SECONDS = 60.0
 """A body of which nothing comes for so long is given up."""
+_SECRET = re.compile(r"^(/content/[^/]+)/.*")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 log = logging.getLogger("warmd.http")
 
@@ -235,7 +236,7 @@ def too_large(size: int, most: int) -> HttpProblem:
 
 def shown(path: str) -> str:
     """A path for the log: without the secret that an address of a file carries."""
-    return re.sub(r"^(/content/[^/]+)/.*", r"\1/...", path)
+    return _SECRET.sub(r"\1/...", path) if path.startswith("/content/") else path
 
 
 def _token(headers: Mapping[str, str]) -> str | None:

@@ -45,7 +45,6 @@ class RunRoutes:
         run = requests.run(await json_body(request))
         if run.webhook is not None:
             webhooks.check(run.webhook, self._options.webhook_hosts)
-        wait = request.query_params.get("wait")
         facts = Facts(
             owner=caller.id,
             app=run.app or "",
@@ -59,8 +58,11 @@ class RunRoutes:
         )
         task = await self._tasks.run(caller, run, facts)
         request.scope["task"] = task.id
-        if run.wait_seconds or wait in ("true", "1"):
-            await self._tasks.ended(task, run.wait_seconds or requests.MOST_WAIT_SECONDS)
+        seconds = run.wait_seconds
+        if not seconds and request.query_params.get("wait") in ("true", "1"):
+            seconds = requests.MOST_WAIT_SECONDS
+        if seconds:
+            await self._tasks.ended(task, seconds)
         return reply(request, task.json())
 
     async def get(self, request: Request) -> Response:

@@ -34,6 +34,16 @@ def test_a_run_can_be_waited_for(gateway: GatewayProcess) -> None:
     assert (again["output"]["n"], again["session_id"]) == (2, task["session_id"])
 
 
+@pytest.mark.parametrize(("query", "status"), [("wait=true", 10), ("wait=1", 10), ("wait=no", 2), ("", 2)])
+def test_the_query_may_ask_to_wait(http: httpx.Client, query: str, status: int, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    if status == 10:
+        gate.touch()
+    body = {"app": "zoo", "function": "wait_for", "input": {"path": str(gate)}}
+    assert http.post(f"/apps/run?{query}", json=body).json()["data"]["status"] == status
+    gate.touch()
+
+
 @pytest.mark.parametrize(
     ("app", "function"), [("zoo", "echo"), ("me/zoo@latest:echo", None), ("x/me/zoo@7a:echo", None)]
 )
