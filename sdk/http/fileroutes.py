@@ -59,13 +59,13 @@ class FileRoutes:
         caller = allowed(request, "run")
         files = _announced(await json_body(request))
         records = await self._files.announce(files, caller.id, base_url(request, self._options))
-        told = [{**self._files.told(r), "upload_url": self._files.upload_url(r)} for r in records]
+        told = [{**self._files.described(r), "upload_url": self._files.upload_url(r)} for r in records]
         for one, file in zip(told, files, strict=True):
             one["size"] = file.size
         return reply_value(request, told)
 
     async def get(self, request: Request) -> Response:
-        return reply_value(request, self._files.told(await self._own(request, "read")))
+        return reply_value(request, self._files.described(await self._own(request, "read")))
 
     async def delete(self, request: Request) -> Response:
         await self._files.delete((await self._own(request, "run")).id)

@@ -168,7 +168,7 @@ class Files:
     def path(self, record: Record) -> Path:
         return self._store.path(record)
 
-    def told(self, record: Record) -> dict[str, Any]:
+    def described(self, record: Record) -> dict[str, Any]:
         """All that its owner may know."""
         return {
             "id": record.id,

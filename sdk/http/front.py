@@ -35,6 +35,7 @@ from warmd.protocol.names import is_request_id
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
 """Those that are nobody's, or see to it themselves."""
+_SECRET = re.compile(r"^(/content/[^/]+)/.*")
 log = logging.getLogger("warmd.http")
 
 
@@ -233,7 +234,7 @@ def too_large(size: int, most: int, path: str) -> HttpProblem:
 
 def shown(path: str) -> str:
     """A path for the log: without the secret that an address of a file carries."""
-    return re.sub(r"^(/content/[^/]+)/.*", r"\1/...", path)
+    return _SECRET.sub(r"\1/...", path) if path.startswith("/content/") else path
 
 
 def _declared_bytes(headers: Mapping[str, str]) -> int:

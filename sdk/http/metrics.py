@@ -102,7 +102,7 @@ class Metrics:
     async def exposition(self) -> bytes:
         """All of it in Prometheus's text format, soon, also without the daemon."""
         daemon = CollectorRegistry()
-        daemon.register(_Told(await self._daemon()))
+        daemon.register(_Known(await self._daemon()))
         return generate_latest(self._registry) + generate_latest(daemon)
 
     async def _daemon(self) -> list[Metric]:
@@ -118,7 +118,7 @@ class Metrics:
         return [up, *_of_status(status), *_of_sessions(infos)]
 
 
-class _Told(Collector):
+class _Known(Collector):
     """Families that are known already."""
 
     def __init__(self, families: list[Metric]) -> None:

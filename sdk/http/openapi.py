@@ -170,7 +170,7 @@ class OpenApi:
         self._options = options
 
     def routes(self) -> list[Route]:
-        return [Route("/openapi.json", self.told)]
+        return [Route("/openapi.json", self.get)]
 
     def document(self) -> Schema:
         """The whole document."""
@@ -189,7 +189,7 @@ class OpenApi:
             },
         }
 
-    async def told(self, _request: Request) -> Response:
+    async def get(self, _request: Request) -> Response:
         return JSONResponse(self.document())
 
 

@@ -89,7 +89,7 @@ class HttpProblem(Exception):
         more: dict[str, Any] = {"ran": error.ran, "session_id": error.session, "outcome": error.outcome}
         if "reason" in error.details:
             more["reason"] = error.details["reason"]
-        return cls(error.code or "INTERNAL", told(error), **more)
+        return cls(error.code or "INTERNAL", text_of(error), **more)
 
     def response(self) -> Response:
         """The answer: `type` ends with the code, `error` is for clients of old."""
@@ -112,7 +112,7 @@ class HttpProblem(Exception):
         return Response(orjson.dumps(body), self.status, headers, media_type="application/problem+json")
 
 
-def told(error: WarmdError, of_pool: bool = False) -> str:
+def text_of(error: WarmdError, of_pool: bool = False) -> str:
     """The error's text as these clients look for it.
 
     What a worker of the shared pool printed may be about another key's run, and is left out.

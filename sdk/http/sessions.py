@@ -38,17 +38,17 @@ class SessionRoutes:
     async def listed(self, request: Request) -> Response:
         caller = allowed(request, "read")
         infos = await self._client.sessions.list()
-        mine = [told(info) for info in infos if self._owners.sees(caller, info)]
+        mine = [described(info) for info in infos if self._owners.sees(caller, info)]
         return reply_value(request, mine)
 
     async def get(self, request: Request) -> Response:
         info = await self._owners.info(allowed(request, "read"), request.path_params["id"])
-        return reply_value(request, told(info))
+        return reply_value(request, described(info))
 
     async def keepalive(self, request: Request) -> Response:
         id = request.path_params["id"]
         await self._owners.check(allowed(request, "run"), id)
-        return reply_value(request, told(await self._client.sessions.keepalive(id)))
+        return reply_value(request, described(await self._client.sessions.keepalive(id)))
 
     async def end(self, request: Request) -> Response:
         id = request.path_params["id"]
@@ -57,7 +57,7 @@ class SessionRoutes:
         return Response(status_code=204)
 
 
-def told(info: Mapping[str, Any]) -> dict[str, Any]:
+def described(info: Mapping[str, Any]) -> dict[str, Any]:
     """A session as the clients know them, and what warmd knows besides."""
     left = info["expires_in"]
     return {

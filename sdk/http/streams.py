@@ -100,7 +100,7 @@ class Streams:
                         await self._tasks.look(task)
                     if pace.is_due or task.status is not before:
                         yield task.json()
-                        pace.told()
+                        pace.begin()
                 else:
                     if not values:
                         parts = None
@@ -110,7 +110,7 @@ class Streams:
                     async for some in self._told(task, values, number):
                         yield some
                     number += len(values)
-                    pace.told()
+                    pace.begin()
         finally:
             if parts is not None:
                 await parts.aclose()
@@ -153,9 +153,9 @@ class _Pace:
 
     def __init__(self) -> None:
         self._looks = iter(LOOKS_SECONDS)
-        self.told()
+        self.begin()
 
-    def told(self) -> None:
+    def begin(self) -> None:
         self._due = time.monotonic() + REPEAT_SECONDS
 
     @property

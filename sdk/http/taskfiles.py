@@ -35,7 +35,7 @@ class TaskFiles:
     async def listed(self, request: Request) -> Response:
         task = await self._task(request, "read")
         found = self._of(task, _roles(request))
-        told = [{**self._files.told(record), "role": role} async for role, record in found]
+        told = [{**self._files.described(record), "role": role} async for role, record in found]
         return reply_value(request, told)
 
     async def delete(self, request: Request) -> Response:

@@ -21,7 +21,7 @@ from warmd.http.keys import Caller
 from warmd.http.moments import moment
 from warmd.http.outputs import Outputs
 from warmd.http.owners import Owners, label_of
-from warmd.http.problems import HttpProblem, told
+from warmd.http.problems import HttpProblem, text_of
 from warmd.http.requests import Run
 from warmd.http.task import OF_STATE, PREFIX, Facts, Status, Task
 from warmd.protocol.errors import (
@@ -297,7 +297,7 @@ def _fails(task: Task, error: WarmdError) -> None:
     if isinstance(error, CallCancelled):
         task.error, status = "task cancelled", Status.CANCELLED
     else:
-        task.error, status = told(error, of_pool=task.session is None), Status.FAILED
+        task.error, status = text_of(error, of_pool=task.session is None), Status.FAILED
         if isinstance(error, DaemonError) and task.session is not None:
             task.error = f"the session was lost with the daemon: {error.message}"
     if isinstance(error, AppError):

@@ -54,7 +54,7 @@ def parts(tmp_path: Path) -> list[Path]:
 
 
 async def test_a_file_is_an_input_of_its_owner_only(files: Files) -> None:
-    uri = files.told(await uploaded(files))["uri"]
+    uri = files.described(await uploaded(files))["uri"]
     assert Path(await files.in_input(uri, "ann")).read_text() == "x"
     with pytest.raises(HttpProblem, match="no file of yours"):
         await files.in_input({"a": [uri]}, "bob")
@@ -65,7 +65,7 @@ async def test_a_file_is_an_input_of_its_owner_only(files: Files) -> None:
 async def test_addresses_of_others_pass(files: Files, tmp_path: Path) -> None:
     other = Files(tmp_path / "other", OPTIONS, no_calls)
     await other.open()
-    uri = other.told(await uploaded(other))["uri"]
+    uri = other.described(await uploaded(other))["uri"]
     assert await files.in_input([uri, "/content/file_"], "ann") == [uri, "/content/file_"]
     await other.close()
 
@@ -126,7 +126,7 @@ def stays_unused(files: Files, record: Record, seconds: float) -> None:
 @pytest.mark.parametrize(("asked", "told"), [(None, b"before"), (b"bytes=1-3", b"efo"), (b"bytes=-2", b"re")])
 async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes | None, told: bytes) -> None:
     record = await uploaded(files, b"before")
-    *_, id, secret, name = files.told(record)["uri"].split("/")
+    *_, id, secret, name = files.described(record)["uri"].split("/")
     headers = [] if asked is None else [(b"range", asked)]
     scope = {
         "type": "http", "method": "GET", "headers": headers,
@@ -174,8 +174,8 @@ async def test_all_gateways_of_a_folder_have_the_same_files(files: Files, tmp_pa
     other = Files(tmp_path, OPTIONS, no_calls)
     await other.open()
     record = await uploaded(files, b"four")
-    assert other.told(other.find(record.id)) == files.told(record)
-    assert await other.in_input(files.told(record)["uri"], "ann") == str(files.path(record))
+    assert other.described(other.find(record.id)) == files.described(record)
+    assert await other.in_input(files.described(record)["uri"], "ann") == str(files.path(record))
     await other.delete(record.id)
     with pytest.raises(HttpProblem, match="there is no file"):
         files.find(record.id)
@@ -219,7 +219,7 @@ async def test_what_another_gateway_used_lately_does_not_expire(
     due = other._sweep(2.0)
     assert due == [record.id]
     if is_used:
-        await files.in_input(files.told(record)["uri"], "ann")
+        await files.in_input(files.described(record)["uri"], "ann")
     else:
         stays_unused(files, record, OPTIONS.file_seconds + 1)
     other._drop(due)
