@@ -155,7 +155,7 @@ async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> N
     first = Files(tmp_path, OPTIONS, no_calls)
     await first.open()
     old, used, torn = [await uploaded(first, b"four") for _ in range(3)]
-    uri = first.told(used)["uri"]
+    uri = first.described(used)["uri"]
     stays_unused(first, old, OPTIONS.file_seconds + 1)
     stays_unused(first, used, OPTIONS.file_seconds - 1)
     await first.in_input(uri, "ann")
