@@ -121,8 +121,8 @@ class Catalog:
         shown = ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
         return (
             f"there is no app {name[:80]!r}{meant} (known here: {shown or 'none'}); an app is given by name "
-            "(of an entry point, or of a folder in the WARMD_APPS of the daemon), as module:Class, "
-            "or as the path of a folder or file"
+            "(of an entry point, or of a folder in the WARMD_APPS of the daemon); with warmd's own client on "
+            "this machine also as module:Class, or as the path of a folder or file"
         )
 
     def _entry_points(self) -> dict[str, _Registered]:

@@ -21,7 +21,6 @@ import contextlib
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from warmd.http.moments import now
 from warmd.http.problems import HttpProblem
 from warmd.http.task import Task
 from warmd.protocol.errors import quoted
+from warmd.protocol.keys import write_new
 
 WAITS_SECONDS = (5.0, 30.0, 90.0, 180.0)
 """Before the second try, the third, and so on."""
@@ -207,8 +207,7 @@ def signing_secret(path: Path) -> bytes:
     """The secret in the file: `whsec_` and base64.  Raises OSError, and ValueError for what is none."""
     with contextlib.suppress(FileExistsError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{SECRET_PREFIX}{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}\n")
+        write_new(path, f"{SECRET_PREFIX}{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}\n")
     text = path.read_text().strip()
     with contextlib.suppress(ValueError):
         secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)

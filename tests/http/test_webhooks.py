@@ -10,6 +10,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -250,3 +251,9 @@ def test_the_next_gateway_tells_of_what_went_on_and_what_ended_in_between(
             gates[1].touch()
             while set(ended) != set(ids):
                 ended.append(came.get(timeout=PATIENCE_SECONDS)["id"])
+
+
+def test_gateways_that_start_together_have_one_secret(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(20):
+            assert len({*pool.map(signing_secret, [tmp_path / str(n)] * 16)}) == 1
