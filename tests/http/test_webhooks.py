@@ -256,4 +256,4 @@ def test_the_next_gateway_tells_of_what_went_on_and_what_ended_in_between(
 def test_gateways_that_start_together_have_one_secret(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for n in range(20):
-            assert len({*pool.map(signing_secret, [tmp_path / str(n)] * 16)}) == 1
+            assert len({*pool.map(webhooks.signing_secret, [tmp_path / str(n)] * 16)}) == 1
