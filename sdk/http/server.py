@@ -106,12 +106,15 @@ class _Server(uvicorn.Server):
                 connection.transport.abort()
 
     async def _drop_unread(self) -> None:
-        """Those of whose answer nothing was read meanwhile: it would not be read in all the grace."""
+        """Again and again those of whose answer nothing was read meanwhile: all the grace would not help."""
         before = self._unread()
-        await asyncio.sleep(UNREAD_SECONDS)
-        for connection, size in self._unread().items():
-            if before.get(connection) == size:
-                connection.transport.abort()
+        while True:
+            await asyncio.sleep(UNREAD_SECONDS)
+            now = self._unread()
+            for connection, size in now.items():
+                if before.get(connection) == size:
+                    connection.transport.abort()
+            before = now
 
     def _unread(self) -> dict[Connection, int]:
         """Bytes that wait to be read, by connection."""

@@ -142,7 +142,7 @@ def test_without_a_key_through_the_proxy(daemon: LocalClient, tmp_path: Path) ->
         found = {name: end.get("value", end) for name, end in told("proxy", gateway, tmp_path).items()}
     assert found == {
         "a session": [2, "active", True],
-        "a stream": [49, True],
+        "a stream": [2, [0, 1, 2]],
         "polled": {"x": 1},
         "a Blob": "from a blob",
     }

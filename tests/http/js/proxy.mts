@@ -1,6 +1,6 @@
 // As in a browser, and in the React hook: no key, each request goes to one address.
 import { inference } from '@inferencesh/sdk';
-import { scenario, url } from './common.mts';
+import { gate, open, scenario, url } from './common.mts';
 
 const client = inference({ proxyUrl: `${url}/api/inference/proxy` });
 
@@ -14,12 +14,18 @@ await scenario('a session', async () => {
 });
 
 await scenario('a stream', async () => {
-  let updates = 0;
+  const outputs: any[] = [];
   const task: any = await client.run(
-    { app: 'zoo', function: 'count_up', input: { n: 50 }, session: 'new' },
-    { onUpdate: () => { updates += 1; } },
+    { app: 'zoo', function: 'step_by_step', input: { n: 3, folder: gate('') }, session: 'new' },
+    {
+      onUpdate: (update: any) => {
+        if (!update.output || outputs.includes(update.output.i)) return;
+        outputs.push(update.output.i);
+        open(gate(String(update.output.i)));
+      },
+    },
   );
-  return [task.output.i, updates > 2];
+  return [task.output.i, outputs];
 });
 
 await scenario('polled', async () => {

@@ -41,8 +41,8 @@ await scenario('parts are updates', async () => {
 await scenario('many parts', async () => {
   let updates = 0;
   const task: any = await client.run(
-    { app: 'zoo', function: 'count_up', input: { n: 2000 }, session: 'new' },
-    { onUpdate: () => { updates += 1; } },
+    { app: 'zoo', function: 'count_up', input: { n: 2000, after: gate('followed') }, session: 'new' },
+    { onUpdate: () => { updates += 1; open(gate('followed')); } },
   );
   return { output: task.output, updates };
 });

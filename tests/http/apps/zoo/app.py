@@ -26,7 +26,9 @@ class App:
     def echo(self, input: Any) -> Any:
         return input
 
-    def count_up(self, n: int) -> Iterator[dict[str, int]]:
+    def count_up(self, n: int, after: str | None = None) -> Iterator[dict[str, int]]:
+        if after is not None:
+            self.wait_for(after)
         for i in range(n):
             yield {"i": i}
 
