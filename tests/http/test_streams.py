@@ -73,14 +73,14 @@ def test_many_parts_come_all_and_in_order(gateway: GatewayProcess, http: httpx.C
     assert [line["status"] for line in lines].count(10) == 1  # also where parts are read after the end
 
 
-def test_a_long_input_is_in_the_first_line_and_the_last(
-    gateway: GatewayProcess, http: httpx.Client, tmp_path: Path
-) -> None:
+def test_a_long_input_is_in_the_first_line_and_the_last(gateway: GatewayProcess, tmp_path: Path) -> None:
     input = {"n": 3, "folder": str(tmp_path) + "/" * REPEATED_INPUT_BYTES}
     id = gateway.begin("step_by_step", input, session="new")["id"]
-    for n in range(3):
-        (tmp_path / str(n)).touch()
-    first, *some, last = lines_of(http, id)
+    with following(gateway, id) as lines:
+        first = json.loads(next(lines))
+        for n in range(3):
+            (tmp_path / str(n)).touch()
+        *some, last = map(json.loads, lines)
     assert first["input"] == last["input"] == input
     assert all("input" not in line for line in some if line["output"])
 
