@@ -234,17 +234,19 @@ def _not_installed(error: ModuleNotFoundError) -> Refusal:
 
 
 def _folder() -> Path:
-    return places.state_dir(_run_dir()) / "http"
+    """For each daemon one of its own: what is in there belongs to that one's calls."""
+    address = named_address() or ""
+    far = address.removeprefix(places.TCP_SCHEME)
+    name = "http" if far == address else f"http-{far.replace(':', '-')}"
+    return places.state_dir(_run_dir()) / name
 
 
 def _run_dir() -> Path:
+    """The daemon's; the user's own before a daemon on another machine."""
     given = named_address()
-    if not given:
+    if not given or given.startswith(places.TCP_SCHEME):
         return places.default_run_dir()
     try:
         return places.path_of(given).parent
-    except ValueError:
-        raise click.UsageError(
-            f"the gateway runs on the daemon's own machine, and {given!r} is no socket there: run it there, "
-            "or unset WARMD_HOST for a daemon of this machine"
-        ) from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import warmd
 from tests.cli.shell import Shell
 from warmd.owndaemon import LocalClient
 from warmd.protocol import places
+from warmd.protocol.keys import KeyFolder
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,24 @@ def test_without_the_extra_it_says_what_to_install(daemon: LocalClient) -> None:
     said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert said.stderr == "warmd: the gateway needs starlette: pip install 'warmd[http]'\n"
     assert said.returncode == 78
+
+
+def test_a_gateway_may_be_far_from_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with warmd.testing.daemon(listen="tcp://127.0.0.1:0") as far:
+        monkeypatch.setenv("WARMD_KEY", KeyFolder(places.keys_dir(far.run_dir)).add("gateway").text)
+        far.reload_keys()
+        address = str(far.status().listen)
+        words = ["--host", address, "http", "--http-open", "--listen", "127.0.0.1:0"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "warmd", *words], stderr=subprocess.PIPE, text=True
+        ) as gateway:
+            assert gateway.stderr is not None
+            url = gateway.stderr.readline().removeprefix("warmd serves HTTP at ").strip()
+            body = {"app": "counter", "wait": True}
+            answer = httpx.post(f"{url}/apps/run", json=body, timeout=20.0)
+            gateway.terminate()
+            assert gateway.wait(20.0) == 0
+    assert answer.json()["data"]["output"]["n"] == 1
+    (folder,) = (tmp_path / "warmd").glob("http*")
+    assert folder.name == f"http-127.0.0.1-{address.rpartition(':')[2]}"
