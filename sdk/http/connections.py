@@ -1,8 +1,11 @@
 """One connection: what uvicorn leaves open to whoever has no key yet.
 
-The head of a request (its line and headers) has a size and a time; so has a connection that asks nothing.
-And there are only so many connections as leave descriptors for what the gateway itself opens: where there
-would be more, that one goes on which nothing was asked for longest.
+What comes and is no body (the line and headers of a request, what stands behind its last chunk) has a size;
+and while nothing is being answered there is a time in which a whole head must come.  Neither cuts short an
+answer that is under way.
+
+There are only so many connections as leave descriptors for what the gateway itself opens: where there would
+be more, one goes on which nothing is being answered, or whose answer nobody has read for long.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from warmd.http.problems import HttpProblem
 
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
-"""From the connection, or the head's first bytes, to its last."""
+"""From the connection, or the first bytes behind an answer, to the end of the next head."""
+UNREAD_SECONDS = 60.0
+"""An answer of which nothing was read for so long makes room for others."""
 
 
 def most_connections() -> int:
@@ -40,82 +45,126 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._is_in_head = self._is_all_head = True
-        self._head_bytes = 0
+        self._bare_bytes = 0
+        """What has come since the last byte of a body, or the end of a head."""
+        self._is_in_head = self._is_in_body = False
         self._idle_since = self.loop.time()
+        self._unread_since: float | None = None
         self._deadline: asyncio.TimerHandle | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing is being asked."""
-        return self._is_in_head and (self.cycle is None or self.cycle.response_complete)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for_head()
+        self._expect_a_head()
         if len(self.connections) > most_connections():
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_here()
+        self._expect_none()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # What holds other things too may end with a head's beginning: that is not counted.
-        self._is_all_head = self._is_in_head
+        self._bare_bytes += len(data)
         super().data_received(data)
-        if not self._is_all_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse(
-                HttpProblem(
-                    "HEAD_TOO_LARGE",
-                    f"the request's line and headers have {self._head_bytes} bytes or more, the limit is "
-                    f"{MOST_HEAD_BYTES}: send less in them, and more in the body",
-                )
-            )
-        elif self._deadline is None:
-            self._wait_for_head()
+        if self._bare_bytes > MOST_HEAD_BYTES:
+            self._is_too_much()
+        elif self._deadline is None and not self._is_answering:
+            self._expect_a_head()
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = self._is_all_head = False
-        self._head_bytes = 0
-        self._head_is_here()
+        self._bare_bytes, self._is_in_head, self._is_in_body = 0, False, True
+        self._expect_none()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bare_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._bare_bytes, self._is_in_body = 0, False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()
         super().on_response_complete()
+        if self.transport.is_closing() or self._is_answering:
+            return
+        if self._bare_bytes > MOST_HEAD_BYTES:
+            self._is_too_much()
+        elif self._is_in_head or self._is_in_body:
+            self._expect_a_head()
 
-    def on_message_complete(self) -> None:
-        self._is_in_head = True
-        super().on_message_complete()
+    def pause_writing(self) -> None:
+        self._unread_since = self.loop.time()
+        super().pause_writing()
 
-    def _wait_for_head(self) -> None:
+    def resume_writing(self) -> None:
+        self._unread_since = None
+        super().resume_writing()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _gives_way_since(self) -> float | None:
+        """None for one that is not to make room for others."""
+        if self.transport.is_closing():
+            return None
+        if not self._is_answering:
+            return self._idle_since
+        unread = self._unread_since
+        return unread if unread is not None and unread + UNREAD_SECONDS <= self.loop.time() else None
+
+    def _expect_a_head(self) -> None:
+        self._expect_none()
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._is_late)
 
-    def _head_is_here(self) -> None:
+    def _expect_none(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _is_late(self) -> None:
-        if self._head_bytes:
+        if not self._is_in_head:
+            self.transport.close()
+            return
+        self._refuse(
+            HttpProblem(
+                "HEAD_STALLED",
+                f"the request's line and headers have not come within {HEAD_SECONDS:g} s: send it again",
+            )
+        )
+
+    def _is_too_much(self) -> None:
+        if self._is_in_body:  # behind its last chunk
+            self.transport.close()
+        elif self._is_answering:
+            self.flow.pause_reading()  # until that answer is complete
+        else:
             self._refuse(
                 HttpProblem(
-                    "HEAD_STALLED",
-                    f"the request's line and headers have not come within {HEAD_SECONDS:g} s: send it again",
+                    "HEAD_TOO_LARGE",
+                    f"the request's line and headers have {self._bare_bytes} bytes or more, the limit is "
+                    f"{MOST_HEAD_BYTES}: send less in them, and more in the body",
                 )
             )
-        else:
-            self.transport.close()
 
     def _make_room(self) -> None:
-        others = [other for other in self.connections if isinstance(other, Connection) and other._may_go]
-        others.remove(self)
-        if others:
-            min(others, key=lambda other: other._idle_since).transport.close()
+        waiting = {
+            other: since
+            for other in self.connections
+            if isinstance(other, Connection)
+            and other is not self
+            and (since := other._gives_way_since) is not None
+        }
+        if waiting:
+            min(waiting, key=lambda other: waiting[other]).transport.abort()
             return
         self._refuse(
             HttpProblem(
@@ -124,10 +173,6 @@ class Connection(HttpToolsProtocol):
                 "(ulimit -n): close some, or ask again later",
             )
         )
-
-    @property
-    def _may_go(self) -> bool:
-        return self.is_idle and not self.transport.is_closing()
 
     def _refuse(self, problem: HttpProblem) -> None:
         """Answer, though there is no whole request, and close."""

@@ -37,8 +37,8 @@ class Run:
     """What a new process is to be like: setup, session_timeout, max_lifetime."""
     timeout: float | str | None
     webhook: str | None
-    wait_seconds: float
-    """How long the answer may wait for the run's end; 0: not at all."""
+    wait_seconds: float | None
+    """How long the answer may wait for the run's end; 0: not at all, None: it does not say."""
 
     def input_json(self) -> bytes:
         """Raises HttpProblem."""
@@ -75,7 +75,7 @@ def run(body: Any) -> Run:
         opening={name: given[name] for name in ("setup", "session_timeout", "max_lifetime") if name in given},
         timeout=given.get("timeout"),
         webhook=_webhook(given),
-        wait_seconds=wait_seconds(given.get("wait", False)),
+        wait_seconds=wait_seconds(given["wait"]) if "wait" in given else None,
     )
 
 

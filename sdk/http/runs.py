@@ -45,7 +45,9 @@ class RunRoutes:
         run = requests.run(await json_body(request))
         if run.webhook is not None:
             webhooks.check(run.webhook, self._options.webhook_hosts)
-        wait_seconds = run.wait_seconds or requests.wait_seconds(request.query_params.get("wait", "false"))
+        wait_seconds = run.wait_seconds
+        if wait_seconds is None:
+            wait_seconds = requests.wait_seconds(request.query_params.get("wait", "false"))
         facts = Facts(
             owner=caller.id,
             app=run.app or "",
@@ -61,6 +63,7 @@ class RunRoutes:
         request.scope["task"] = task.id
         if wait_seconds:
             await self._tasks.ended(task, wait_seconds)
+            await self._streams.look(task)
         return reply(request, *task.pieces())
 
     async def get(self, request: Request) -> Response:

@@ -156,7 +156,8 @@ class Tasks:
         """The gateway stops: who waits for an end is told how far it is."""
         self._stopping = True
         for patience in self._waiting:
-            patience.reschedule(0.0)
+            with contextlib.suppress(RuntimeError):  # it is over in this turn of the loop
+                patience.reschedule(0.0)
 
     async def logs(self, task: Task) -> list[dict[str, Any]]:
         """What is known of what it printed, and the traceback that it ended with."""

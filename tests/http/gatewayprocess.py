@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from warmd.http.bodies import STALL_SECONDS
-from warmd.http.connections import HEAD_SECONDS
+from warmd.http.connections import HEAD_SECONDS, UNREAD_SECONDS
 from warmd.http.options import Options
 from warmd.http.streams import REPEAT_SECONDS
 
@@ -26,9 +26,8 @@ from warmd.http import bodies, connections, streams
 from warmd.http.keys import Keys
 from warmd.http.options import Options
 from warmd.http.server import serve
-address, options, folder, ready, repeat_seconds, head_seconds, stall_seconds, most = json.loads(sys.argv[1])
-streams.REPEAT_SECONDS, connections.HEAD_SECONDS = repeat_seconds, head_seconds
-bodies.STALL_SECONDS = stall_seconds
+address, options, folder, ready, most, *seconds = json.loads(sys.argv[1])
+streams.REPEAT_SECONDS, connections.HEAD_SECONDS, connections.UNREAD_SECONDS, bodies.STALL_SECONDS = seconds
 if most is not None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 serve(Options(**options), address, Path(folder), Keys(Path(folder) / "keys"), ready)
@@ -38,8 +37,9 @@ PATIENCE_SECONDS = 20.0
 
 class GatewayProcess:
     """`client` asks it.  `repeat_seconds`: after how long a silent run is told of again; `head_seconds`:
-    how long the beginning of a request may take; `stall_seconds`: for how long nothing of a body may
-    come; `descriptors`: how many it may have."""
+    how long the beginning of a request may take; `unread_seconds`: for how long an answer may lie unread
+    where there is no room; `stall_seconds`: for how long nothing of a body may come; `descriptors`: how
+    many it may have."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class GatewayProcess:
         *,
         repeat_seconds: float = REPEAT_SECONDS,
         head_seconds: float = HEAD_SECONDS,
+        unread_seconds: float = UNREAD_SECONDS,
         stall_seconds: float = STALL_SECONDS,
         descriptors: int | None = None,
         **options: Any,
@@ -55,9 +56,8 @@ class GatewayProcess:
         self.folder = folder
         given = asdict(Options(**{"open": True, "port": 0, **options}))
         ready, ready_end = os.pipe()
-        argument = json.dumps(
-            [address, given, str(folder), ready_end, repeat_seconds, head_seconds, stall_seconds, descriptors]
-        )
+        seconds = (repeat_seconds, head_seconds, unread_seconds, stall_seconds)
+        argument = json.dumps([address, given, str(folder), ready_end, descriptors, *seconds])
         # Not a pipe, which a chatty child would fill while nobody reads it.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.watch import until
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
 from warmd.http.connections import HEAD_SECONDS, MOST_HEAD_BYTES
 from warmd.owndaemon import LocalClient
@@ -115,3 +118,65 @@ def test_where_all_are_busy_the_next_is_told(daemon: LocalClient, tmp_path: Path
                 told = answer(busy)
                 break
         assert told.startswith(b"HTTP/1.1 503 ") and b"TOO_MANY_CONNECTIONS" in told
+
+
+@pytest.mark.parametrize("behind", [b"\r\n", GET])
+def test_what_comes_behind_a_request_cuts_no_answer_short(
+    reach: Reach, tmp_path: Path, behind: bytes
+) -> None:
+    """Not even where it is the next head, and late: the answer that is under way comes first."""
+    gate = tmp_path / "gate"
+    run = {"app": "zoo", "function": "wait_for", "session": "new", "input": {"path": str(gate)}}
+    body = json.dumps({**run, "wait": True}).encode()
+    sock = reach()
+    sock.sendall(b"POST /apps/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
+    sock.sendall(body)
+    sock.sendall(behind)
+    assert not select.select([sock], [], [], 1.0)[0], "it was not answered early"
+    gate.touch()
+    told = http.client.HTTPResponse(sock)
+    told.begin()
+    assert told.status == 200 and b'"output":"done"' in told.read()
+    if behind == GET:
+        assert b"HEAD_STALLED" in answer(sock)
+    else:
+        sock.sendall(GET + b"Connection: close\r\n\r\n")
+        assert answer(sock).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_goes_on_behind_its_answer_has_a_time(reach: Reach) -> None:
+    sock = reach()
+    sock.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+    told = http.client.HTTPResponse(sock)
+    told.begin()
+    assert told.status == 404 and told.read()
+    sock.sendall(b"1")
+    assert answer(sock) == b""
+
+
+@pytest.mark.parametrize("trailer", [b"a: b\r\n" * (1 << 16), b"a: " + b"x" * (1 << 19)])
+def test_what_stands_behind_the_last_chunk_has_a_size(reach: Reach, trailer: bytes) -> None:
+    sock = reach()
+    sock.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            sock.sendall(trailer)
+        pytest.fail("it was taken")
+
+
+def test_answers_that_nobody_reads_make_room(daemon: LocalClient, tmp_path: Path) -> None:
+    crowded = GatewayProcess(daemon.address, tmp_path, descriptors=96, unread_seconds=0.1)
+    with contextlib.ExitStack() as opened, crowded as gateway:
+        url, task = gateway.client.base_url, gateway.run("echo", "x" * 8_000_000)
+        asked = f"GET /tasks/{task['id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+        def told(request: bytes) -> bytes:
+            sock = socket.create_connection((url.host, url.port or 0), PATIENCE_SECONDS)
+            opened.enter_context(sock).sendall(request)
+            return sock.recv(12)
+
+        for _ in range(40):
+            assert told(asked) == b"HTTP/1.1 200"
+        assert until(lambda: told(GET + b"\r\n") == b"HTTP/1.1 200")
+        for _ in range(40):
+            assert until(lambda: told(asked) == b"HTTP/1.1 200")

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.faults.watch import until
 from tests.http.gatewayprocess import GatewayProcess
 from warmd.http.replies import MOST_VALUES
 from warmd.owndaemon import LocalClient
@@ -147,3 +148,21 @@ def test_those_who_do_not_read_a_large_answer_share_it(daemon: LocalClient, tmp_
 
 def resident(gateway: GatewayProcess) -> int:
     return int(psutil.Process(gateway.process.pid).memory_info().rss)
+
+
+def test_the_body_says_whether_to_wait_before_the_address_does(http: httpx.Client, tmp_path: Path) -> None:
+    body = {"app": "zoo", "function": "wait_for", "input": {"path": str(tmp_path / "gate")}, "wait": False}
+    assert http.post("/apps/run", params={"wait": "true"}, json=body).json()["data"]["status"] == 2
+    (tmp_path / "gate").touch()
+
+
+def test_a_wait_that_is_over_before_the_run_tells_how_far_it_is(
+    gateway: GatewayProcess, http: httpx.Client, tmp_path: Path
+) -> None:
+    input = {"n": 2, "folder": str(tmp_path)}
+    body = {"app": "zoo", "function": "step_by_step", "input": input, "session": "new", "wait": "2s"}
+    task = http.post("/apps/run", json=body).json()["data"]
+    assert (task["status"], task["output"]) == (7, {"i": 0})
+    for n in range(2):
+        (tmp_path / str(n)).touch()
+    until(lambda: gateway.task(task["id"])["status"] == 10)
