@@ -74,6 +74,7 @@ class Front:
             if self._options.open:
                 origins.check(self._options, headers)
             self.admit_as(scope, self._caller_of(_token(headers)))
+        _check_protocol(headers)
         size = _declared_bytes(headers)
         if size > self.most_bytes(path):
             raise too_large(size, self.most_bytes(path), path)
@@ -235,6 +236,18 @@ def too_large(size: int, most: int, path: str) -> HttpProblem:
 def shown(path: str) -> str:
     """A path for the log: without the secret that an address of a file carries."""
     return _SECRET.sub(r"\1/...", path) if path.startswith("/content/") else path
+
+
+def _check_protocol(headers: Mapping[str, str]) -> None:
+    """Raises HttpProblem for a body that httptools would take for another protocol's beginning."""
+    other = headers.get("upgrade")
+    if other is not None and ("content-length" in headers or "transfer-encoding" in headers):
+        raise HttpProblem(
+            "INVALID",
+            f"Upgrade: {quoted(other, 40)}, and a body: only HTTP/1.1 is spoken here, so leave the header out "
+            "(Java: version(HTTP_1_1); curl: --http1.1)",
+            headers={"Connection": "close"},
+        )
 
 
 def _declared_bytes(headers: Mapping[str, str]) -> int:

@@ -209,3 +209,12 @@ async def test_what_is_not_there_is_named() -> None:
         answer = await web.delete("/echo")
         assert (answer.status_code, answer.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
         assert "POST" in answer.headers["allow"] and answer.headers["allow"] in answer.json()["detail"]
+
+
+async def test_another_protocol_is_not_spoken() -> None:
+    async with client() as web:
+        answer = await web.post("/echo", content=b"x", headers={"Connection": "Upgrade", "Upgrade": "h2c"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "INVALID")
+        assert "'h2c', and a body" in answer.json()["detail"] and answer.headers["connection"] == "close"
+        answer = await web.get("/echo", headers={"Connection": "Upgrade", "Upgrade": "h2c"})
+        assert answer.status_code == 200
