@@ -244,8 +244,8 @@ def _check_protocol(headers: Mapping[str, str]) -> None:
     if other is not None and ("content-length" in headers or "transfer-encoding" in headers):
         raise HttpProblem(
             "INVALID",
-            f"Upgrade: {quoted(other, 40)}, and a body: only HTTP/1.1 is spoken here, so leave the header out "
-            "(Java: version(HTTP_1_1); curl: --http1.1)",
+            f"Upgrade: {quoted(other, 40)}, and a body: only HTTP/1.1 is spoken here, so leave the header "
+            "out (Java: version(HTTP_1_1); curl: --http1.1)",
             headers={"Connection": "close"},
         )
 
