@@ -26,7 +26,7 @@ from warmd.http.leases import Leases
 from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
-from warmd.http.room import Room, of_disk
+from warmd.http.room import Room, disk_told, of_disk
 from warmd.protocol.errors import quoted
 from warmd.protocol.places import TCP_SCHEME
 
@@ -149,12 +149,14 @@ class Files:
         """The file of an address, and its bytes as they are now.  As `opened`."""
         record = self.opened(id, secret, "read")
         try:
-            return record, open(self._store.path(record), "rb")
+            with disk_told():
+                return record, open(self._store.path(record), "rb")
         except FileNotFoundError:
             raise self.missing(id) from None
 
     def _found(self, id: str) -> Record | None:
-        record = self._store.read(id)
+        with disk_told():
+            record = self._store.read(id)
         return None if record is None or self._has_expired(record) else record
 
     def missing(self, id: str) -> HttpProblem:
@@ -267,7 +269,7 @@ class Files:
         """The files in an input stay until the call, which was given them, has `ended`."""
         try:
             await self._leases.give(await self.named_in(value), call)
-        except OSError as error:
+        except (OSError, HttpProblem) as error:
             log.warning("the files of call %s stay %g s at least: %s", call, self._seconds, error)
 
     async def ended(self, call: str) -> None:

@@ -21,6 +21,7 @@ import contextlib
 import errno
 import fcntl
 import io
+import logging
 import os
 import secrets
 import shutil
@@ -40,6 +41,7 @@ _RECORD = ".record"
 _PART = ".part-"
 _CALL = ".call-"
 _GONE = ".gone-"
+log = logging.getLogger("warmd.http")
 
 
 @dataclass(slots=True, eq=False)
@@ -116,14 +118,14 @@ class Store:
             return key
 
     def read(self, id: str) -> Record | None:
-        """None for a file that is not, or no more."""
+        """None for a file that is not, or no more.  Raises OSError where the disk does not tell."""
         if not ID.fullmatch(id):
             return None
         try:
             with open(self.folder / id / _RECORD, "rb") as file:
                 told = orjson.loads(file.read())
                 record = Record(**told, used=os.fstat(file.fileno()).st_mtime)
-        except (OSError, ValueError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
         return record if record.id == id else None
 
@@ -198,17 +200,26 @@ class Store:
 
     def sweep(self, is_ours: Callable[[str], bool]) -> Iterator[Record]:
         """All files that are sound, one after another.  What else there is of files goes, and what dead
-        gateways have left."""
+        gateways have left.  What cannot be looked at (there may be no descriptor left) stays as it is."""
         for name in os.listdir(self.folder):
             if name.startswith(_GONE):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             elif ID.fullmatch(name):
-                record = self._sound(name)
-                if record is not None and is_ours(name):
-                    self._drop_parts(name)
-                    yield record
+                try:
+                    record = self._swept(name, is_ours)
+                except OSError as error:
+                    log.warning("the file %s cannot be looked at: %s", name, error)
                 else:
-                    self._drop(name, is_ours)
+                    if record is not None:
+                        yield record
+
+    def _swept(self, id: str, is_ours: Callable[[str], bool]) -> Record | None:
+        record = self._sound(id)
+        if record is None or not is_ours(id):
+            self._drop(id, is_ours)
+            return None
+        self._drop_parts(id)
+        return record
 
     def _sound(self, id: str) -> Record | None:
         record = self.read(id)

@@ -203,7 +203,7 @@ async def test_a_gateway_that_is_stopped_does_not_hold_up_another_for_ever(
     monkeypatch.setattr("warmd.http.filestore.LOCK_SECONDS", 0.05)
     with open(tmp_path / "files" / "lock", "r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(HttpProblem, match="cannot keep the file: it was locked for"):
+        with pytest.raises(HttpProblem, match="cannot keep or read the file: it was locked for"):
             await uploaded(files)
     await uploaded(files)
 
@@ -261,3 +261,23 @@ async def test_who_has_a_file_is_asked_of_the_daemon_when_it_would_expire(files:
         assert files.find(record.id).used > time.time() - 500.0
     await leases.ended("late")
     assert await leases.renew([record.id]) == set()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+async def test_a_file_that_cannot_be_looked_at_is_no_file_that_is_not(
+    files: Files, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    record, other = await uploaded(files, b"four"), await uploaded(files, b"four")
+
+    def refused(path: Path, *_how: object) -> None:
+        if record.id in str(path):
+            raise OSError(number, os.strerror(number))
+        return open(path, "rb")  # type: ignore[return-value]
+
+    monkeypatch.setattr("warmd.http.filestore.open", refused, raising=False)
+    assert [one.id for one in files._store.sweep(files._addresses.is_ours)] == [other.id]
+    with pytest.raises(HttpProblem, match=os.strerror(number)) as caught:
+        files.find(record.id)
+    assert caught.value.status == (503 if number == errno.EMFILE else 500)
+    monkeypatch.undo()
+    assert files.path(files.find(record.id)).read_bytes() == b"four"
