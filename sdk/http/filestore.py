@@ -12,6 +12,10 @@ Several gateways may share the folder, and each may die at any time: so what the
 here, and none keeps it in mind.  What a dead one has left of an upload is told from what a living one
 writes by its lock, which the kernel takes back.
 
+One name cannot be changed together with another.  So before other bytes take the place of a file's, its
+record says both sizes, and which of them is true is told by the bytes: whoever dies in between leaves one
+whole version or the other.
+
 Names of files never begin with a dot.  All of this blocks, and is called in threads.
 """
 
@@ -56,6 +60,8 @@ class Record:
     created: float
     size: int | None = None
     """None until its bytes are here."""
+    coming: int | None = None
+    """The size of what is about to take the place of its bytes."""
     used: float = 0.0
     """When it was used last; the times are Unix times."""
 
@@ -125,6 +131,9 @@ class Store:
             with open(self.folder / id / _RECORD, "rb") as file:
                 told = orjson.loads(file.read())
                 record = Record(**told, used=os.fstat(file.fileno()).st_mtime)
+            if record.coming is not None and record.coming == self.path(record).stat().st_size:
+                record.size = record.coming
+            record.coming = None
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
         return record if record.id == id else None
@@ -163,6 +172,9 @@ class Store:
                 raise FileNotFoundError(errno.ENOENT, "it was deleted")
             record.size, record.used = sink.size, now()
             note = _noted(folder, record)  # first, for this may fail
+            if before.size is not None:
+                before.coming = sink.size
+                os.replace(_noted(folder, before), folder / _RECORD)
             os.replace(sink.path, self.path(record))
             os.replace(note, folder / _RECORD)
             sink.is_kept = True
@@ -277,8 +289,9 @@ def _part(folder: Path) -> Path:
 
 def _noted(folder: Path, record: Record) -> Path:
     """The record, as a file that is to take its place."""
-    told = asdict(record)
-    del told["used"]
+    told = {name: value for name, value in asdict(record).items() if name != "used"}
+    if record.coming is None:
+        del told["coming"]  # earlier gateways do not know it
     path = _written(folder / _RECORD, orjson.dumps(told))
     os.utime(path, (record.used, record.used))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -94,6 +95,31 @@ async def test_a_full_disk_says_so_and_keeps_what_was_there(
     with pytest.raises(HttpProblem, match="disk is full"):
         await files.receive(record, chunks(b"after"), 0)
     assert (files.path(record).read_text(), files._room.held, parts(tmp_path)) == ("before", 6, [])
+
+
+@pytest.mark.parametrize("step", range(4))
+async def test_a_gateway_that_dies_in_an_upload_leaves_one_version(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    record, steps = await uploaded(files, b"before"), iter(range(4))
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if next(steps) >= step:
+            raise OSError(errno.EIO, "killed")
+        replace(source, target)
+
+    monkeypatch.setattr("warmd.http.filestore.os.replace", killed)
+    with contextlib.suppress(HttpProblem):
+        await files.receive(record, chunks(b"and after"), 0)
+    monkeypatch.undo()
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    found = other.find(record.id)
+    data = other.path(found).read_bytes()
+    assert data == (b"before" if step < 2 else b"and after")
+    assert (found.size, other._room.held, parts(tmp_path)) == (len(data), len(data), [])
+    await other.close()
 
 
 async def test_what_is_announced_must_find_room(files: Files) -> None:
