@@ -154,13 +154,17 @@ class Store:
 
     def touch(self, id: str) -> None:
         """It is used now."""
-        at = now()
         with self._changing():
-            os.utime(self.folder / id / _RECORD, (at, at))
+            self._use(id)
+
+    def _use(self, id: str) -> None:
+        at = now()
+        os.utime(self.folder / id / _RECORD, (at, at))
 
     def sink(self, record: Record, admit: Callable[[int], None]) -> Sink:
-        """Where bytes of the file can be written to."""
+        """Where bytes of the file can be written to; to write them is to use it."""
         with self._changing():
+            self._use(record.id)
             return Sink(_part(self.folder / record.id), admit)
 
     def finish(self, record: Record, sink: Sink) -> int:
@@ -230,7 +234,8 @@ class Store:
         if record is None or not is_ours(id):
             self._drop(id, is_ours)
             return None
-        self._drop_parts(id)
+        if self._is_coming(id):
+            record.used = now()
         return record
 
     def _sound(self, id: str) -> Record | None:
@@ -253,16 +258,23 @@ class Store:
                 return  # by another
         shutil.rmtree(gone, ignore_errors=True)
 
-    def _drop_parts(self, id: str) -> None:
-        """Those that nobody writes any more."""
+    def _is_coming(self, id: str) -> bool:
+        """Whether somebody writes it, which is a use of it.  Parts that nobody writes any more go."""
         folder = self.folder / id
         if not any(folder.glob(f"{_PART}*")):
-            return
+            return False
+        written = False
         with self._changing():  # what is being made may not be locked yet
             for path in folder.glob(f"{_PART}*"):
-                with contextlib.suppress(BlockingIOError, FileNotFoundError), open(path, "r+b") as part:
-                    fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
+                with contextlib.suppress(FileNotFoundError), open(path, "r+b") as part:
+                    try:
+                        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink()
+                    except BlockingIOError:
+                        written = True
+            if written:
+                self._use(id)
+        return written
 
     def _taken(self, id: str) -> Path:
         gone = self.folder / f"{_GONE}{secrets.token_hex(8)}"

@@ -97,6 +97,24 @@ async def test_a_full_disk_says_so_and_keeps_what_was_there(
     assert (files.path(record).read_text(), files._room.held, parts(tmp_path)) == ("before", 6, [])
 
 
+async def test_a_file_does_not_expire_while_it_comes(files: Files, tmp_path: Path) -> None:
+    (record,) = await files.announce([Announced("a", "text/plain", 0)], "ann", "http://x")
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    stays_unused(files, record, OPTIONS.file_seconds - 1)
+
+    async def slow() -> AsyncIterator[bytes]:
+        assert other._sweep(2.0) == []
+        yield b"12"
+        stays_unused(files, record, OPTIONS.file_seconds + 1)
+        other._drop(other._sweep(2.0))
+        yield b"34"
+
+    await files.receive(record, slow(), 0)
+    assert files.path(files.find(record.id)).read_bytes() == b"1234"
+    await other.close()
+
+
 @pytest.mark.parametrize("step", range(4))
 async def test_a_gateway_that_dies_in_an_upload_leaves_one_version(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
