@@ -78,9 +78,9 @@ class Files:
 
     async def open(self) -> None:
         """Take up what is there, and begin to expire it.  Raises OSError."""
-        self._addresses = Addresses(await asyncio.to_thread(self._store.open))
-        due = await asyncio.to_thread(self._sweep, 0.0)
-        await asyncio.to_thread(lambda: self._drop([id for id in due if not self._store.calls(id)]))
+        self._addresses = Addresses(await self._store.in_thread(self._store.open))
+        due = await self._store.in_thread(self._sweep, 0.0)
+        await self._store.in_thread(lambda: self._drop([id for id in due if not self._store.calls(id)]))
         self._timer = asyncio.create_task(self._expire_again_and_again())
 
     async def close(self) -> None:
@@ -88,6 +88,7 @@ class Files:
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.gather(self._timer, return_exceptions=True)
+        await asyncio.to_thread(self._store.close)
 
     # uploads
 
@@ -101,11 +102,11 @@ class Files:
         added = 0
         try:
             for record in records:
-                await asyncio.to_thread(self._store.add, record)
+                await self._store.in_thread(self._store.add, record)
                 added += 1
         except OSError as error:
             for record in records[:added]:
-                await asyncio.to_thread(self._store.delete, record.id)
+                await self._store.in_thread(self._forget, record)
             raise of_disk(error) from None
         self._room.add(added)
         return records
@@ -115,11 +116,11 @@ class Files:
         self._room.check(announced)
         sink: Sink | None = None
         try:
-            sink = await asyncio.to_thread(self._store.sink, record, self._room.take)
+            sink = await self._store.in_thread(self._store.sink, record, self._room.take)
             async with contextlib.aclosing(_blocks(chunks)) as blocks:
                 async for block in blocks:
                     await asyncio.to_thread(sink.write, block)
-            before = await asyncio.to_thread(self._store.finish, record, sink)
+            before = await self._store.in_thread(self._store.finish, record, sink)
             self._room.keep(sink.size, before)
         except FileNotFoundError:
             raise self.missing(record.id) from None
@@ -192,8 +193,9 @@ class Files:
         return self._address(record, "write")
 
     async def delete(self, id: str) -> None:
-        """It is gone at once for all who ask."""
-        await asyncio.to_thread(self._drop, [id], expired=False)
+        """It is gone at once for all who ask.  Raises HttpProblem when it cannot be."""
+        with disk_told():
+            await self._store.in_thread(self._drop, [id], False)
 
     def _drop(self, ids: Sequence[str], expired: bool = True) -> None:
         for id in ids:
@@ -211,7 +213,7 @@ class Files:
         them (`lend`).  Raises HttpProblem for one that is not the owner's to use.
         """
         texts = with_mark(value)
-        paths = await asyncio.to_thread(self._paths_of, texts, owner) if texts else None
+        paths = await self._store.in_thread(self._paths_of, texts, owner) if texts else None
         if not paths:
             return value
         try:
@@ -304,12 +306,18 @@ class Files:
                 if sink is not None:
                     sink.close()
                     self._room.give(sink.size)
-                self._store.delete(record.id)
+                self._forget(record)
         return record
 
+    def _forget(self, record: Record) -> None:
+        """One that was not counted yet; where it cannot go now it expires."""
+        with contextlib.suppress(OSError):
+            self._store.delete(record.id)
+
     def discard(self, record: Record) -> None:
-        """A file of an output that nobody was told of."""
-        self._drop([record.id], expired=False)
+        """A file that nobody was told of; where it cannot go now it expires."""
+        with contextlib.suppress(OSError):
+            self._drop([record.id], expired=False)
 
     def _name(self, record: Record, content: Content, sink: Sink) -> None:
         """By what was written, where nobody has said what it is."""
@@ -325,9 +333,9 @@ class Files:
         while True:
             await asyncio.sleep(seconds)
             try:
-                due = await asyncio.to_thread(self._sweep, 2 * seconds)
+                due = await self._store.in_thread(self._sweep, 2 * seconds)
                 kept = await self._leases.renew(due)
-                await asyncio.to_thread(self._drop, [id for id in due if id not in kept])
+                await self._store.in_thread(self._drop, [id for id in due if id not in kept])
             except OSError as error:
                 log.warning("files cannot be expired: %s", error)
 

@@ -16,11 +16,13 @@ One name cannot be changed together with another.  So before other bytes take th
 record says both sizes, and which of them is true is told by the bytes: whoever dies in between leaves one
 whole version or the other.
 
-Names of files never begin with a dot.  All of this blocks, and is called in threads.
+Names of files never begin with a dot.  All of this blocks, and is called in threads: what waits for the
+lock in some of its own (`in_thread`), for its holder may be stopped, and must not hold up all else.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -30,9 +32,12 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import orjson
 
@@ -41,10 +46,12 @@ from warmd.http.moments import now
 from warmd.locks import lock
 
 LOCK_SECONDS = 10.0
+THREADS = 8
 _RECORD = ".record"
 _PART = ".part-"
 _CALL = ".call-"
 _GONE = ".gone-"
+T = TypeVar("T")
 log = logging.getLogger("warmd.http")
 
 
@@ -108,6 +115,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._turn = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, "warmd-files")
 
     def open(self) -> bytes:
         """The key of its addresses, a new one in a new folder."""
@@ -122,6 +130,24 @@ class Store:
             key = secrets.token_bytes(KEY_BYTES)
             os.replace(_written(path, key), path)
             return key
+
+    def close(self) -> None:
+        """Wait for what still runs `in_thread`."""
+        self._threads.shutdown()
+
+    async def in_thread(self, change: Callable[..., T], *args: Any) -> T:
+        """What the change returns; it may wait for the lock.
+
+        Raises what it raises, and TimeoutError when all threads wait for the lock too long.
+        """
+        asked = time.monotonic()
+
+        def called() -> T:
+            if time.monotonic() > asked + LOCK_SECONDS / 2:  # others have waited in vain
+                raise _locked()
+            return change(*args)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, called)
 
     def read(self, id: str) -> Record | None:
         """None for a file that is not, or no more.  Raises OSError where the disk does not tell."""
@@ -223,6 +249,8 @@ class Store:
             elif ID.fullmatch(name):
                 try:
                     record = self._swept(name, is_ours)
+                except TimeoutError:
+                    raise  # or each would wait
                 except OSError as error:
                     log.warning("the file %s cannot be looked at: %s", name, error)
                 else:
@@ -284,15 +312,26 @@ class Store:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """One at a time of all threads of all gateways.  Raises TimeoutError when another does not end."""
+        until = time.monotonic() + LOCK_SECONDS
         with contextlib.ExitStack() as held:
             if not self._turn.acquire(timeout=LOCK_SECONDS):
-                raise TimeoutError(f"it was locked for {LOCK_SECONDS:g} s")
+                raise _locked()
             held.callback(self._turn.release)
             path = self.folder / "lock"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             held.callback(os.close, descriptor)
-            lock(descriptor, LOCK_SECONDS)
+            try:
+                lock(descriptor, until - time.monotonic())
+            except TimeoutError:
+                raise _locked() from None
             yield
+
+
+def _locked() -> TimeoutError:
+    return TimeoutError(
+        f"another gateway of this daemon has held files/lock for {LOCK_SECONDS:g} s: if it is stopped, "
+        "let it go on (kill -CONT), or end it (kill -KILL)"
+    )
 
 
 def _part(folder: Path) -> Path:

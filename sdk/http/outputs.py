@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,9 @@ MOST_PARTS = 1024
 MOST_PARTS_BYTES = 16 * 1024 * 1024
 """So much is remembered of parts with files."""
 
+THREADS = 4
+"""Of its own: what is written may wait long for the files' lock, or a disk."""
+
 Part = tuple[str, int]
 
 
@@ -35,9 +39,10 @@ class Outputs:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._parts: OrderedDict[Part, asyncio.Task[bytes]] = OrderedDict()
+        self._parts: OrderedDict[Part, asyncio.Future[bytes]] = OrderedDict()
         self._bytes = 0
-        self._writing: set[asyncio.Task[bytes]] = set()
+        self._threads = ThreadPoolExecutor(THREADS, "warmd-outputs")
+        self._writing: set[asyncio.Future[bytes]] = set()
 
     async def encoded(self, value: Any, facts: Facts, part: Part | None = None) -> bytes:
         """The value as JSON; `part` is the call and number of one that may be told several times.
@@ -65,12 +70,14 @@ class Outputs:
     async def close(self) -> None:
         """Wait for what is being written."""
         await asyncio.gather(*self._writing, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown)
 
-    def _written(self, value: Any, facts: Facts, part: Part | None) -> asyncio.Task[bytes]:
+    def _written(self, value: Any, facts: Facts, part: Part | None) -> asyncio.Future[bytes]:
         if part is not None and part in self._parts:
             self._parts.move_to_end(part)
             return self._parts[part]
-        writing = asyncio.create_task(asyncio.to_thread(self._write, value, facts))
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._threads, self._write, value, facts)
         self._writing.add(writing)
         writing.add_done_callback(self._is_written)
         if part is not None:
@@ -78,12 +85,12 @@ class Outputs:
             writing.add_done_callback(partial(self._remember, part))
         return writing
 
-    def _is_written(self, writing: asyncio.Task[bytes]) -> None:
+    def _is_written(self, writing: asyncio.Future[bytes]) -> None:
         self._writing.discard(writing)
         if not writing.cancelled():
             writing.exception()  # seen, also where nobody waits any more
 
-    def _remember(self, part: Part, writing: asyncio.Task[bytes]) -> None:
+    def _remember(self, part: Part, writing: asyncio.Future[bytes]) -> None:
         if self._parts.get(part) is not writing:
             return  # there were too many
         if not _size(writing):
@@ -118,7 +125,7 @@ class Outputs:
             raise
 
 
-def _size(writing: asyncio.Task[bytes]) -> int:
+def _size(writing: asyncio.Future[bytes]) -> int:
     """Of what was written; 0 before that, and when it failed."""
     failed = not writing.done() or writing.cancelled() or writing.exception() is not None
     return 0 if failed else len(writing.result())

@@ -103,6 +103,8 @@ def of_disk(error: OSError) -> HttpProblem:
     """What a disk refused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full("the gateway's disk is full")
+    if isinstance(error, TimeoutError):
+        return HttpProblem("FILES_BUSY", f"the gateway cannot keep or change files: {error}")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return HttpProblem(
             "FILES_BUSY",

@@ -241,14 +241,25 @@ async def test_a_gateway_that_starts_lets_another_receive(files: Files, tmp_path
     await starting.close()
 
 
-async def test_a_gateway_that_is_stopped_does_not_hold_up_another_for_ever(
+async def test_a_gateway_that_is_stopped_holds_up_what_changes_files_and_not_for_ever(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmd.http.filestore.LOCK_SECONDS", 0.05)
+    record = await uploaded(files)
+    seconds = 3.0
+    monkeypatch.setattr("warmd.http.filestore.LOCK_SECONDS", seconds)
     with open(tmp_path / "files" / "lock", "r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(HttpProblem, match="cannot keep or read the file: it was locked for"):
-            await uploaded(files)
+        begun = time.monotonic()
+        some = [files.receive(record, chunks(b"y"), 0) for _ in range(40)]
+        some += [files.delete(record.id), uploaded(files)]  # type: ignore[list-item]
+        changes = asyncio.gather(*some, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert (await asyncio.to_thread(files.find, record.id)).size == 1
+        assert not changes.done() and time.monotonic() - begun < seconds
+        for problem in await changes:
+            assert isinstance(problem, HttpProblem) and "has held files/lock" in problem.detail
+            assert (problem.status, problem.response().headers["Retry-After"]) == (503, "5")
+        assert time.monotonic() - begun < 1.9 * seconds
     await uploaded(files)
 
 
