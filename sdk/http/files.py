@@ -314,6 +314,17 @@ class Files:
         with contextlib.suppress(OSError):
             self._store.delete(record.id)
 
+    async def are_used(self, ids: Sequence[str]) -> bool:
+        """They are used now; False where one of them is gone."""
+        try:
+            for id in ids:
+                await self._store.in_thread(self._store.touch, id)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            log.warning("the files of an output expire early: %s", error)
+        return True
+
     def discard(self, record: Record) -> None:
         """A file that nobody was told of; where it cannot go now it expires."""
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from warmd.http.files import Files
 from warmd.http.filestore import Record
@@ -34,15 +34,21 @@ THREADS = 4
 Part = tuple[str, int]
 
 
+class Written(NamedTuple):
+    json: bytes
+    files: tuple[str, ...]
+    """The ids of those that it names."""
+
+
 class Outputs:
     """Encodes values; the files among them are written before the JSON that names them goes out."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._parts: OrderedDict[Part, asyncio.Future[bytes]] = OrderedDict()
+        self._parts: OrderedDict[Part, asyncio.Future[Written]] = OrderedDict()
         self._bytes = 0
         self._threads = ThreadPoolExecutor(THREADS, "warmd-outputs")
-        self._writing: set[asyncio.Future[bytes]] = set()
+        self._writing: set[asyncio.Future[Written]] = set()
 
     async def encoded(self, value: Any, facts: Facts, part: Part | None = None) -> bytes:
         """The value as JSON; `part` is the call and number of one that may be told several times.
@@ -53,14 +59,25 @@ class Outputs:
             return dumped(value)
         except TypeError:
             pass  # it is not plain, or too deep
+        if part is not None:
+            await self._use_again(part)
         # A reader that leaves does not take the part from the others.
-        return await asyncio.shield(self._written(value, facts, part))
+        return (await asyncio.shield(self._written(value, facts, part))).json
+
+    async def _use_again(self, part: Part) -> None:
+        """A part that is told again keeps its files, and is forgotten where these are gone."""
+        writing = self._parts.get(part)
+        if writing is None or not _size(writing) or await self._files.are_used(writing.result().files):
+            return
+        if self._parts.get(part) is writing:
+            del self._parts[part]
+            self._bytes -= _size(writing)
 
     async def encoded_end(
         self, value: Any, facts: Facts, call: str, parts: Callable[[], Awaitable[int]]
     ) -> bytes:
         """What a call ended with, as `encoded`.  A generator's is the last of its parts again, of which
-        there are `parts`: that is not kept twice."""
+        there are `parts`: that is not kept twice, unless the part's files are gone."""
         try:
             return dumped(value)
         except TypeError:
@@ -72,7 +89,7 @@ class Outputs:
         await asyncio.gather(*self._writing, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
 
-    def _written(self, value: Any, facts: Facts, part: Part | None) -> asyncio.Future[bytes]:
+    def _written(self, value: Any, facts: Facts, part: Part | None) -> asyncio.Future[Written]:
         if part is not None and part in self._parts:
             self._parts.move_to_end(part)
             return self._parts[part]
@@ -85,12 +102,12 @@ class Outputs:
             writing.add_done_callback(partial(self._remember, part))
         return writing
 
-    def _is_written(self, writing: asyncio.Future[bytes]) -> None:
+    def _is_written(self, writing: asyncio.Future[Written]) -> None:
         self._writing.discard(writing)
         if not writing.cancelled():
             writing.exception()  # seen, also where nobody waits any more
 
-    def _remember(self, part: Part, writing: asyncio.Future[bytes]) -> None:
+    def _remember(self, part: Part, writing: asyncio.Future[Written]) -> None:
         if self._parts.get(part) is not writing:
             return  # there were too many
         if not _size(writing):
@@ -100,7 +117,7 @@ class Outputs:
             _, oldest = self._parts.popitem(last=False)
             self._bytes -= _size(oldest)
 
-    def _write(self, value: Any, facts: Facts) -> bytes:
+    def _write(self, value: Any, facts: Facts) -> Written:
         kept: list[Record] = []
 
         def file_of(one: Any) -> dict[str, Any] | None:
@@ -116,7 +133,7 @@ class Outputs:
             return self._files.stand_in(kept[-1])
 
         try:
-            return dumped(plain(value, file_of))
+            return Written(dumped(plain(value, file_of)), tuple(record.id for record in kept))
         except BaseException as error:
             for record in kept:
                 self._files.discard(record)
@@ -125,7 +142,7 @@ class Outputs:
             raise
 
 
-def _size(writing: asyncio.Future[bytes]) -> int:
+def _size(writing: asyncio.Future[Written]) -> int:
     """Of what was written; 0 before that, and when it failed."""
     failed = not writing.done() or writing.cancelled() or writing.exception() is not None
-    return 0 if failed else len(writing.result())
+    return 0 if failed else len(writing.result().json)
