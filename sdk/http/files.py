@@ -280,11 +280,15 @@ class Files:
         except OSError as error:
             log.warning("the files of call %s stay until the daemon was asked for it: %s", call, error)
 
-    def keep(self, content: Content, owner: str, base_url: str) -> Record:
-        """A file of an output, written in this thread.  Raises HttpProblem when it cannot be kept."""
-        self._room.check_count(1)
-        record = self._new(content.filename or "output", content.content_type or "", owner, base_url)
+    def keep(self, content: Content, owner: str, base_url: str, of: str = "") -> tuple[Record, bool]:
+        """A file of an output, written in this thread; and whether it is new.
+
+        `of` says which it is: what another gateway has kept of the same is not written again.  Raises
+        HttpProblem when it cannot be kept.
+        """
+        record = self._new(content.filename or "output", content.content_type or "", owner, base_url, of)
         sink: Sink | None = None
+        is_new = False
 
         def admit(size: int) -> None:
             assert sink is not None, "nothing is written before there is somewhere to"
@@ -292,22 +296,33 @@ class Files:
             self._room.take(size)
 
         try:
-            self._store.add(record)
+            if of and (kept := self._kept(record.id)) is not None:
+                return kept, False
+            self._room.check_count(1)
+            is_new = self._store.add(record)
             sink = self._store.sink(record, admit)
             content.write(sink)  # type: ignore[arg-type]
             self._name(record, content, sink)
-            self._store.finish(record, sink)
-            self._room.keep(sink.size, 0)
-            self._room.add(1)
+            self._room.keep(sink.size, self._store.finish(record, sink))
+            self._room.add(int(is_new))
         except OSError as error:
             raise of_disk(error) from None
         finally:
-            if sink is None or not sink.is_kept:
-                if sink is not None:
-                    sink.close()
-                    self._room.give(sink.size)
+            if sink is not None and not sink.is_kept:
+                self._room.give(sink.size)
+                sink.discard()
+            if is_new and (sink is None or not sink.is_kept):
                 self._forget(record)
-        return record
+        return record, is_new
+
+    def _kept(self, id: str) -> Record | None:
+        record = self._found(id)
+        try:
+            if record is not None:
+                self._store.touch(id)
+        except FileNotFoundError:
+            return None
+        return None if record is None or record.size is None else record
 
     def _forget(self, record: Record) -> None:
         """One that was not counted yet; where it cannot go now it expires."""
@@ -363,9 +378,9 @@ class Files:
     def _has_expired(self, record: Record, in_seconds: float = 0.0) -> bool:
         return record.used + self._seconds <= now() + in_seconds
 
-    def _new(self, filename: str, content_type: str, owner: str, base_url: str) -> Record:
+    def _new(self, filename: str, content_type: str, owner: str, base_url: str, of: str = "") -> Record:
         name, at = safe_name(filename, content_type), now()
-        return Record(self._addresses.new_id(), owner, name, content_type, base_url, at, used=at)
+        return Record(self._addresses.new_id(of), owner, name, content_type, base_url, at, used=at)
 
     def _address(self, record: Record, purpose: Purpose) -> str:
         return record.base_url + self._addresses.path(record.id, record.filename, purpose)

@@ -167,16 +167,20 @@ class Store:
     def path(self, record: Record) -> Path:
         return self.folder / record.id / record.filename
 
-    def add(self, record: Record) -> None:
-        """A folder for a new file."""
+    def add(self, record: Record) -> bool:
+        """A folder for a new file; False where there is that file already."""
         folder = self.folder / record.id
         with self._changing():
-            folder.mkdir(mode=0o700)
+            if self.read(record.id) is not None:
+                return False
+            folder.mkdir(mode=0o700, exist_ok=True)
             try:
                 os.replace(_noted(folder, record), folder / _RECORD)
             except OSError:
-                folder.rmdir()
+                with contextlib.suppress(OSError):  # there is more in it: it is left to the sweep
+                    folder.rmdir()
                 raise
+            return True
 
     def touch(self, id: str) -> None:
         """It is used now."""

@@ -4,7 +4,9 @@ Most outputs are plain, and written as JSON at once.  One that is not is written
 files are kept first (`outfiles`), and then the JSON that names them (`plainjson`).
 
 Several may follow one run, and each part of it is told to all of them: so what a part became is
-remembered by the part's number, or each reader, and the end, would be given copies of their own.
+remembered by the part's number, or each reader, and the end, would be given copies of their own.  And
+the ids of files are made of the call, the part and the file's place in it, so that other gateways, and
+those that come after this one, tell the same files.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ THREADS = 4
 """Of its own: what is written may wait long for the files' lock, or a disk."""
 
 Part = tuple[str, int]
+_END = -1
+"""The number of what is no part, and told once."""
 
 
 class Written(NamedTuple):
@@ -82,7 +86,7 @@ class Outputs:
             return dumped(value)
         except TypeError:
             count = await parts()
-        return await self.encoded(value, facts, (call, count - 1) if count else None)
+        return await self.encoded(value, facts, (call, count - 1 if count else _END))
 
     async def close(self) -> None:
         """Wait for what is being written."""
@@ -94,10 +98,10 @@ class Outputs:
             self._parts.move_to_end(part)
             return self._parts[part]
         loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._threads, self._write, value, facts)
+        writing = loop.run_in_executor(self._threads, self._write, value, facts, part)
         self._writing.add(writing)
         writing.add_done_callback(self._is_written)
-        if part is not None:
+        if part is not None and part[1] != _END:
             self._parts[part] = writing
             writing.add_done_callback(partial(self._remember, part))
         return writing
@@ -117,8 +121,9 @@ class Outputs:
             _, oldest = self._parts.popitem(last=False)
             self._bytes -= _size(oldest)
 
-    def _write(self, value: Any, facts: Facts) -> Written:
+    def _write(self, value: Any, facts: Facts, part: Part | None) -> Written:
         kept: list[Record] = []
+        new: list[Record] = []
 
         def file_of(one: Any) -> dict[str, Any] | None:
             if isinstance(one, File) and self._files.far:
@@ -129,13 +134,17 @@ class Outputs:
             content = content_of(one)
             if content is None:
                 return None
-            kept.append(self._files.keep(content, facts.owner, facts.base_url))
-            return self._files.stand_in(kept[-1])
+            of = "" if part is None else f"{part[0]} {part[1]} {len(kept)}"
+            record, is_new = self._files.keep(content, facts.owner, facts.base_url, of)
+            kept.append(record)
+            if is_new:
+                new.append(record)
+            return self._files.stand_in(record)
 
         try:
             return Written(dumped(plain(value, file_of)), tuple(record.id for record in kept))
         except BaseException as error:
-            for record in kept:
+            for record in new:
                 self._files.discard(record)
             if isinstance(error, TypeError | ValueError | RecursionError):
                 raise HttpProblem("INVALID", f"the output cannot be told as JSON: {error}") from None
