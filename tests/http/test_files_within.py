@@ -170,6 +170,7 @@ def stays_unused(files: Files, record: Record, seconds: float) -> None:
 @pytest.mark.parametrize(("asked", "told"), [(None, b"before"), (b"bytes=1-3", b"efo"), (b"bytes=-2", b"re")])
 async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes | None, told: bytes) -> None:
     record = await uploaded(files, b"before")
+    told_of = files.path(record).stat()
     *_, id, secret, name = files.described(record)["uri"].split("/")
     headers = [] if asked is None else [(b"range", asked)]
     scope = {
@@ -188,11 +189,22 @@ async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes |
 
     async def send(message: Message) -> None:
         messages.append(message)
+        if message["type"] == "http.response.body":
+            assert times_open(told_of) == 1
 
     await answer(scope, receive, send)
     start, *rest = messages
     assert b"".join(message["body"] for message in rest) == told
     assert Headers(raw=start["headers"])["content-length"] == str(len(told))
+
+
+def times_open(file: os.stat_result) -> int:
+    """How many descriptors of this process the file takes."""
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += os.path.samestat(os.fstat(int(descriptor)), file)
+    return found
 
 
 async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> None:
