@@ -24,6 +24,7 @@ ID = re.compile(r"file_[0-9a-f]{32}")
 MARK = f"{CONTENT}file_"
 """What every address of a file has in it."""
 _MARK_DIGITS = 8
+_DIGITS = 32 - _MARK_DIGITS
 _SECRET_BYTES = 24
 _ADDRESS = re.compile(rf"https?://[^\s?#]+{CONTENT}({ID.pattern})/([A-Za-z0-9_-]+)/[^\s/?#]*")
 
@@ -36,8 +37,9 @@ class Addresses:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def new_id(self) -> str:
-        digits = secrets.token_hex(16 - _MARK_DIGITS // 2)
+    def new_id(self, of: str = "") -> str:
+        """One that nobody has had; all gateways that have the key make the same `of` the same text."""
+        digits = secrets.token_hex(_DIGITS // 2) if not of else self._of("output", of).hex()[:_DIGITS]
         return f"file_{digits}{self._mark(digits)}"
 
     def is_ours(self, id: str) -> bool:

@@ -123,6 +123,8 @@ class _Content(FileResponse):
                     f"Range: {quoted(Headers(scope=scope).get('range'), 80)} is refused: the file has "
                     f"{self.headers['content-length']} bytes; give one such as bytes=0-99, or none",
                 )
+            if message["type"] == "http.response.body":
+                self._file.close()  # it is read from a descriptor of starlette's by now
             await send(message)
 
         with self._file:

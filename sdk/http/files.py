@@ -26,7 +26,7 @@ from warmd.http.leases import Leases
 from warmd.http.moments import moment, now
 from warmd.http.options import Options
 from warmd.http.problems import HttpProblem
-from warmd.http.room import Room, of_disk
+from warmd.http.room import Room, disk_told, of_disk
 from warmd.protocol.errors import quoted
 from warmd.protocol.places import TCP_SCHEME
 
@@ -78,9 +78,9 @@ class Files:
 
     async def open(self) -> None:
         """Take up what is there, and begin to expire it.  Raises OSError."""
-        self._addresses = Addresses(await asyncio.to_thread(self._store.open))
-        due = await asyncio.to_thread(self._sweep, 0.0)
-        await asyncio.to_thread(lambda: self._drop([id for id in due if not self._store.calls(id)]))
+        self._addresses = Addresses(await self._store.in_thread(self._store.open))
+        due = await self._store.in_thread(self._sweep, 0.0)
+        await self._store.in_thread(lambda: self._drop([id for id in due if not self._store.calls(id)]))
         self._timer = asyncio.create_task(self._expire_again_and_again())
 
     async def close(self) -> None:
@@ -88,6 +88,7 @@ class Files:
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.gather(self._timer, return_exceptions=True)
+        await asyncio.to_thread(self._store.close)
 
     # uploads
 
@@ -101,11 +102,11 @@ class Files:
         added = 0
         try:
             for record in records:
-                await asyncio.to_thread(self._store.add, record)
+                await self._store.in_thread(self._store.add, record)
                 added += 1
         except OSError as error:
             for record in records[:added]:
-                await asyncio.to_thread(self._store.delete, record.id)
+                await self._store.in_thread(self._forget, record)
             raise of_disk(error) from None
         self._room.add(added)
         return records
@@ -115,11 +116,11 @@ class Files:
         self._room.check(announced)
         sink: Sink | None = None
         try:
-            sink = await asyncio.to_thread(self._store.sink, record, self._room.take)
+            sink = await self._store.in_thread(self._store.sink, record, self._room.take)
             async with contextlib.aclosing(_blocks(chunks)) as blocks:
                 async for block in blocks:
                     await asyncio.to_thread(sink.write, block)
-            before = await asyncio.to_thread(self._store.finish, record, sink)
+            before = await self._store.in_thread(self._store.finish, record, sink)
             self._room.keep(sink.size, before)
         except FileNotFoundError:
             raise self.missing(record.id) from None
@@ -149,12 +150,14 @@ class Files:
         """The file of an address, and its bytes as they are now.  As `opened`."""
         record = self.opened(id, secret, "read")
         try:
-            return record, open(self._store.path(record), "rb")
+            with disk_told():
+                return record, open(self._store.path(record), "rb")
         except FileNotFoundError:
             raise self.missing(id) from None
 
     def _found(self, id: str) -> Record | None:
-        record = self._store.read(id)
+        with disk_told():
+            record = self._store.read(id)
         return None if record is None or self._has_expired(record) else record
 
     def missing(self, id: str) -> HttpProblem:
@@ -190,8 +193,9 @@ class Files:
         return self._address(record, "write")
 
     async def delete(self, id: str) -> None:
-        """It is gone at once for all who ask."""
-        await asyncio.to_thread(self._drop, [id], expired=False)
+        """It is gone at once for all who ask.  Raises HttpProblem when it cannot be."""
+        with disk_told():
+            await self._store.in_thread(self._drop, [id], False)
 
     def _drop(self, ids: Sequence[str], expired: bool = True) -> None:
         for id in ids:
@@ -209,7 +213,7 @@ class Files:
         them (`lend`).  Raises HttpProblem for one that is not the owner's to use.
         """
         texts = with_mark(value)
-        paths = await asyncio.to_thread(self._paths_of, texts, owner) if texts else None
+        paths = await self._store.in_thread(self._paths_of, texts, owner) if texts else None
         if not paths:
             return value
         try:
@@ -267,7 +271,7 @@ class Files:
         """The files in an input stay until the call, which was given them, has `ended`."""
         try:
             await self._leases.give(await self.named_in(value), call)
-        except OSError as error:
+        except (OSError, HttpProblem) as error:
             log.warning("the files of call %s stay %g s at least: %s", call, self._seconds, error)
 
     async def ended(self, call: str) -> None:
@@ -276,11 +280,15 @@ class Files:
         except OSError as error:
             log.warning("the files of call %s stay until the daemon was asked for it: %s", call, error)
 
-    def keep(self, content: Content, owner: str, base_url: str) -> Record:
-        """A file of an output, written in this thread.  Raises HttpProblem when it cannot be kept."""
-        self._room.check_count(1)
-        record = self._new(content.filename or "output", content.content_type or "", owner, base_url)
+    def keep(self, content: Content, owner: str, base_url: str, of: str = "") -> tuple[Record, bool]:
+        """A file of an output, written in this thread; and whether it is new.
+
+        `of` says which it is: what another gateway has kept of the same is not written again.  Raises
+        HttpProblem when it cannot be kept.
+        """
+        record = self._new(content.filename or "output", content.content_type or "", owner, base_url, of)
         sink: Sink | None = None
+        is_new = False
 
         def admit(size: int) -> None:
             assert sink is not None, "nothing is written before there is somewhere to"
@@ -288,26 +296,54 @@ class Files:
             self._room.take(size)
 
         try:
-            self._store.add(record)
+            if of and (kept := self._kept(record.id)) is not None:
+                return kept, False
+            self._room.check_count(1)
+            is_new = self._store.add(record)
             sink = self._store.sink(record, admit)
             content.write(sink)  # type: ignore[arg-type]
             self._name(record, content, sink)
-            self._store.finish(record, sink)
-            self._room.keep(sink.size, 0)
-            self._room.add(1)
+            self._room.keep(sink.size, self._store.finish(record, sink))
+            self._room.add(int(is_new))
         except OSError as error:
             raise of_disk(error) from None
         finally:
-            if sink is None or not sink.is_kept:
-                if sink is not None:
-                    sink.close()
-                    self._room.give(sink.size)
-                self._store.delete(record.id)
-        return record
+            if sink is not None and not sink.is_kept:
+                self._room.give(sink.size)
+                sink.discard()
+            if is_new and (sink is None or not sink.is_kept):
+                self._forget(record)
+        return record, is_new
+
+    def _kept(self, id: str) -> Record | None:
+        record = self._found(id)
+        try:
+            if record is not None:
+                self._store.touch(id)
+        except FileNotFoundError:
+            return None
+        return None if record is None or record.size is None else record
+
+    def _forget(self, record: Record) -> None:
+        """One that was not counted yet; where it cannot go now it expires."""
+        with contextlib.suppress(OSError):
+            self._store.delete(record.id)
+
+    async def are_used(self, ids: Sequence[str]) -> bool:
+        """They are used now; False where one of them is gone."""
+        try:
+            for id in ids:
+                await self._store.in_thread(self._store.touch, id)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            log.warning("the files of an output expire early: %s", error)
+        return True
 
     def discard(self, record: Record) -> None:
-        """A file of an output that nobody was told of."""
-        self._drop([record.id], expired=False)
+        """A file that nobody was told of; where it cannot go now it expires."""
+        with contextlib.suppress(OSError):
+            self._drop([record.id], expired=False)
 
     def _name(self, record: Record, content: Content, sink: Sink) -> None:
         """By what was written, where nobody has said what it is."""
@@ -323,9 +359,9 @@ class Files:
         while True:
             await asyncio.sleep(seconds)
             try:
-                due = await asyncio.to_thread(self._sweep, 2 * seconds)
+                due = await self._store.in_thread(self._sweep, 2 * seconds)
                 kept = await self._leases.renew(due)
-                await asyncio.to_thread(self._drop, [id for id in due if id not in kept])
+                await self._store.in_thread(self._drop, [id for id in due if id not in kept])
             except OSError as error:
                 log.warning("files cannot be expired: %s", error)
 
@@ -342,9 +378,9 @@ class Files:
     def _has_expired(self, record: Record, in_seconds: float = 0.0) -> bool:
         return record.used + self._seconds <= now() + in_seconds
 
-    def _new(self, filename: str, content_type: str, owner: str, base_url: str) -> Record:
+    def _new(self, filename: str, content_type: str, owner: str, base_url: str, of: str = "") -> Record:
         name, at = safe_name(filename, content_type), now()
-        return Record(self._addresses.new_id(), owner, name, content_type, base_url, at, used=at)
+        return Record(self._addresses.new_id(of), owner, name, content_type, base_url, at, used=at)
 
     def _address(self, record: Record, purpose: Purpose) -> str:
         return record.base_url + self._addresses.path(record.id, record.filename, purpose)

@@ -50,7 +50,7 @@ class Leases:
             live = await self._live()
         except WarmdError:
             live = {call for some in calls.values() for call in some}
-        return await asyncio.to_thread(self._renewed, calls, live)
+        return await self._store.in_thread(self._renewed, calls, live)
 
     def _renewed(self, calls: Mapping[str, Sequence[str]], live: set[str]) -> set[str]:
         kept = set()

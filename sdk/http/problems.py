@@ -43,6 +43,7 @@ STATUS = {
     "SLOW_CONSUMER": 503,
     "DAEMON_UNAVAILABLE": 503,
     "DAEMON_LOST": 503,
+    "FILES_BUSY": 503,
     "FILES_FULL": 507,
 }
 """All others are 500.  Never 412: the clients take it for a list of requirements."""
@@ -54,6 +55,7 @@ RETRY_SECONDS = {
     "TOO_MANY_CONNECTIONS": 1,
     "DAEMON_UNAVAILABLE": 2,
     "DAEMON_LOST": 2,
+    "FILES_BUSY": 5,
 }
 
 LIVES_ON = ("QUEUE_FULL", "TIMEOUT", "CANCELLED")

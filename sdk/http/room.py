@@ -6,8 +6,10 @@ others have kept since, and what they are just receiving, is not known here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
+from collections.abc import Iterator
 
 from warmd.http.problems import HttpProblem
 
@@ -86,11 +88,30 @@ class Room:
             self._kept = size + max(0, self._kept - before[1])
 
 
+@contextlib.contextmanager
+def disk_told() -> Iterator[None]:
+    """What a disk refuses in it is an HttpProblem; what is not there stays a FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise of_disk(error) from None
+
+
 def of_disk(error: OSError) -> HttpProblem:
     """What a disk refused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full("the gateway's disk is full")
-    return HttpProblem("INTERNAL", f"the gateway cannot keep the file: {error.strerror or error}")
+    if isinstance(error, TimeoutError):
+        return HttpProblem("FILES_BUSY", f"the gateway cannot keep or change files: {error}")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return HttpProblem(
+            "FILES_BUSY",
+            f"the gateway cannot open the file: {error.strerror}; ask again later, or start it with "
+            "a larger limit (ulimit -n)",
+        )
+    return HttpProblem("INTERNAL", f"the gateway cannot keep or read the file: {error.strerror or error}")
 
 
 def _full(why: str) -> HttpProblem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -96,6 +97,49 @@ async def test_a_full_disk_says_so_and_keeps_what_was_there(
     assert (files.path(record).read_text(), files._room.held, parts(tmp_path)) == ("before", 6, [])
 
 
+async def test_a_file_does_not_expire_while_it_comes(files: Files, tmp_path: Path) -> None:
+    (record,) = await files.announce([Announced("a", "text/plain", 0)], "ann", "http://x")
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    stays_unused(files, record, OPTIONS.file_seconds - 1)
+
+    async def slow() -> AsyncIterator[bytes]:
+        assert other._sweep(2.0) == []
+        yield b"12"
+        stays_unused(files, record, OPTIONS.file_seconds + 1)
+        other._drop(other._sweep(2.0))
+        yield b"34"
+
+    await files.receive(record, slow(), 0)
+    assert files.path(files.find(record.id)).read_bytes() == b"1234"
+    await other.close()
+
+
+@pytest.mark.parametrize("step", range(4))
+async def test_a_gateway_that_dies_in_an_upload_leaves_one_version(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    record, steps = await uploaded(files, b"before"), iter(range(4))
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if next(steps) >= step:
+            raise OSError(errno.EIO, "killed")
+        replace(source, target)
+
+    monkeypatch.setattr("warmd.http.filestore.os.replace", killed)
+    with contextlib.suppress(HttpProblem):
+        await files.receive(record, chunks(b"and after"), 0)
+    monkeypatch.undo()
+    other = Files(tmp_path, OPTIONS, no_calls)
+    await other.open()
+    found = other.find(record.id)
+    data = other.path(found).read_bytes()
+    assert data == (b"before" if step < 2 else b"and after")
+    assert (found.size, other._room.held, parts(tmp_path)) == (len(data), len(data), [])
+    await other.close()
+
+
 async def test_what_is_announced_must_find_room(files: Files) -> None:
     with pytest.raises(HttpProblem, match="limit of 100"):
         await files.announce([Announced("a", "text/plain", 60)] * 2, "ann", "http://x")
@@ -126,6 +170,7 @@ def stays_unused(files: Files, record: Record, seconds: float) -> None:
 @pytest.mark.parametrize(("asked", "told"), [(None, b"before"), (b"bytes=1-3", b"efo"), (b"bytes=-2", b"re")])
 async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes | None, told: bytes) -> None:
     record = await uploaded(files, b"before")
+    told_of = files.path(record).stat()
     *_, id, secret, name = files.described(record)["uri"].split("/")
     headers = [] if asked is None else [(b"range", asked)]
     scope = {
@@ -144,11 +189,22 @@ async def test_a_reader_gets_one_version(files: Files, what: str, asked: bytes |
 
     async def send(message: Message) -> None:
         messages.append(message)
+        if message["type"] == "http.response.body":
+            assert times_open(told_of) == 1
 
     await answer(scope, receive, send)
     start, *rest = messages
     assert b"".join(message["body"] for message in rest) == told
     assert Headers(raw=start["headers"])["content-length"] == str(len(told))
+
+
+def times_open(file: os.stat_result) -> int:
+    """How many descriptors of this process the file takes."""
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += os.path.samestat(os.fstat(int(descriptor)), file)
+    return found
 
 
 async def test_uses_and_sizes_are_known_to_the_next_gateway(tmp_path: Path) -> None:
@@ -197,14 +253,25 @@ async def test_a_gateway_that_starts_lets_another_receive(files: Files, tmp_path
     await starting.close()
 
 
-async def test_a_gateway_that_is_stopped_does_not_hold_up_another_for_ever(
+async def test_a_gateway_that_is_stopped_holds_up_what_changes_files_and_not_for_ever(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmd.http.filestore.LOCK_SECONDS", 0.05)
+    record = await uploaded(files)
+    seconds = 3.0
+    monkeypatch.setattr("warmd.http.filestore.LOCK_SECONDS", seconds)
     with open(tmp_path / "files" / "lock", "r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(HttpProblem, match="cannot keep the file: it was locked for"):
-            await uploaded(files)
+        begun = time.monotonic()
+        some = [files.receive(record, chunks(b"y"), 0) for _ in range(40)]
+        some += [files.delete(record.id), uploaded(files)]  # type: ignore[list-item]
+        changes = asyncio.gather(*some, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert (await asyncio.to_thread(files.find, record.id)).size == 1
+        assert not changes.done() and time.monotonic() - begun < seconds
+        for problem in await changes:
+            assert isinstance(problem, HttpProblem) and "has held files/lock" in problem.detail
+            assert (problem.status, problem.response().headers["Retry-After"]) == (503, "5")
+        assert time.monotonic() - begun < 1.9 * seconds
     await uploaded(files)
 
 
@@ -261,3 +328,23 @@ async def test_who_has_a_file_is_asked_of_the_daemon_when_it_would_expire(files:
         assert files.find(record.id).used > time.time() - 500.0
     await leases.ended("late")
     assert await leases.renew([record.id]) == set()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+async def test_a_file_that_cannot_be_looked_at_is_no_file_that_is_not(
+    files: Files, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    record, other = await uploaded(files, b"four"), await uploaded(files, b"four")
+
+    def refused(path: Path, *_how: object) -> None:
+        if record.id in str(path):
+            raise OSError(number, os.strerror(number))
+        return open(path, "rb")  # type: ignore[return-value]
+
+    monkeypatch.setattr("warmd.http.filestore.open", refused, raising=False)
+    assert [one.id for one in files._store.sweep(files._addresses.is_ours)] == [other.id]
+    with pytest.raises(HttpProblem, match=os.strerror(number)) as caught:
+        files.find(record.id)
+    assert caught.value.status == (503 if number == errno.EMFILE else 500)
+    monkeypatch.undo()
+    assert files.path(files.find(record.id)).read_bytes() == b"four"

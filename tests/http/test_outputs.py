@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import math
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,49 @@ async def test_a_part_is_written_once_for_all_who_follow(files: Files) -> None:
     assert len({first, *others}) == 2 and len(all_of(files)) == 2
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_a_part_that_is_the_end_is_there_at_the_end(files: Files, is_gone: bool) -> None:
+    outputs = Outputs(files)
+
+    async def parts() -> int:
+        return 1
+
+    first = json.loads(await outputs.encoded(b"x", FACTS, ("call", 0)))
+    (path,) = (file / ".record" for file in all_of(files))
+    os.utime(path, (0, 0))
+    if is_gone:
+        files._drop(files._sweep(0.0))
+        assert all_of(files) == []
+    last = json.loads(await outputs.encoded_end(b"x", FACTS, "call", parts))
+    assert data_of(files, last) == b"x" and len(all_of(files)) == 1
+    assert first == last
+    await outputs.close()
+    assert outputs._bytes == sum(len(task.result().json) for task in outputs._parts.values())
+
+
+async def test_all_gateways_tell_the_same_files(files: Files, tmp_path: Path) -> None:
+    other = Files(tmp_path, Options(max_file_bytes=2**20), no_calls)
+    await other.open()
+
+    async def parts() -> int:
+        return 0
+
+    value = [b"x", {"a": b"\x89PNG\r\n\x1a\n"}]
+    first, second, third = [
+        json.loads(await Outputs(one).encoded_end(value, FACTS, call, parts))
+        for one, call in ((files, "call"), (other, "call"), (other, "another"))
+    ]
+    assert first == second and first[0] != third[0] and len(all_of(files)) == 4
+    assert [data_of(files, one) for one in (first[0], first[1]["a"])] == [b"x", value[1]["a"]]  # type: ignore[index]
+    with pytest.raises(HttpProblem, match="cannot be told"):
+        await Outputs(other).encoded_end([b"x", object()], FACTS, "call", parts)
+    assert data_of(files, first[0]) == b"x"  # it was the other's
+    for one in await other.named_in(second):
+        await other.delete(one.id)
+    assert await files.named_in(first) == []
+    await other.close()
+
+
 async def test_few_parts_are_remembered(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warmd.http.outputs.MOST_PARTS", 2)
     outputs = Outputs(files)
@@ -235,7 +279,7 @@ async def test_few_parts_are_remembered(files: Files, monkeypatch: pytest.Monkey
         await outputs.encoded(b"x", FACTS, ("call", number))
     await outputs.close()
     assert [*outputs._parts] == [("call", 3), ("call", 4)]
-    assert outputs._bytes == sum(len(task.result()) for task in outputs._parts.values())
+    assert outputs._bytes == sum(len(task.result().json) for task in outputs._parts.values())
 
 
 def test_what_is_no_file_is_told_from_files() -> None:
