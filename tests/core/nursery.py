@@ -113,6 +113,11 @@ class Nursery:
     def _forks_of(self: Any, template: FakeTemplate) -> list[Any]:
         return [fake for fake in self.workers.values() if fake.template is template]
 
+    def _its_forks_never_come(self, template: FakeTemplate) -> None:
+        """Those that have not come to the door."""
+        for fake in self._forks_of(template):
+            fake.failed = fake.failed or not fake.spawned
+
     def shares_log(self, order: fx.ShareLog) -> None:
         assert any(one.order.log == order.log for one in self.templates.values()), "a log of nobody"
 
@@ -127,6 +132,7 @@ class Nursery:
             return []
         exits = [] if template.exited else [ev.WorkerExited(order.worker, None, "SIGKILL", "")]
         template.exited = template.tree_gone = True
+        self._its_forks_never_come(template)
         return [*exits, ev.TreeGone(order.worker)]
 
     # What must always hold
@@ -192,18 +198,15 @@ class Nursery:
         self.tell(ev.WorkerSaid(fake.template.worker, work.Outdated(fake.spawn.worker)))
 
     def template_exits(self: Any, number: int = 0, signal: str = "SIGKILL") -> None:
-        """Those that it was to fork and that have not come to the door never will."""
         template = self.template(number)
         template.exited = True
-        for fake in self._forks_of(template):
-            fake.failed = fake.failed or not fake.spawned
+        self._its_forks_never_come(template)
         self.tell(ev.WorkerExited(template.worker, None, signal, "last words"))
 
     def template_tree_ends(self: Any, number: int = 0, stuck: tuple[int, ...] = ()) -> None:
         template = self.template(number)
         template.tree_gone = True
-        for fake in self._forks_of(template):
-            fake.failed = fake.failed or not fake.spawned
+        self._its_forks_never_come(template)
         self.tell(ev.TreeGone(template.worker, stuck))
 
     def oblige_templates(self: Any) -> None:
