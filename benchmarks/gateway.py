@@ -25,11 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 import warmd
 from benchmarks.facts import machine_facts
 from benchmarks.figures import paired_ratio
+from benchmarks.processes import cpu_seconds
 from benchmarks.subjects import IDLE_SECONDS, say
 from warmd.owndaemon import LocalClient
 
@@ -80,24 +79,32 @@ def measure() -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "work.py").write_text(APP)
         daemon = stack.enter_context(warmd.local(app_folders=os.fspath(folder)))
-        gateway, echo = stack.enter_context(_gateway(daemon)), stack.enter_context(_echo())
+        (gateway, pid), echo = stack.enter_context(_gateway(daemon)), stack.enter_context(_echo())
         session = daemon.session(os.fspath(folder / "work.py"), session_timeout=IDLE_SECONDS)
         body = {"function": "echo", "input": {"by": 1}, "session": session.id, "wait": True}
-        found = asyncio.run(_calls(gateway, echo, body))
+        worker = session.info().pid
+        pids = {"gateway": pid, "daemon": daemon.daemon_pid, "worker": worker, "load": os.getpid()}
+        found = asyncio.run(_calls(gateway, echo, body, pids))
         found |= asyncio.run(_streams(daemon, gateway, session.id))
         found |= asyncio.run(_idle(daemon, gateway, session.id))
     return found
 
 
-async def _calls(gateway: int, echo: int, body: dict[str, Any]) -> dict[str, Any]:
+async def _calls(gateway: int, echo: int, body: dict[str, Any], pids: dict[str, int]) -> dict[str, Any]:
     slices: dict[str, list[tuple[float, float]]] = {"gateway": [], "echo": []}
+    spent = dict.fromkeys(pids, 0.0)
     for _ in range(ROUNDS):
         for name, port, path in (("echo", echo, "/"), ("gateway", gateway, "/apps/run")):
             say(f"requests to the {name}")
+            before = {who: cpu_seconds(pid) for who, pid in pids.items()}
             slices[name].append(await _load(port, path, body))
+            if name == "gateway":
+                spent = {who: spent[who] + cpu_seconds(pid) - before[who] for who, pid in pids.items()}
     rates = {name: [rate for rate, _ in one] for name, one in slices.items()}
     p50s = {name: [p50 for _, p50 in one] for name, one in slices.items()}
+    runs = sum(rates["gateway"]) * SLICE_SECONDS
     return {
+        "processor_seconds_of_a_run": {who: seconds / runs for who, seconds in spent.items()},
         "gateway_per_second": statistics.median(rates["gateway"]),
         "echo_per_second": statistics.median(rates["echo"]),
         "rate_ratio": paired_ratio(rates["gateway"], rates["echo"]),
@@ -185,17 +192,17 @@ async def _idle(daemon: LocalClient, gateway: int, session: str) -> dict[str, An
         writer.write(f"GET /tasks/{task}/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         await reader.readuntil(b"\n")
     say(f"watching {IDLE_STREAMS} idle streams for {IDLE_WATCH_SECONDS:g} s")
-    process = psutil.Process(daemon.daemon_pid)
-    before = sum(process.cpu_times()[:2])
+    before = cpu_seconds(daemon.daemon_pid)
     await asyncio.sleep(IDLE_WATCH_SECONDS)
-    spent = sum(process.cpu_times()[:2]) - before
+    spent = cpu_seconds(daemon.daemon_pid) - before
     for _, writer in opened:
         writer.close()
     return {"idle_streams": IDLE_STREAMS, "daemon_share_of_a_core": spent / IDLE_WATCH_SECONDS}
 
 
 @contextlib.contextmanager
-def _gateway(daemon: LocalClient) -> Iterator[int]:
+def _gateway(daemon: LocalClient) -> Iterator[tuple[int, int]]:
+    """Its port and its pid."""
     ready, ready_end = os.pipe()
     with tempfile.TemporaryDirectory() as folder:
         code = (
@@ -209,7 +216,7 @@ def _gateway(daemon: LocalClient) -> Iterator[int]:
         process = subprocess.Popen(command, pass_fds=[ready_end], stderr=subprocess.DEVNULL)
         os.close(ready_end)
         with open(ready) as told:
-            yield int(told.read().rpartition(":")[2])
+            yield int(told.read().rpartition(":")[2]), process.pid
         process.terminate()
         process.wait()
 
@@ -236,6 +243,8 @@ def as_text(found: dict[str, Any], facts: dict[str, Any]) -> str:
         "",
         f"gateway {found['gateway_per_second']:.0f}/s, p50 {found['gateway_p50_seconds'] * 1e3:.2f} ms; "
         f"echo {found['echo_per_second']:.0f}/s, p50 {found['echo_p50_seconds'] * 1e3:.2f} ms",
+        "processor time of a run, us: "
+        + ", ".join(f"{who} {1e6 * s:.0f}" for who, s in found["processor_seconds_of_a_run"].items()),
         f"parts {found['parts_per_second']:.0f}/s by HTTP, {found['native_parts_per_second']:.0f}/s natively",
         f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, {facts['commit']}",
     ]

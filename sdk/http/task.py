@@ -9,12 +9,12 @@ from enum import IntEnum
 import orjson
 
 from warmd.http.moments import moment, now
+from warmd.protocol.messages import MAX_NOTE_CHARACTERS
 from warmd.protocol.record import record
 
 PREFIX = "task_"
 NOTE_MARK = "warmd.http "
 """How the notes of this gateway's calls begin: other detached calls are none of its tasks."""
-MOST_NOTE_CHARACTERS = 4096
 NULL = b"null"
 REPEATED_INPUT_BYTES = 4096
 
@@ -66,7 +66,7 @@ class Facts:
     def note(self) -> str:
         facts = [self.owner, self.app, self.created, self.session_timeout, self.webhook, self.base_url]
         text = NOTE_MARK + orjson.dumps([*facts, self.request_id]).decode()
-        input = self.input if len(text) + len(self.input) < MOST_NOTE_CHARACTERS else NULL
+        input = self.input if len(text) + len(self.input) < MAX_NOTE_CHARACTERS else NULL
         return f"{text[:-1]},{input.decode()}]"
 
     @classmethod

@@ -46,3 +46,12 @@ export async function newSession(timeout = 25): Promise<string> {
   const task: any = await client.run({ app: 'zoo', input: {}, session: 'new', session_timeout: timeout });
   return task.session_id;
 }
+
+// Has each part of `step_by_step` followed by the next, once it was seen.
+export function stepByStep(outputs: number[]): (update: any) => void {
+  return (update) => {
+    if (!update.output || outputs.includes(update.output.i)) return;
+    outputs.push(update.output.i);
+    open(gate(String(update.output.i)));
+  };
+}

@@ -1,6 +1,6 @@
 // As in a browser, and in the React hook: no key, each request goes to one address.
 import { inference } from '@inferencesh/sdk';
-import { gate, open, scenario, url } from './common.mts';
+import { gate, scenario, stepByStep, url } from './common.mts';
 
 const client = inference({ proxyUrl: `${url}/api/inference/proxy` });
 
@@ -18,11 +18,7 @@ await scenario('a stream', async () => {
   const task: any = await client.run(
     { app: 'zoo', function: 'step_by_step', input: { n: 3, folder: gate('') }, session: 'new' },
     {
-      onUpdate: (update: any) => {
-        if (!update.output || outputs.includes(update.output.i)) return;
-        outputs.push(update.output.i);
-        open(gate(String(update.output.i)));
-      },
+      onUpdate: stepByStep(outputs),
     },
   );
   return [task.output.i, outputs];

@@ -1,5 +1,5 @@
 import { inference } from '@inferencesh/sdk';
-import { client, gate, newSession, open, scenario, url } from './common.mts';
+import { client, gate, newSession, open, scenario, stepByStep, url } from './common.mts';
 
 await scenario('a session is opened and used', async () => {
   const first: any = await client.run({ app: 'zoo', input: { a: 1 }, session: 'new', session_timeout: 25, setup: { size: 3 } });
@@ -27,11 +27,7 @@ await scenario('parts are updates', async () => {
   const task: any = await client.run(
     { app: 'zoo', function: 'step_by_step', input: { n: 3, folder: gate('') }, session: 'new' },
     {
-      onUpdate: (update: any) => {
-        if (!update.output || outputs.includes(update.output.i)) return;
-        outputs.push(update.output.i);
-        open(gate(String(update.output.i)));
-      },
+      onUpdate: stepByStep(outputs),
       onPartialUpdate: () => { partial += 1; },
     },
   );
