@@ -1,0 +1,57 @@
+"""Functions that can be named in the input: `run({"action": "click", "selector": "#ok"})`.
+
+The same as calling the function `click` with `{"selector": "#ok"}`; for clients that send everything to
+one function, as those written for inference.sh do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+HOOKS = frozenset({"setup", "unload", "on_cancel", "run"})
+
+
+class Actions:
+    """Base of apps whose public functions are actions."""
+
+    default_action: ClassVar[str | None] = None
+    """What an input without an `action` means; None: each must name one."""
+
+    def run(self, input: Mapping[str, Any]) -> Any:
+        """Performs `input["action"]`, with the other keys as its options.
+
+        Raises ValueError for an action that there is not, and TypeError for options that it does not take.
+        """
+        if not isinstance(input, Mapping):
+            raise TypeError(f"the input must be a dict with an 'action', not {str(input)[:40]!r}")
+        options = dict(input)
+        function = self._action(options.pop("action", self.default_action))
+        try:
+            inspect.signature(function).bind(**options)
+        except TypeError as error:
+            raise TypeError(f"the action {function.__name__!r}: {error}") from None
+        return function(**options)
+
+    def init(self) -> dict[str, Any]:
+        """Does nothing but have the session up, as managers of sessions want it; names the actions."""
+        return {"actions": self._actions()}
+
+    def _action(self, name: Any) -> Any:
+        actions = self._actions()
+        if name in actions:
+            return getattr(self, name)
+        close = difflib.get_close_matches(str(name), actions, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(actions)}"
+        what = "the input names no action" if name is None else f"unknown action {str(name)[:40]!r}"
+        raise ValueError(f"{what}: {hint}")
+
+    @classmethod
+    def _actions(cls) -> list[str]:
+        return [
+            name
+            for name in dir(cls)
+            if not name.startswith("_") and name not in HOOKS and inspect.isfunction(getattr(cls, name))
+        ]

@@ -1,0 +1,1 @@
+"""Of the app itself see README.md beside this file."""
