@@ -31,7 +31,7 @@ from warmd.protocol.parcels import Body as Body
 from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Both sides must name the same number; raised with every change of a message."""
 
 ClientId = NewType("ClientId", bytes)

@@ -45,6 +45,14 @@ class AppSpec(NamedTuple):
     cwd: str | None = None
     python: str | None = None
     """An interpreter other than the daemon's own."""
+    requirements: str = ""
+    """What pip is to install into an environment of the app's own, one requirement a line."""
+    env: dict[str, str] = {}  # noqa: RUF012  (never mutated; a NamedTuple has no factories)
+    """Variables of its processes, where the call gives no others."""
+    default_function: str = ""
+    """What a call of `run` means; empty: `run` itself."""
+    reload: bool = False
+    """Functions that were edited are taken over by sessions that live."""
 
 
 @record

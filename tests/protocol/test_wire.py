@@ -86,7 +86,7 @@ def test_kinds_keep_their_numbers() -> None:
         1: "Welcome", 2: "Refused", 3: "Accepted", 4: "Part", 5: "Result", 6: "Failure", 7: "Goodbye",
         8: "Ping", 9: "HandBack", 10: "Parts",
     }  # fmt: skip
-    assert messages.PROTOCOL == 5
+    assert messages.PROTOCOL == 6
 
 
 def test_a_call_looks_as_documented() -> None:
