@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import warmd
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
+from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived, WatchArrived
 from warmd.daemon.core.policy import LISTED
 from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.failures import problem_of_lookup
@@ -144,6 +144,10 @@ class Control:
         under_way = self._known_call(call).state != "done"
         self._services.submit(StopArrived(CallId(bytes.fromhex(call))))
         return values.pack(under_way)
+
+    def _calls_watch(self, client: ClientId, request: Request, _now: float, call: str) -> None:
+        id = CallId(bytes.fromhex(call))
+        self._services.submit(WatchArrived(client, request.id, id, request.window))
 
     def _known_call(self, call: str) -> CallView:
         view = self._broker.call_view(call)

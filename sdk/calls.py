@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -128,6 +129,12 @@ class Submitted:
         if not self._link.wait(self._pending, done, until):
             raise TimeoutError(f"the call has not ended within {seconds:g} s; it goes on")
         return outcome(self._pending)
+
+    def progress(self) -> Iterator[Any]:
+        """How far the call is, whenever the app tells by `warmd.context.progress` (or a bar of tqdm), until
+        it ends; the latest value where this reader is slower.  Then `result()` has its end."""
+        with contextlib.suppress(CallGone):  # it has ended
+            yield from self._client.calls.watch(self.call_id)
 
     def done(self) -> bool:
         """Whether the call has ended.  Never waits."""

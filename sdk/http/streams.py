@@ -29,7 +29,8 @@ from warmd.http.tasks import LOOK_SECONDS, Tasks
 from warmd.protocol.errors import CallGone, WarmdError
 
 if TYPE_CHECKING:
-    from warmd.aio import AsyncClient, AsyncStream
+    from warmd.aio import AsyncClient
+    from warmd.aiocalls import AsyncStream
 
 REPEAT_SECONDS = 15.0
 LOOKS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
