@@ -310,7 +310,7 @@ class Server:
 
     def _cancel(self, client: ClientId, cancel: msg.Cancel) -> None:
         if self.control.log_streams.owns(client, cancel.id):
-            self.control.log_streams.cancel(client, cancel.id)
+            self.control.log_streams.cancel(client, cancel.id, cancel.how)
         else:
             self.submit(ev.CancelArrived(client, cancel.id, cancel.how))
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from warmd import plan
-from warmd.aiocalls import AsyncStream, AsyncSubmitted
+from warmd.aiocalls import AsyncLogs, AsyncStream, AsyncSubmitted
 from warmd.aiodetached import AsyncCalls
 from warmd.aiolink import AsyncLink
 from warmd.aiosession import AsyncSession, AsyncSessions
@@ -164,9 +164,9 @@ class AsyncClient:
         """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
         return Info(await self._request("keys.reload", {}))
 
-    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncStream:
+    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncLogs:
         """What a session's processes print, in pieces of bytes; as `Client.logs`."""
-        return AsyncStream(self, plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW), follow)
+        return AsyncLogs(self, plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW), follow)
 
     async def aclose(self) -> None:
         """Give up the connection; what is under way ends with DaemonLost here, sessions live on."""

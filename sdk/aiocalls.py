@@ -82,6 +82,17 @@ class AsyncStream(Parts, AsyncIterator[Any]):
             link.abandon_later(self._pending.id)
 
 
+class AsyncLogs(AsyncStream):
+    """What a session's processes print; as `Logs`."""
+
+    def finish(self) -> None:
+        """Follow no further: what is written by now still comes, and then the end."""
+        if self._link is None:
+            self._over = True
+        elif not done(self._pending):
+            self._link.cancel(self._pending)
+
+
 class AsyncSubmitted:
     """A call that was started and not waited for."""
 

@@ -95,6 +95,15 @@ class Stream(Parts, Iterator[Any]):
             self._link.abandon_later(pending.id)
 
 
+class Logs(Stream):
+    """What a session's processes print, in pieces of bytes."""
+
+    def finish(self) -> None:
+        """Follow no further: what is written by now still comes, and then the end."""
+        if not done(self._pending):
+            self._link.cancel(self._pending)
+
+
 class Submitted:
     """A call that was started and not waited for."""
 

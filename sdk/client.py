@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from warmd import plan
-from warmd.calls import Stream, Submitted
+from warmd.calls import Logs, Stream, Submitted
 from warmd.connect import Connector
 from warmd.detached import Calls
 from warmd.link import Link, admitted, done
@@ -197,13 +197,13 @@ class Client:
         """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
         return Info(self._request("keys.reload", {}))
 
-    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Stream:
+    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Logs:
         """What a session's processes print, in pieces of bytes: the last `tail` lines or all.
 
-        With `follow` it goes on until the session is gone.
+        With `follow` it goes on until the session is gone, or `finish()` of what is returned is called.
         """
         request = plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW)
-        return Stream(*self._begin(request, None if follow else plan.ANSWER_SECONDS))
+        return Logs(*self._begin(request, None if follow else plan.ANSWER_SECONDS))
 
     def close(self) -> None:
         """Give up the connection; what is under way ends with DaemonLost here, sessions live on."""
