@@ -53,6 +53,8 @@ class Plan:
 
     def arguments(self, value: Any) -> Arguments:
         """Positional and keyword arguments for an input.  Raises Unfit, and what a model's code raises."""
+        if self.refusal:
+            raise self._unfit(self.refusal)
         args, kwargs = self._sorted(value)
         return self._made(args, kwargs) if self.needs_work else (args, kwargs)
 
@@ -96,8 +98,6 @@ class Plan:
 
     def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """With models made, names that cannot be given by name in their places, and the metadata."""
-        if self.refusal:
-            raise self._unfit(self.refusal)
         if args:
             args = self._whole(args[0])
             if args and self.given:  # which may come first
@@ -160,14 +160,14 @@ def plan_for(
     name: str,
     whole_names: tuple[str, ...] = ("input",),
     of_base_app: bool = False,
+    owner: type | None = None,
 ) -> Plan:
-    """The plan for a bound function.  One without a readable signature takes its input whole."""
+    """The plan for a bound function of `owner`.  One without a readable signature takes its input whole."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return Plan(function, name, "whole")
-    holder = getattr(function, "__self__", None)
-    hints = hints_of(function, holder if isinstance(holder, type) else type(holder))
+    hints = hints_of(function, owner)
     everything = list(signature.parameters.values())
     given = _metadata_among(everything, hints, of_base_app, name == "setup")
     ours = [one for one in everything if one.name != given and one.kind not in _VARIADIC]
@@ -187,7 +187,7 @@ def plan_for(
         makers,
         given,
         refusal,
-        needs_work=bool(makers or given or refusal or by_place or takes_more),
+        needs_work=bool(makers or given or by_place or takes_more),
     )
 
 
@@ -231,9 +231,12 @@ def _refusal(style: Style, parameters: list[Parameter], hints: Mapping[str, Any]
     return f"takes its input whole, as {parameters[0].name!r}, and nothing can be given for {names}"
 
 
-def plan_for_setup(setup: Callable[..., Any], of_base_app: bool = False) -> Plan:
+def plan_for_setup(
+    setup: Callable[..., Any], of_base_app: bool = False, owner: type | None = None
+) -> Plan:
     """The plan for `setup`: a lone parameter takes the whole value, whatever its name and default."""
-    plan = replace(plan_for(setup, "setup", ("config", "setup", "input"), of_base_app), title="setup")
+    plan = plan_for(setup, "setup", ("config", "setup", "input"), of_base_app, owner)
+    plan = replace(plan, title="setup")
     if plan.style in ("keywords", "either") and len(plan.parameters) == 1 and not plan.takes_more:
         (parameter,) = plan.parameters.values()
         if parameter.kind in _POSITIONAL:

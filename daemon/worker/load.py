@@ -69,7 +69,9 @@ class App:
                 raise Unfit([f"app {self.name} has no function {function!r}{hint}"])
             name = self.named(function)
             bound = getattr(self._instance, name)
-            plan = self._plans[function] = plan_for(bound, name, of_base_app=self.is_base_app)
+            plan = self._plans[function] = plan_for(
+                bound, name, of_base_app=self.is_base_app, owner=self.cls
+            )
         return plan
 
     def named(self, function: str) -> str:

@@ -159,7 +159,7 @@ def _set_up(runtime: Runtime, body: Body) -> None:
 
 
 def _setup_arguments(app: App, setup: Callable[..., Any], body: Body) -> Arguments:
-    plan = plan_for_setup(setup, app.is_base_app)
+    plan = plan_for_setup(setup, app.is_base_app, app.cls)
     try:
         return plan.arguments(unpack(body)) if len(body) else plan.default_arguments()
     except Unfit as error:

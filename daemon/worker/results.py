@@ -62,7 +62,9 @@ def _mended(dumped: Any, original: Any) -> Any:
         same = isinstance(original, (list, tuple)) and len(original) == len(dumped)
         originals = original if same else dumped
         return type(dumped)(map(_mended, dumped, originals))
-    return dumped if type(dumped) in _PLAIN else _leaf(dumped)
+    if type(dumped) in (set, frozenset):
+        return type(dumped)(map(_leaf, dumped))
+    return _leaf(dumped)
 
 
 def _inside(original: Any) -> Mapping[Any, Any]:
@@ -80,6 +82,8 @@ def _inside(original: Any) -> Mapping[Any, Any]:
 
 def _leaf(value: Any) -> Any:
     kind = type(value)
+    if kind in _PLAIN:
+        return value
     if not isinstance(value, enum.Enum) and kind.__module__.partition(".")[0] not in _TOLD_AS_TEXT:
         return value
     jsonable: Any = sys.modules["pydantic_core"]

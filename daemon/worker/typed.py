@@ -118,7 +118,7 @@ def _problem(error: Mapping[str, Any], name: str, strays: list[str]) -> str:
     if error["type"] != "missing":
         return f"{name}{path}: {error['msg']}, got {safely_quoted(error['input'])}"
     stray = closest(str(error["loc"][-1]), strays) if len(error["loc"]) == 1 else None
-    return f"{name}{path}: {error['msg']}" + (f" (what was given is {stray!r})" if stray else "")
+    return f"{name}{path}: {error['msg']}" + (f", but {stray!r} was given" if stray else "")
 
 
 def _with_paths(value: Any) -> Any:
