@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 from warmd.daemon.worker.hints import hints_of, is_union
 from warmd.daemon.worker.typed import is_known_to_pydantic
 from warmd.protocol.files import File
+from warmd.protocol.values import pack
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -181,6 +182,7 @@ def default_of(default: Any) -> Schema:
         return {}
     try:
         text = json.dumps(default, allow_nan=False)
+        pack(json.loads(text))
     except (TypeError, ValueError, RecursionError):
         return {}
     return {"default": json.loads(text)} if len(text) <= MAX_DEFAULT_CHARACTERS else {}

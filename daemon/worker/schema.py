@@ -21,6 +21,8 @@ from warmd.protocol.values import pack
 MAX_BYTES = 256 * 1024
 """Of the whole, packed."""
 MAX_FUNCTION_BYTES = 64 * 1024
+MOST_OF_COUNTS_BYTES = 16
+"""What the list's length and `left_out` may need more than when they are 0."""
 MAX_DOC_BYTES = 8 * 1024
 MAX_ERROR_BYTES = 1024
 _STREAMS = (AsyncGenerator, AsyncIterator, Generator, Iterator)
@@ -37,16 +39,40 @@ def describe(app: App) -> dict[str, Any]:
     """
     doc = _doc_of(app.cls)
     names = [name for name in app.functions if app.named(name) == name]
-    described = {
+    described: dict[str, Any] = {
         "app": app.name,
         "summary": first_paragraph(doc),
         "doc": doc,
         "default_function": app.default_function,
-        "functions": [_described(app, name) for name in names],
+        "functions": [],
         "setup_schema": _setup_schema(app),
         "left_out": 0,
     }
-    return _fitting(described)
+    described["functions"] = _fitting(app, names, MAX_BYTES - len(pack(described)) - MOST_OF_COUNTS_BYTES)
+    described["left_out"] = len(names) - len(described["functions"])
+    return described
+
+
+def _fitting(app: App, names: list[str], room: int) -> list[dict[str, Any]]:
+    """The functions, described for as long as there is room, then only named, then left out."""
+    least = [len(pack(_without_room(name))) for name in names]
+    spare = room - sum(least)
+    kept: list[dict[str, Any]] = []
+    for name, bare_size in zip(names, least, strict=True):
+        entry = _described(app, name) if spare > 0 else _without_room(name)
+        size = len(pack(entry))
+        if size - bare_size > max(spare, 0):
+            entry, size = _without_room(name), bare_size
+        if size > room:
+            break
+        kept.append(entry)
+        spare -= size - bare_size
+        room -= size
+    return kept
+
+
+def _without_room(name: str) -> dict[str, Any]:
+    return _bare(name) | {"error": "there is no room for its description"}
 
 
 def _described(app: App, name: str) -> dict[str, Any]:
@@ -60,8 +86,9 @@ def _described(app: App, name: str) -> dict[str, Any]:
         entry["streams"] = _is_stream(function, plan)
         entry["output_schema"] = _output_schema(plan)
         if plan.refusal:
-            return entry | {"error": f"{name}() {plan.refusal}"}
-        entry["input_schema"] = _input_schema(plan, texts_of(entry["doc"], plan.parameters))
+            entry["error"] = f"{name}() {plan.refusal}"
+        else:
+            entry["input_schema"] = _input_schema(plan, texts_of(entry["doc"], plan.parameters))
         entry = _as_json(entry)
         size = len(pack(entry))
     except Exception as error:  # annotations, defaults and docs are somebody's code
@@ -178,22 +205,3 @@ def _setup_schema(app: App) -> Schema | None:
         return schema if len(pack(schema)) <= MAX_FUNCTION_BYTES else {}
     except Exception:
         return {}
-
-
-def _fitting(described: dict[str, Any]) -> dict[str, Any]:
-    """Without the schemas, and then without the names, of the last functions, if it is too large."""
-    functions = described["functions"]
-    rest = len(pack({**described, "functions": []})) + 16
-    room = MAX_BYTES - rest
-    sizes = [len(pack(one)) for one in functions]
-    for number in reversed(range(len(functions))):
-        if sum(sizes) <= room:
-            break
-        bare = _bare(functions[number]["name"])
-        functions[number] = bare | {"error": "there is no room for its description"}
-        sizes[number] = len(pack(functions[number]))
-    while sum(sizes) > room:
-        functions.pop()
-        sizes.pop()
-        described["left_out"] += 1
-    return described
