@@ -32,7 +32,7 @@ def _one_by_one(holder: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     for name, annotation in getattr(inner, "__annotations__", {}).items():
         try:
             found[name] = eval(annotation, space, dict(names)) if isinstance(annotation, str) else annotation
-        except Exception:
+        except Exception:  # the same, of this one
             continue
     return found
 
