@@ -314,6 +314,6 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         12: work.Outdated,
         13: messages.HandBack,
         14: work.Lend,
-        15: work.Declined,
+        16: work.Declined,
     }
 )
