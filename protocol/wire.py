@@ -316,5 +316,6 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         13: messages.HandBack,
         14: work.Lend,
         15: work.Described,
+        16: work.Declined,
     }
 )

@@ -9,6 +9,7 @@
     HandBack     lent memory is read        HandBack     the same
                                             Raised       the function's exception
                                             Interrupted  the call was cut off, the state kept
+                                            Declined     the input does not fit: nothing was run
                                             Progressed   what `context.progress()` was given
     to a template:                          of a template:
     Prepare      import this app            Prepared     it is imported, and may be forked or not
@@ -293,6 +294,14 @@ class Interrupted:
 
 
 @record
+class Declined:
+    """The function was not entered: it cannot take this input."""
+
+    ordinal: Ordinal
+    message: str
+
+
+@record
 class Progressed:
     FRAMES: ClassVar = ("value",)
 
@@ -309,6 +318,7 @@ FromWorker: TypeAlias = (
     | Returned
     | Raised
     | Interrupted
+    | Declined
     | Progressed
     | Prepared
     | Described

@@ -222,6 +222,7 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Returned: serving.returned,
     work.Raised: serving.raised,
     work.Interrupted: serving.interrupted,
+    work.Declined: serving.declined,
     work.Progressed: serving.progressed,
 }
 
@@ -236,6 +237,7 @@ _IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
     ev.YieldedMany: serving.miscounts,
     work.Returned: serving.miscounts,
     work.Raised: serving.says_too_much,
+    work.Declined: serving.declines_too_late,
     work.StartFailed: serving.says_too_much,
 }
 

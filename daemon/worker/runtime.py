@@ -26,9 +26,10 @@ from warmd.daemon.worker import output
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage
-from warmd.daemon.worker.text import describe
+from warmd.daemon.worker.text import MAX_MESSAGE_BYTES, clean, describe
+from warmd.daemon.worker.unfit import Unfit
 from warmd.protocol.values import pack
-from warmd.protocol.work import Begin, Invoke, Ordinal, Progressed, Raised
+from warmd.protocol.work import Begin, Declined, Invoke, Ordinal, Progressed, Raised
 from warmd.protocol.work import Interrupted as CutOff
 
 MAX_PROGRESS_BYTES = 64 * 1024
@@ -142,10 +143,14 @@ class Runtime:
     def close(self) -> None:
         """Ends what the runtime runs besides calls."""
 
-    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | CutOff:
-        """The reply for what the function raised."""
+    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | Declined | CutOff:
+        """The reply for what the function raised, or why it was not entered."""
         if self.was_interrupt(ordinal, error):
             return CutOff(ordinal, self.seconds())
+        if isinstance(error, Unfit):
+            if error.__cause__ is not None:
+                output.note(f"an input was refused:\n{describe(error.__cause__).traceback}")
+            return Declined(ordinal, clean(str(error), MAX_MESSAGE_BYTES))
         return Raised(ordinal, self.seconds(), *describe(error))
 
     def was_interrupt(self, ordinal: Ordinal, error: BaseException) -> bool:

@@ -42,6 +42,7 @@ from warmd.protocol.work import AppSpec, Asks, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
 STACK = "app.py:12 in run"
+ENDS_OF_CALLS = (work.Returned, work.Raised, work.Interrupted, work.Declined)
 PATIENCE_SECONDS = 2.0
 """A call ends within its deadline and this."""
 LATE_SECONDS = 0.2
@@ -64,7 +65,6 @@ class Stage(Nursery, Spares):
         self.holds = frozenset(holds)
         self.on_cancel = on_cancel
         self.asks = Asks()
-        """What the manifests of all apps ask for."""
         self.lags = False
         """Workers turn to their calls, and their words are read, only when the test says so."""
         self.calls: dict[CallId, Heard] = {}
@@ -394,7 +394,7 @@ class Stage(Nursery, Spares):
     def _read(self, fake: FakeWorker) -> ev.WorkerSaid:
         """The next word that its worker said."""
         message = fake.unread.popleft()
-        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted)
+        ends = isinstance(message, ENDS_OF_CALLS)
         if ends and fake.given.pop(message.ordinal, None) is not None:
             fake.restart_idle_clock(self.now)
         return ev.WorkerSaid(fake.spawn.worker, message)
