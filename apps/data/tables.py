@@ -1,0 +1,88 @@
+"""The tables of a session, by name, and which of their columns are what."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from warmd.apps.data.engine import collect, pl
+from warmd.apps.data.plain import unknown
+
+_SAFE = (pl.Float64, pl.Int8, pl.Int16, pl.Int32, pl.Int64)
+
+
+class Table:
+    """One table, and what is found out about it only once."""
+
+    def __init__(self, name: str, frame: pl.DataFrame) -> None:
+        self.name = name
+        self.frame = frame
+
+    def numbers(self, columns: Sequence[str] | None = None) -> list[str]:
+        """The numeric columns, or those of `columns`, which then must be numeric.  Raises ValueError."""
+        if columns is None:
+            return [name for name, dtype in self.frame.schema.items() if dtype.is_numeric()]
+        for name in columns:
+            if not self.dtype(name).is_numeric():
+                raise ValueError(f"column {name!r} of {self.name!r} is {self.dtype(name)}: not a number")
+        return list(columns)
+
+    def dtype(self, column: str) -> pl.DataType:
+        """Raises ValueError for a column that there is not."""
+        if column not in self.frame.schema:
+            raise ValueError(unknown(f"column of {self.name!r}", column, self.frame.columns))
+        return self.frame.schema[column]
+
+    def with_finite(self, columns: Sequence[str], others: Iterable[str] = ()) -> pl.LazyFrame:
+        """These columns, as they are best to compute with: NaN and infinities are null, and what may
+        overflow is a float."""
+        query = self.frame.lazy().select(list(dict.fromkeys([*columns, *others])))
+        return query.with_columns(self._finite(name) for name in columns)
+
+    @functools.cached_property
+    def non_finite(self) -> dict[str, int]:
+        """How many NaN and infinities each column of floats has."""
+        floats = [name for name, dtype in self.frame.schema.items() if dtype.is_float()]
+        counts = collect(self.frame.lazy().select((~pl.col(name).is_finite()).sum() for name in floats))
+        return counts.row(0, named=True) if floats else {}
+
+    def _finite(self, name: str) -> pl.Expr:
+        column, dtype = pl.col(name), self.frame.schema[name]
+        if self.non_finite.get(name):
+            column = pl.when(column.is_finite()).then(column)
+        return column if dtype in _SAFE else column.cast(pl.Float64)
+
+
+class Tables:
+    """All tables of a session; the one loaded last is meant where none is named."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Table] = {}
+
+    def __iter__(self) -> Any:
+        return iter(self._by_name.values())
+
+    def keep(self, name: Any, frame: pl.DataFrame) -> Table:
+        """Have `frame` as the table `name`, in place of one that was called so.  Raises ValueError."""
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a table's name must be text, not {str(name)[:40]!r}")
+        self._by_name.pop(name, None)
+        table = self._by_name[name] = Table(name, frame)
+        return table
+
+    def get(self, name: str | None = None) -> Table:
+        """Raises ValueError where there is none."""
+        if not self._by_name:
+            raise ValueError('no table is loaded: {"action": "load", "dataset": path} loads one')
+        if name is None:
+            return next(reversed(self._by_name.values()))
+        if name not in self._by_name:
+            raise ValueError(unknown("table", name, self._by_name))
+        return self._by_name[name]
+
+    def drop(self, name: str) -> None:
+        del self._by_name[self.get(name).name]
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        return {name: table.frame for name, table in self._by_name.items()}
