@@ -12,7 +12,7 @@ from typing import Any
 from warmd.apps.actions import Actions
 from warmd.apps.data.analyses import correlations, outliers, summary
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import dtypes, positive, records, unknown
+from warmd.apps.data.plain import dtypes, positive, records, said, unknown
 from warmd.apps.data.reading import name_of, read
 from warmd.apps.data.tables import Table, Tables
 from warmd.apps.data.trends import trends
@@ -76,7 +76,7 @@ class Data(Actions):
             return _given(found, limit, form)
         except pl.exceptions.PolarsError as error:
             names = ", ".join(self._tables.frames()) or "none"
-            raise ValueError(f"{error} (tables: {names})") from error
+            raise ValueError(f"{said(error)} (tables: {names})") from error
 
     def head(self, *, table: str | None = None, limit: int = 10, **form: Any) -> Any:
         """The first `limit` rows; `as="arrow"` gives a pyarrow table."""

@@ -58,6 +58,11 @@ def unknown(what: str, name: Any, known: Iterable[str]) -> str:
     return f"unknown {what} {str(name)[:80]!r}: {hint}"
 
 
+def said(error: Exception) -> str:
+    """What polars says of an error, without the plan of its query."""
+    return str(error).partition("\n\nThis error occurred")[0]
+
+
 def positive(name: str, value: Any) -> int:
     """A count that a caller gave.  Raises ValueError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

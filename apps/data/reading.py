@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import positive, unknown
+from warmd.apps.data.plain import positive, said, unknown
 
 FORMATS = ("parquet", "csv", "tsv", "arrow", "arrow-stream", "ndjson", "json")
 _SUFFIXES = {
@@ -63,7 +63,7 @@ def read(
                 raise
             return collect(_chosen(_scan(path, kind, text, None), columns, limit))
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} cannot be read as {kind}: {error}") from error
+        raise ValueError(f"{path} cannot be read as {kind}: {said(error)}") from error
 
 
 def name_of(dataset: Any) -> str:
@@ -167,7 +167,7 @@ def _from_values(values: Any) -> pl.DataFrame:
         if isinstance(values, list | tuple):
             return pl.from_dicts(values, infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise ValueError(f"no table can be made of the values: {error}") from error
+        raise ValueError(f"no table can be made of the values: {said(error)}") from error
     raise ValueError(
         f"the dataset is a {kind.__name__}: give a path, a pyarrow table, a dict of columns or a list of rows"
     )

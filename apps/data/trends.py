@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import dtypes, plain, positive, records, unknown
+from warmd.apps.data.plain import dtypes, plain, positive, records, said, unknown
 from warmd.apps.data.tables import Table
 
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
@@ -105,18 +105,17 @@ def _line(
 
 
 def _means(along: _Along, names: Sequence[str], every: str | int, limit: int) -> dict[str, Any]:
-    query = along.with_x(names)
     means = [pl.col(name).mean() for name in names]
     if along.time is None:
         rows = positive("every", every)
         place = (pl.int_range(pl.len()) // rows * rows).alias("row")
-        grouped = query.with_columns(place).group_by("row").agg(means).sort("row")
-    else:
-        if not isinstance(every, str):
-            raise ValueError(f"every is {str(every)[:40]!r}: along a column of times it is as '1h' or '1d'")
-        ordered = query.drop_nulls(along.time).sort(along.time)
-        grouped = ordered.group_by_dynamic(along.time, every=every).agg(means)
-    try:
+        grouped = along.with_x(names).with_columns(place).group_by("row").agg(means).sort("row")
         return records(collect(grouped.head(limit + 1)), limit)
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise ValueError(f"every is {every!r}: {error}") from error
+    if not isinstance(every, str):
+        raise ValueError(f"every is {str(every)[:40]!r}: along a column of times it is as '1h' or '1d'")
+    ordered = along.with_x(names).drop_nulls(along.time).sort(along.time)
+    try:
+        stretches = ordered.group_by_dynamic(along.time, every=every).agg(means)
+        return records(collect(stretches.head(limit + 1)), limit)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"every is {every[:40]!r}: {said(error)}") from error
