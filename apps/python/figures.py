@@ -74,6 +74,10 @@ class Settings:
     def __init__(self) -> None:
         self._before = {name: os.environ.get(name) for name in ("MPLBACKEND", "MPLCONFIGDIR")}
         os.environ["MPLBACKEND"] = BACKEND
+        self._matplotlib: Any = sys.modules.get("matplotlib")
+        if self._matplotlib is not None:
+            self._backend = self._matplotlib.get_backend()
+            self._matplotlib.use(BACKEND)
         self._folder: Path | None = None
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
         if not os.environ.get("MPLCONFIGDIR") and not any(cache.glob("fontlist-*.json")):
@@ -88,5 +92,7 @@ class Settings:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if self._matplotlib is not None:
+            self._matplotlib.use(self._backend)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

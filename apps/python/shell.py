@@ -117,13 +117,16 @@ class Shell(InteractiveShell):
         return error
 
     def close(self) -> None:
-        """Lets go of the process: `__main__`, the streams, the event loop."""
+        """Lets go of the process: `__main__`, the streams, the event loops."""
+        shell: Any = self
+        scripts = shell.magics_manager.registry.get("ScriptMagics")
+        if scripts is not None:
+            scripts.stop_event_loop()
         if self._loop is not None:
             _end_tasks(self._loop)
             self._loop.close()
             asyncio.set_event_loop(None)
             self._loop = None
-        shell: Any = self
         shell.restore_sys_module_state()
         type(self).clear_instance()
 
@@ -161,6 +164,9 @@ class Shell(InteractiveShell):
     def _exiter_default(self) -> ExitAutocall:
         make: Any = _Exit
         return make(self)  # type: ignore[no-any-return]
+
+    def _format_exception_for_storage(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return {}
 
     def _tee(self, channel: str) -> Any:  # noqa: ARG002
         return contextlib.nullcontext()

@@ -9,7 +9,9 @@ import statistics
 
 import pytest
 
-pl = pytest.importorskip("polars")
+pytest.importorskip("polars")
+
+import polars as pl
 
 from warmd.apps.data import Data
 
@@ -114,7 +116,8 @@ def test_outliers_by_quartiles_and_by_deviation(data):
     assert found["v"]["examples"] == [{"row": 100, "value": 1000}, {"row": 101, "value": -500}]
     assert found["same"]["count"] == 0
     assert found["no"] == {"lower": None, "upper": None, "count": 0, "share": 0.0, "examples": []}
-    by_deviation = analyze(data, "outliers", method="zscore", threshold=5, columns=["v"], examples=1)["columns"]
+    asked = {"method": "zscore", "threshold": 5, "columns": ["v"], "examples": 1}
+    by_deviation = analyze(data, "outliers", **asked)["columns"]
     assert by_deviation["v"]["upper"] == pytest.approx(
         statistics.fmean(values) + 5 * statistics.stdev(values)
     )
@@ -179,7 +182,8 @@ def test_sql_joins_the_tables_of_the_session(data):
     }
     assert data.run({"action": "sql", "query": query, "into": "joined"})["rows"] == 2
     assert data.run({"action": "columns"}) == {"name": "String", "v": "Float64"}
-    assert [table["table"] for table in data.run({"action": "drop", "table": "names"})] == ["values", "joined"]
+    left = data.run({"action": "drop", "table": "names"})
+    assert [table["table"] for table in left] == ["values", "joined"]
 
 
 def test_tabular_results_as_arrow_and_with_a_bound(data):
@@ -225,41 +229,53 @@ def test_init_names_the_actions(data):
 
 
 @pytest.mark.parametrize(
-    ("input", "kind", "text"),
+    ("type", "options", "kind", "text"),
     [
-        ({"action": "analyze", "type": "sumary"}, ValueError, "unknown analysis 'sumary': did you mean 'summary'"),
-        ({"action": "analyze", "type": "summary", "table": "tt"}, ValueError, "unknown table 'tt': did you mean 't'"),
-        ({"action": "analyze", "type": "summary", "columns": ["nmber"]}, ValueError, "did you mean 'number'"),
-        ({"action": "analyze", "type": "outliers", "columns": ["text"]}, ValueError, "'text' of 't' is String"),
-        ({"action": "analyze", "type": "outliers", "method": "iqrr"}, ValueError, "did you mean 'iqr'"),
-        ({"action": "analyze", "type": "outliers", "threshold": 0}, ValueError, "threshold is 0"),
-        ({"action": "analyze", "type": "outliers", "treshold": 2}, TypeError, "did you mean 'threshold'"),
-        ({"action": "analyze", "type": "correlations"}, ValueError, r"two numeric columns, and 't' has \['number'\]"),
-        ({"action": "analyze", "type": "trends", "time": "number"}, ValueError, "'time' needs dates or times"),
-        ({"action": "analyze", "type": "trends", "time": "time", "per": "dy"}, ValueError, "did you mean 'day'"),
-        ({"action": "analyze", "type": "trends", "per": "day"}, ValueError, "needs a column of times"),
-        ({"action": "analyze", "type": "trends", "time": "time", "every": "1 parsec"}, ValueError, "every is"),
-        ({"action": "analyze", "type": "trends", "every": "1d"}, ValueError, "every is '1d': it must be a whole"),
-        ({"action": "sql", "query": "SELCT 1"}, ValueError, "sql parser error"),
-        ({"action": "sql", "query": "SELECT a FROM nope"}, ValueError, r"relation 'nope'.*\(tables: t\)"),
-        ({"action": "sql", "query": "-- so\n DROP TABLE t"}, ValueError, "DROP changes tables"),
-        ({"action": "sql", "query": "SELECT 1", "limit": 0}, ValueError, "limit is '0'"),
-        ({"action": "sql", "query": "SELECT 1", "as": "arow"}, ValueError, "did you mean 'arrow'"),
-        ({"action": "head", "limt": 3}, TypeError, "did you mean 'limit'"),
-        ({"action": "load", "dataset": {"a": [1]}, "column": ["a"]}, TypeError, "did you mean 'columns'"),
-        ({"action": "load", "dataset": {"a": [1]}, "columns": ["b"]}, ValueError, "unknown column 'b'"),
-        ({"action": "load", "dataset": {"a": [1], "b": [1, 2]}}, ValueError, "no table can be made"),
-        ({"action": "load", "dataset": 3}, ValueError, "the dataset is a int"),
-        ({"action": "drop", "table": "tt"}, ValueError, "did you mean 't'"),
+        ("sumary", {}, ValueError, "unknown analysis 'sumary': did you mean 'summary'"),
+        ("summary", {"table": "tt"}, ValueError, "unknown table 'tt': did you mean 't'"),
+        ("summary", {"columns": ["nmber"]}, ValueError, "did you mean 'number'"),
+        ("outliers", {"columns": ["text"]}, ValueError, "'text' of 't' is String: not a number"),
+        ("outliers", {"method": "iqrr"}, ValueError, "did you mean 'iqr'"),
+        ("outliers", {"threshold": 0}, ValueError, "threshold is 0: it must be a number above 0"),
+        ("outliers", {"treshold": 2}, TypeError, "did you mean 'threshold'"),
+        ("correlations", {}, ValueError, r"two numeric columns, and 't' has \['number'\]"),
+        ("trends", {"time": "number"}, ValueError, "'time' needs dates or times"),
+        ("trends", {"time": "time", "per": "dy"}, ValueError, "did you mean 'day'"),
+        ("trends", {"per": "day"}, ValueError, "needs a column of times"),
+        ("trends", {"time": "time", "every": "1 parsec"}, ValueError, "every is '1 parsec': expected"),
+        ("trends", {"time": "time", "every": 3}, ValueError, "every is '3': along a column of times"),
+        ("trends", {"every": "1d"}, ValueError, "every is '1d': it must be a whole number"),
     ],
-)  # fmt: skip
-def test_refusals(data, input, kind, text):
+)
+def test_refused_analyses(data, type, options, kind, text):
     load(data, {"number": [1, 2], "text": ["a", "b"], "time": [START, START]})
     with pytest.raises(kind, match=text):
-        data.run(input)
-    assert data.run({"action": "tables"})[0]["rows"] == 2
+        analyze(data, type, **options)
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "kind", "text"),
+    [
+        ("sql", {"query": "SELCT 1"}, ValueError, "sql parser error"),
+        ("sql", {"query": "SELECT a FROM nope"}, ValueError, r"relation 'nope' was not found \(tables: t\)"),
+        ("sql", {"query": "-- so\n DROP TABLE t"}, ValueError, "DROP changes tables"),
+        ("sql", {"query": "SELECT 1", "limit": 0}, ValueError, "limit is '0'"),
+        ("sql", {"query": "SELECT 1", "as": "arow"}, ValueError, "did you mean 'arrow'"),
+        ("head", {"limt": 3}, TypeError, "did you mean 'limit'"),
+        ("load", {"dataset": {"a": [1]}, "column": ["a"]}, TypeError, "did you mean 'columns'"),
+        ("load", {"dataset": {"a": [1]}, "columns": ["b"]}, ValueError, "unknown column 'b'"),
+        ("load", {"dataset": {"a": [1], "b": [1, 2]}}, ValueError, "no table can be made"),
+        ("load", {"dataset": 3}, ValueError, "the dataset is a int"),
+        ("drop", {"table": "tt"}, ValueError, "did you mean 't'"),
+    ],
+)
+def test_refused_actions(data, action, options, kind, text):
+    load(data, {"a": [1, 2]})
+    with pytest.raises(kind, match=text):
+        data.run({"action": action, **options})
+    assert [(table["table"], table["rows"]) for table in data.run({"action": "tables"})] == [("t", 2)]
 
 
 def test_without_a_table_the_remedy_is_named(data):
-    with pytest.raises(ValueError, match='no table is loaded: {"action": "load"'):
+    with pytest.raises(ValueError, match=r'no table is loaded: {"action": "load"'):
         data.run({"action": "analyze", "type": "summary"})

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-pl = pytest.importorskip("polars")
+pytest.importorskip("polars")
+
+import polars as pl
 
 from warmd.apps.data import Data
 from warmd.apps.data.example import write_example

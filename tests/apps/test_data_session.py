@@ -53,7 +53,8 @@ def test_sessions_are_forked_and_compute_in_the_fork(client, session):
     with client.session("data-processor") as second:
         for one in (session, second):
             one.run({"action": "load", "dataset": {"g": [1, 1, 2], "x": [1.0, 2.0, 3.0]}})
-            found = one.run({"action": "sql", "query": "SELECT g, sum(x) AS s FROM data GROUP BY g ORDER BY g"})
+            query = "SELECT g, sum(x) AS s FROM data GROUP BY g ORDER BY g"
+            found = one.run({"action": "sql", "query": query})
             assert found.output["rows"] == [{"g": 1, "s": 3.0}, {"g": 2, "s": 3.0}]
             assert client.sessions.get(one.id)["origin"] == "fork"
 
