@@ -15,7 +15,6 @@ from warmd.apps.data.plain import dtypes, plain, positive, unknown
 from warmd.apps.data.tables import Table
 
 _FREQUENT = 5
-_QUARTILES = (0.25, 0.5, 0.75)
 
 
 def summary(table: Table, *, columns: Sequence[str] | None = None) -> dict[str, Any]:
@@ -49,18 +48,11 @@ def _of_numbers(table: Table, names: Sequence[str]) -> dict[str, dict[str, Any]]
         collect(query.select(pl.col(name).pipe(compute) for name in names)).row(0)
         for compute in described.values()
     ]
-    # All three at once cost one sort, each by itself one more.
-    quartiles = _quantiles(query, names, _QUARTILES)
     facts = {}
-    for position, name in enumerate(names):
+    for position, (name, quartiles) in enumerate(zip(names, table.quartiles(names), strict=True)):
         facts[name] = {fact: part[position] for fact, part in zip(described, parts, strict=True)}
-        facts[name] |= zip(("q25", "median", "q75"), quartiles[position], strict=True)
+        facts[name] |= quartiles._asdict()
     return facts
-
-
-def _quantiles(query: pl.LazyFrame, names: Sequence[str], shares: Sequence[float]) -> list[Sequence[Any]]:
-    found = collect(query.select(pl.col(name).quantile(list(shares), "linear") for name in names)).row(0)
-    return [values or [None] * len(shares) for values in found]
 
 
 def _of_times(table: Table, name: str) -> dict[str, Any]:
@@ -152,7 +144,7 @@ def outliers(
 def _bounds(table: Table, names: Sequence[str], method: str, factor: float) -> dict[str, tuple[Any, Any]]:
     query = table.with_finite(names)
     if method == "iqr":
-        ends: list[Any] = _quantiles(query, names, (0.25, 0.75))
+        ends: list[Any] = [(quartiles.q25, quartiles.q75) for quartiles in table.quartiles(names)]
         reach = [None if low is None else factor * (high - low) for low, high in ends]
     else:
         means = collect(query.select(pl.col(name).mean() for name in names)).row(0)
