@@ -117,6 +117,8 @@ class Capture:
             for stream in self._streams:
                 stream.copy_new()
                 stream.begin()
+            if any(text.closed for text in self._texts):
+                self._texts = (_writer(1), _writer(2))
             nobody: Any = NoInput()
             sys.stdin, (sys.stdout, sys.stderr) = nobody, self._texts
             self._running = True
@@ -188,6 +190,9 @@ class NoInput:
 
     def __iter__(self) -> NoInput:
         return self
+
+    def close(self) -> None:
+        """`multiprocessing` does this in each of its children."""
 
     def isatty(self) -> bool:
         return False

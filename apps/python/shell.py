@@ -109,6 +109,8 @@ class Shell(InteractiveShell):
         shell: Any = self
         done = shell.run_cell(code, store_history=True)
         error = done.error_before_exec or done.error_in_exec or self._shown
+        if isinstance(error, UserWarning) and isinstance(error.__context__, SystemExit):
+            error = error.__context__  # where the cell makes warnings errors, IPython's own about exit is one
         self._shown = None
         try:
             figures.show()
@@ -160,6 +162,9 @@ class Shell(InteractiveShell):
 
     def init_history(self) -> None:
         self.history_manager = HistoryManager(shell=self, parent=self, enabled=False, hist_file=":memory:")
+
+    def ask_exit(self) -> None:
+        raise SystemExit
 
     def _exiter_default(self) -> ExitAutocall:
         make: Any = _Exit

@@ -110,6 +110,8 @@ def test_what_a_cell_raises_is_part_of_its_result(app):
         ("exit()", "SystemExit", "the session goes on"),
         ("quit", "SystemExit", "the session goes on"),
         ("exit(2)", "SystemExit", "exit(2)"),
+        ("get_ipython().ask_exit()", "SystemExit", "the session goes on"),
+        ("import warnings\nwarnings.simplefilter('error')\nexit(4)", "SystemExit", "exit(4)"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt", ""),
     ],
 )
@@ -282,6 +284,15 @@ def test_a_child_that_outlives_its_cell_does_not_mix_into_the_next(app):
     app.get("child").stdin.close()
     assert run(app, "print('next')")["stdout"] == "next\n"
     app.reset()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["import sys\nsys.stdout.close()", "import sys\nsys.stdout = None", "import os\nos.close(1)"],
+)
+def test_streams_that_a_cell_has_spoilt_are_there_again_in_the_next(app, spoil):
+    run(app, spoil)
+    assert run(app, "print('well')")["stdout"] == "well\n"
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch):

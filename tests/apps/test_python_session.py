@@ -90,6 +90,15 @@ def test_plots_and_the_folder_of_their_fonts(client, session):
     client.sessions.end(session.id)  # the leak check sees the folder, were it still there
 
 
+def test_children_by_fork(session):
+    fork = "import os\nif os.fork() == 0: print('child')\nelse: os.wait(); print('parent')"
+    assert session.run({"code": fork}).output["stdout"] == "child\nparent\n"
+    pool = "from multiprocessing import get_context\ndef square(n): return n * n\n"
+    pool += "with get_context('fork').Pool(2) as workers:\n    print(workers.map(square, range(4)))"
+    found = session.run({"code": pool}, timeout=30).output
+    assert (found["stdout"], found["error"]) == ("[0, 1, 4, 9]\n", None)
+
+
 def test_a_crash_tells_where_the_cell_was(session):
     with pytest.raises(warmd.WorkerDied) as died:
         session.run({"code": "print('so far')\nimport ctypes\nctypes.string_at(0)"})
