@@ -45,7 +45,7 @@ def _of_numbers(table: Table, names: Sequence[str]) -> dict[str, dict[str, Any]]
     described = {"mean": pl.Expr.mean, "std": pl.Expr.std, "min": pl.Expr.min, "max": pl.Expr.max}
     query = table.with_finite(names)
     parts = [
-        collect(query.select(pl.col(name).pipe(compute) for name in names)).row(0)
+        collect(query.select(table.column(name).pipe(compute) for name in names)).row(0)
         for compute in described.values()
     ]
     facts = {}
@@ -65,9 +65,9 @@ def _of_times(table: Table, name: str) -> dict[str, Any]:
 
 
 def _of_forms(table: Table, name: str) -> dict[str, Any]:
-    column = pl.col("value")
-    groups = table.frame.lazy().select(value=name).drop_nulls().group_by("value").agg(count=pl.len())
-    top = pl.struct("value", "count").top_k_by(["count", column], _FREQUENT, reverse=[False, True])
+    values = table.keyed([name]).select(value=table.column(name)).drop_nulls()
+    groups = values.group_by("value").agg(count=pl.len())
+    top = pl.struct("value", "count").top_k_by(["count", "value"], _FREQUENT, reverse=[False, True])
     distinct, frequent = collect(groups.select(distinct=pl.len(), top=top.implode())).row(0)
     return {"distinct": distinct, "most_frequent": frequent or []}
 
@@ -92,10 +92,12 @@ def correlations(
     query = table.with_finite(names)
     found = collect(
         query.select(
-            corr(names[one], names[other], method=method).alias(f"{one} {other}") for one, other in pairs
+            corr(table.column(names[one]), table.column(names[other]), method=method).alias(f"{one} {other}")
+            for one, other in pairs
         )
     ).row(0)
-    constant = collect(query.select(pl.col(name).min() == pl.col(name).max() for name in names)).row(0)
+    ends = [(table.column(name).min(), table.column(name).max()) for name in names]
+    constant = collect(query.select(least == most for least, most in ends)).row(0)
     matrix: list[list[Any]] = [[None] * len(names) for _ in names]
     for position, is_constant in enumerate(constant):
         matrix[position][position] = None if is_constant in (True, None) else 1.0
@@ -147,8 +149,8 @@ def _bounds(table: Table, names: Sequence[str], method: str, factor: float) -> d
         ends: list[Any] = [(quartiles.q25, quartiles.q75) for quartiles in table.quartiles(names)]
         reach = [None if low is None else factor * (high - low) for low, high in ends]
     else:
-        means = collect(query.select(pl.col(name).mean() for name in names)).row(0)
-        stds = collect(query.select(pl.col(name).std() for name in names)).row(0)
+        means = collect(query.select(table.column(name).mean() for name in names)).row(0)
+        stds = collect(query.select(table.column(name).std() for name in names)).row(0)
         ends = [(mean, mean) for mean in means]
         reach = [None if std is None else factor * std for std in stds]
     return {
@@ -160,7 +162,7 @@ def _bounds(table: Table, names: Sequence[str], method: str, factor: float) -> d
 def _outside(table: Table, name: str, lower: Any, upper: Any, examples: int) -> dict[str, Any]:
     if lower is None:
         return {"count": 0, "share": 0.0, "examples": []}
-    value = pl.col(name)
+    value = table.column(name)
     outside = table.with_finite([name]).with_row_index("row").filter((value < lower) | (value > upper))
     distance = pl.max_horizontal(lower - value, value - upper)
     farthest = pl.struct("row", value=value).top_k_by(distance, examples)

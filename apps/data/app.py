@@ -41,7 +41,7 @@ class Data(Actions):
         `name` is by default that of the file; a table of that name is replaced.
         """
         begun = time.monotonic()
-        _check_options(read, options, "load", skip=1)
+        _check_options(read, options, "load")
         table = self._tables.keep(name_of(dataset) if name is None else name, read(dataset, **options))
         return {**_facts(table), "columns": dtypes(table.frame.schema), "seconds": time.monotonic() - begun}
 
@@ -52,7 +52,7 @@ class Data(Actions):
         """
         if type not in ANALYSES:
             raise ValueError(unknown("analysis", type, ANALYSES))
-        _check_options(ANALYSES[type], options, type, skip=1)
+        _check_options(ANALYSES[type], options, type)
         begun = time.monotonic()
         found = ANALYSES[type](self._tables.get(table), **options)
         return {**found, "seconds": time.monotonic() - begun}
@@ -66,6 +66,8 @@ class Data(Actions):
         `into` keeps the result as a table instead, and gives its name and size.  Raises ValueError with
         what polars says.
         """
+        if not isinstance(query, str):
+            raise TypeError(f"the query must be text, not {type(query).__name__}")
         word = _FIRST_WORD.match(query)
         if word is not None and word[1].lower() in _WRITES:
             raise ValueError(f"{word[1]} changes tables, and sql only reads them: use 'into', load or drop")
@@ -74,7 +76,7 @@ class Data(Actions):
             if into is not None:
                 return _facts(self._tables.keep(into, collect(found)))
             return _given(found, limit, form)
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, OSError) as error:
             names = ", ".join(self._tables.frames()) or "none"
             raise ValueError(f"{said(error)} (tables: {names})") from error
 
@@ -127,9 +129,12 @@ def _given(query: pl.LazyFrame, limit: int | None, form: Mapping[str, Any]) -> A
     return records(collect(query.head(rows + 1)), rows)
 
 
-def _check_options(function: Any, options: Mapping[str, Any], what: str, *, skip: int) -> None:
-    """Raises TypeError for an option that the function does not take."""
-    names: Sequence[str] = list(inspect.signature(function).parameters)[skip:]
+def _check_options(function: Any, options: Mapping[str, Any], what: str) -> None:
+    """Raises TypeError for an option that the function does not take beside its first parameter."""
+    names: Sequence[str] = list(inspect.signature(function).parameters)[1:]
+    columns = options.get("columns")
+    if columns is not None and not isinstance(columns, list | tuple):
+        raise TypeError(f"columns is {str(columns)[:40]!r}: it must be a list of names")
     for name in options:
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)

@@ -152,7 +152,7 @@ def _chosen(query: pl.LazyFrame, columns: Sequence[str] | None, limit: int | Non
         for name in columns:
             if name not in known:
                 raise ValueError(unknown("column", name, known))
-        query = query.select(columns)
+        query = query.select(pl.selectors.by_name(*columns))
     return query if limit is None else query.head(limit)
 
 

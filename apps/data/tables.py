@@ -19,11 +19,18 @@ class Quartiles(NamedTuple):
 
 
 class Table:
-    """One table, and what is found out about it only once."""
+    """One table, and what is found out about it only once.
+
+    Queries know its columns by keys: polars takes names such as "*" or "^a.*$" for patterns, and others
+    may be those of a query's own columns.
+    """
 
     def __init__(self, name: str, frame: pl.DataFrame) -> None:
         self.name = name
         self.frame = frame
+        self._keys = {column: f"c{position}" for position, column in enumerate(frame.columns)}
+        self._keyed = frame.clone()
+        self._keyed.columns = list(self._keys.values())
         self._quartiles: dict[str, Quartiles] = {}
 
     def numbers(self, columns: Sequence[str] | None = None) -> list[str]:
@@ -41,18 +48,28 @@ class Table:
             raise ValueError(unknown(f"column of {self.name!r}", column, self.frame.columns))
         return self.frame.schema[column]
 
+    def key(self, column: str) -> str:
+        """What a query knows the column by."""
+        return self._keys[column]
+
+    def column(self, column: str) -> pl.Expr:
+        return pl.col(self._keys[column])
+
+    def keyed(self, columns: Iterable[str]) -> pl.LazyFrame:
+        """These columns, by their keys."""
+        return self._keyed.lazy().select(list(dict.fromkeys(self._keys[name] for name in columns)))
+
     def with_finite(self, columns: Sequence[str], others: Iterable[str] = ()) -> pl.LazyFrame:
-        """These columns, as they are best to compute with: NaN and infinities are null, and what may
-        overflow is a float."""
-        query = self.frame.lazy().select(list(dict.fromkeys([*columns, *others])))
-        return query.with_columns(self._finite(name) for name in columns)
+        """These columns by their keys, as they are best to compute with: NaN and infinities are null, and
+        what may overflow is a float."""
+        return self.keyed([*columns, *others]).with_columns(self._finite(name) for name in columns)
 
     @functools.cached_property
     def non_finite(self) -> dict[str, int]:
         """How many NaN and infinities each column of floats has."""
         floats = [name for name, dtype in self.frame.schema.items() if dtype.is_float()]
-        counts = collect(self.frame.lazy().select((~pl.col(name).is_finite()).sum() for name in floats))
-        return counts.row(0, named=True) if floats else {}
+        counts = self.keyed(floats).select((~self.column(name).is_finite()).sum() for name in floats)
+        return dict(zip(floats, collect(counts).row(0), strict=True)) if floats else {}
 
     def quartiles(self, columns: Sequence[str]) -> list[Quartiles]:
         """Those of each of these columns, None where it has no number.
@@ -61,14 +78,14 @@ class Table:
         """
         if missing := [name for name in columns if name not in self._quartiles]:
             # All three at once cost one sort, each by itself one more.
-            wanted = (pl.col(name).quantile([0.25, 0.5, 0.75], "linear") for name in missing)
+            wanted = (self.column(name).quantile([0.25, 0.5, 0.75], "linear") for name in missing)
             found = collect(self.with_finite(missing).select(wanted)).row(0)
             for name, values in zip(missing, found, strict=True):
                 self._quartiles[name] = Quartiles(*(values or (None, None, None)))
         return [self._quartiles[name] for name in columns]
 
     def _finite(self, name: str) -> pl.Expr:
-        column, dtype = pl.col(name), self.frame.schema[name]
+        column, dtype = self.column(name), self.frame.schema[name]
         if self.non_finite.get(name):
             column = pl.when(column.is_finite()).then(column)
         return column if dtype in _SAFE else column.cast(pl.Float64)

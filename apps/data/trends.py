@@ -11,7 +11,7 @@ from warmd.apps.data.tables import Table
 
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _LIMIT = 1000
-_X = "__x"
+_X = "x"
 
 
 def trends(
@@ -66,18 +66,18 @@ class _Along:
         query = self.table.with_finite(names, () if self.time is None else (self.time,))
         if self.time is None:
             return query.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).cast(pl.Float64).alias(_X))
-        moment = pl.col(self.time).cast(pl.Datetime("us")).cast(pl.Int64)
+        moment = self.table.column(self.time).cast(pl.Datetime("us")).cast(pl.Int64)
         return query.with_columns(((moment - moment.min()) / (_UNIT_SECONDS[self.unit] * 1e6)).alias(_X))
 
 
 def _lines(along: _Along, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    moments = collect(along.with_x(names).select(_moments(name).alias(name) for name in names)).row(0)
+    moments = collect(along.with_x(names).select(_moments(along.table.key(name)) for name in names)).row(0)
     return {name: plain(_line(**at)) for name, at in zip(names, moments, strict=True)}
 
 
-def _moments(name: str) -> pl.Expr:
-    both = pl.col(_X).is_not_null() & pl.col(name).is_not_null()
-    x, y = pl.col(_X).filter(both), pl.col(name).filter(both)
+def _moments(key: str) -> pl.Expr:
+    both = pl.col(_X).is_not_null() & pl.col(key).is_not_null()
+    x, y = pl.col(_X).filter(both), pl.col(key).filter(both)
     return pl.struct(
         count=both.sum(),
         x=x.mean(),
@@ -86,7 +86,7 @@ def _moments(name: str) -> pl.Expr:
         covariance=pl.cov(x, y),
         correlation=pl.corr(x, y),
         reach=x.max() - x.min(),
-    )
+    ).alias(key)
 
 
 def _line(
@@ -105,17 +105,25 @@ def _line(
 
 
 def _means(along: _Along, names: Sequence[str], every: str | int, limit: int) -> dict[str, Any]:
-    means = [pl.col(name).mean() for name in names]
+    table, query = along.table, along.with_x(names)
+    means = [table.column(name).mean() for name in names]
+    labels = {table.key(name): name for name in names}
     if along.time is None:
         rows = positive("every", every)
-        place = (pl.int_range(pl.len()) // rows * rows).alias("row")
-        grouped = along.with_x(names).with_columns(place).group_by("row").agg(means).sort("row")
-        return records(collect(grouped.head(limit + 1)), limit)
-    if not isinstance(every, str):
+        place = pl.int_range(pl.len()) // rows * rows
+        grouped = query.with_columns(place.alias(_X)).group_by(_X).agg(means).sort(_X)
+        labels[_X] = "row"
+    elif isinstance(every, str):
+        key = table.key(along.time)
+        labels[key] = along.time
+        try:
+            grouped = query.drop_nulls(key).sort(key).group_by_dynamic(key, every=every).agg(means)
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"every is {every[:40]!r}: {said(error)}") from error
+    else:
         raise ValueError(f"every is {str(every)[:40]!r}: along a column of times it is as '1h' or '1d'")
-    ordered = along.with_x(names).drop_nulls(along.time).sort(along.time)
-    try:
-        stretches = ordered.group_by_dynamic(along.time, every=every).agg(means)
-        return records(collect(stretches.head(limit + 1)), limit)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"every is {every[:40]!r}: {said(error)}") from error
+    if len(set(labels.values())) < len(labels):
+        raise ValueError("a column is called 'row', as the rows are in the means: leave it out by 'columns'")
+    found = collect(grouped.head(limit + 1))
+    found.columns = [labels[key] for key in found.columns]
+    return records(found, limit)

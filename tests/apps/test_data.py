@@ -171,6 +171,22 @@ def test_integers_do_not_overflow(data):
     assert analyze(data, "trends")["columns"]["u"]["slope"] == pytest.approx(4096)
 
 
+def test_columns_may_have_any_name(data):
+    odd = {"*": [1, 2, 4], "^a.*$": [2, 4, 8], "": [1.0, 2.0, 3.0], "value": ["x", "x", "y"], "x": [3, 2, 1]}
+    load(data, odd)
+    assert analyze(data, "summary")["columns"]["value"]["distinct"] == 2
+    assert analyze(data, "correlations")["matrix"][0][1] == pytest.approx(1)
+    assert analyze(data, "outliers", threshold=0.1)["columns"]["*"]["count"] == 2
+    found = analyze(data, "trends", columns=["x", "^a.*$"], every=2)
+    assert found["columns"]["x"]["slope"] == pytest.approx(-1)
+    assert found["means"]["rows"][0] == {"row": 0, "x": 2.5, "^a.*$": 3.0}
+    taken = {"action": "load", "dataset": odd, "columns": ["*"]}
+    assert data.run(taken)["columns"] == {"*": "Int64"}
+    load(data, {"row": [1, 2]})
+    with pytest.raises(ValueError, match="a column is called 'row'"):
+        analyze(data, "trends", every=2)
+
+
 def test_sql_joins_the_tables_of_the_session(data):
     load(data, {"id": [1, 2, 3], "v": [1.5, math.nan, 3.5]}, "values")
     load(data, {"id": [1, 3], "name": ["one", "three"]}, "names")
@@ -241,6 +257,7 @@ def test_init_names_the_actions(data):
         ("correlations", {}, ValueError, r"two numeric columns, and 't' has \['number'\]"),
         ("trends", {"time": "number"}, ValueError, "'time' needs dates or times"),
         ("trends", {"time": "time", "per": "dy"}, ValueError, "did you mean 'day'"),
+        ("trends", {"columns": "number"}, TypeError, "columns is 'number': it must be a list of names"),
         ("trends", {"per": "day"}, ValueError, "needs a column of times"),
         ("trends", {"time": "time", "every": "1 parsec"}, ValueError, "every is '1 parsec': expected"),
         ("trends", {"time": "time", "every": 3}, ValueError, "every is '3': along a column of times"),
