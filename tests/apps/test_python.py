@@ -155,14 +155,16 @@ def test_a_long_result_is_cut_and_a_huge_form_left_out(app, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def fonts():
+def fonts(tmp_path_factory):
     """matplotlib keeps the files of its fonts open: the leak check must not count them."""
-    pytest.importorskip("matplotlib")
-    from matplotlib.figure import Figure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("fonts")))
+        pytest.importorskip("matplotlib")
+        from matplotlib.figure import Figure
 
-    figure = Figure()
-    figure.add_subplot().set_title(r"$\frac{1}{2}$")
-    figure.savefig(io.BytesIO())
+        figure = Figure()
+        figure.add_subplot().set_title(r"$\frac{1}{2}$")
+        figure.savefig(io.BytesIO())
 
 
 @pytest.mark.usefixtures("fonts")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,12 +83,17 @@ def test_values_travel_as_they_are(session):
         session.call("get", {"name": "get_ipython"})
 
 
-def test_plots_and_the_folder_of_their_fonts(client, session):
+def test_plots_and_the_folder_of_their_fonts(client, tmp_path):
     pytest.importorskip("matplotlib")
-    found = session.run({"code": "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"}).output
-    assert (found["error"], found["stderr"]) == (None, "")
-    assert found["plots"][0].startswith(b"\x89PNG")
-    client.sessions.end(session.id)  # the leak check sees the folder, were it still there
+    with client.session("python", env={"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}) as session:
+        code = "import os\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nos.environ['MPLCONFIGDIR']"
+        found = session.run({"code": code}).output
+        assert (found["error"], found["stderr"]) == (None, "")
+        assert found["plots"][0].startswith(b"\x89PNG")
+        folder = Path(found["result"].strip("'"))
+        assert list(folder.glob("fontlist-*.json"))
+    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_children_by_fork(session):
