@@ -15,6 +15,7 @@ from typing import Any
 
 MAX_PLOTS = 50
 """Of one cell; what is beyond is closed and counted."""
+_FOLDER = "warmd-matplotlib-"
 BACKEND = "module://warmd.apps.python.backend"
 
 shown: list[bytes] = []
@@ -81,8 +82,9 @@ class Settings:
         self._folder: Path | None = None
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
         if not os.environ.get("MPLCONFIGDIR") and not any(cache.glob("fontlist-*.json")):
+            _remove_left_folders()
             # Only named: matplotlib makes it, should it be imported.
-            self._folder = Path(tempfile.gettempdir()) / f"warmd-matplotlib-{os.urandom(12).hex()}"
+            self._folder = Path(tempfile.gettempdir()) / f"{_FOLDER}{os.getpid()}-{os.urandom(8).hex()}"
             os.environ["MPLCONFIGDIR"] = str(self._folder)
 
     def undo(self) -> None:
@@ -96,3 +98,11 @@ class Settings:
             self._matplotlib.use(self._backend)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _remove_left_folders() -> None:
+    """Those of sessions that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        pid = path.name.removeprefix(_FOLDER).partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(path, ignore_errors=True)

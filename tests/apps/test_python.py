@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -201,6 +203,22 @@ def test_nothing_is_written_to_the_home_directory(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
     assert len(kept) == 1 and not kept[0].exists()
     assert "MPLBACKEND" not in os.environ
+
+
+def test_the_folder_of_a_session_that_was_killed_is_removed_by_the_next(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    living, left = (
+        Path(tempfile.gettempdir(), f"warmd-matplotlib-{pid}-00") for pid in (os.getpid(), ended.pid)
+    )
+    for folder in (living, left):
+        (folder / "inner").mkdir(parents=True)
+    figures.Settings().undo()
+    assert living.exists() and not left.exists()
+    shutil.rmtree(living)
 
 
 def test_variables_get_and_set(app):
