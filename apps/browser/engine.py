@@ -17,19 +17,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from warmd.app import context as call
+from warmd.apps.browser.driver import async_api
 from warmd.apps.browser.folder import Folder
 from warmd.apps.browser.options import Options
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Playwright
 
-try:
-    # Here, and so once for all sessions: they are forks of a process that has imported this.
-    from playwright import async_api
-except ImportError:
-    async_api = None  # type: ignore[assignment]
-
-INSTALL = "pip install 'warmd[browser]'"
 INSTALL_CHROMIUM = "`apt-get install chromium`, or `python -m playwright install --with-deps chromium`"
 PATH_VARIABLE = "CHROME_PATH"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -71,12 +65,6 @@ class Engine:
 
     def _on_close(self, _: Any) -> None:
         self.is_gone = True
-
-
-def check_installed() -> None:
-    """Raises RuntimeError where Playwright is missing."""
-    if async_api is None:
-        raise RuntimeError(f"the browser app needs the package playwright: {INSTALL}")
 
 
 async def launch(options: Options, folder: Folder, timeout_seconds: float) -> Engine:
@@ -131,7 +119,7 @@ async def _launch(
                     call.logger.warning("Chromium's sandbox is impossible here: it is started without")
                     continue
                 raise RuntimeError(
-                    f"Chromium's sandbox is impossible here ({_reason(error)}): leave the option 'sandbox' out"
+                    f"Chromium's sandbox is asked for (option 'sandbox') and impossible: {_reason(error)}"
                 ) from None
             raise RuntimeError(f"Chromium ({program}) did not start: {_reason(error)}") from None
     raise AssertionError("there is always a choice")
