@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 MOST_DATA_URL = 1024
 START_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 0.01
 SLACK_SECONDS = 0.5
 """Beyond its own time limit, for Playwright to say that it was too late: it says more than we know."""
 
@@ -139,12 +140,8 @@ class Session:
             raise await self._explained(error, what, url, tab) from None
 
     async def _explained(self, error: Exception, what: str, url: str | None, tab: Tab | None) -> Exception:
-        if "has been closed" in str(error) or "Connection closed" in str(error) or "crashed" in str(error):
-            # The news of what has ended may come after the error.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SLACK_SECONDS):
-                    while not (self._has_ended(tab)):
-                        await asyncio.sleep(0.01)
+        if "has been closed" in str(error) or "crashed" in str(error):
+            await self._await_news(tab)
         if self._engine is None or self._engine.is_gone:
             return BrowserGone()
         if tab is not None and tab.has_crashed:
@@ -153,9 +150,17 @@ class Session:
             return navigation_failed(url, error)
         return BrowserError(f"{what}: {first_line(error)}")
 
-    def _has_ended(self, tab: Tab | None) -> bool:
-        engine_gone = self._engine is None or self._engine.is_gone
-        return engine_gone or (tab is not None and (tab.has_crashed or tab.page.is_closed()))
+    async def _await_news(self, tab: Tab | None) -> None:
+        """What has ended is said after the error; where nothing is said, it was the driver."""
+        browser = self._engine
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SLACK_SECONDS):
+                while browser is not None and not browser.is_gone:
+                    if tab is not None and (tab.has_crashed or tab.page.is_closed()):
+                        return
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        if browser is not None:
+            browser.is_gone = True
 
     async def answer(self, **values: Any) -> dict[str, Any]:
         """`values`, with where the current tab is and what happened besides."""
