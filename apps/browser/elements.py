@@ -197,6 +197,7 @@ class Elements(Actions):
                 "evaluate",
                 lambda page: page.evaluate(expression, argument),
                 checked_seconds(timeout_seconds),
+                is_script=True,
             )
         else:
             found = await self._element(
@@ -204,6 +205,7 @@ class Elements(Actions):
                 selector,
                 timeout_seconds,
                 lambda element, limit: element.evaluate(expression, argument, timeout=limit),
+                is_script=True,
             )
         return await self._session.answer(result=found)
 
@@ -213,6 +215,7 @@ class Elements(Actions):
         selector: str,
         timeout_seconds: float,
         action: Callable[[Locator, float], Awaitable[T]],
+        is_script: bool = False,
     ) -> T:
         """Has something done with the first element that matches; `action` is given it and milliseconds."""
         chosen, seconds = checked_text("selector", selector), checked_seconds(timeout_seconds)
@@ -221,4 +224,5 @@ class Elements(Actions):
             lambda page: action(page.locator(chosen).first, seconds * 1000),
             seconds,
             selector=chosen,
+            is_script=is_script,
         )

@@ -103,22 +103,25 @@ class Session:
         *,
         selector: str | None = None,
         url: str | None = None,
+        is_script: bool = False,
     ) -> T:
         """Has something done by the current page, which must not have crashed.
 
-        With a `url` that is gone to, or is so called.  Raises NotInTime, NavigationFailed, BrowserGone,
-        PageCrashed, BrowserError.
+        `url` is that of the page which is gone to, or what to call it.  A script that keeps the page busy is
+        broken off when that is left, or when it was `is_script` and late.  Raises NotInTime,
+        NavigationFailed, BrowserGone, PageCrashed, BrowserError.
         """
         tab = await self.tab()
         tab.check()
+        if url is not None:
+            await tab.free()
         try:
             return await self.asked(action(tab.page), seconds, what, selector, url, tab)
         except BaseException as error:
-            if not isinstance(error, BrowserError):
+            if not isinstance(error, BrowserError) and (url is not None or is_script):
                 # In the background: an interrupt leaves little time, and who is late was late enough.
-                self._freeing = asyncio.get_running_loop().create_task(
-                    tab.free(stop_loading=url is not None)
-                )
+                freeing = tab.free() if is_script else tab.stop_loading()
+                self._freeing = asyncio.get_running_loop().create_task(freeing)
             raise
 
     async def asked(
@@ -166,10 +169,7 @@ class Session:
         """`values`, with where the current tab is and what happened besides."""
         tabs = await self.tabs()
         tab = await self.asked(tabs.current(), START_SECONDS, "open a tab")
-        title = await tab.title()
-        if title is None:
-            self._freeing = asyncio.get_running_loop().create_task(tab.free())
-        where = {"url": _shown(tab.page.url), "title": title, "tab": tab.number}
+        where = {"url": _shown(tab.page.url), "title": await tab.title(), "tab": tab.number}
         found: dict[str, Any] = plain({**values, **where, **tabs.told()})
         return found
 

@@ -52,14 +52,12 @@ class Tab:
                 return await self.page.title()
         return None
 
-    async def free(self, *, stop_loading: bool = False) -> None:
-        """Breaks off a script that keeps the page busy; spares a page that is not.
+    async def stop_loading(self) -> None:
+        """Gives up the page that is on its way: until then there is nothing to be had of the old one."""
+        await self._debug("Page.stopLoading")
 
-        With `stop_loading` also the page that is on its way: until it has come, or has failed to, there
-        is nothing to be had of the old one.
-        """
-        if stop_loading:
-            await self._debug("Page.stopLoading")
+    async def free(self) -> None:
+        """Breaks off a script that keeps the page busy; spares a page that is not."""
         if await self.title() is None:
             await self._debug("Runtime.terminateExecution")
 

@@ -22,7 +22,9 @@ PAGES = {
     "/later": """<title>Later</title><script>clicks = 0;
         setTimeout(() => document.body.innerHTML = '<button id=late onclick=clicks++>Late</button>', 1000)
         </script>""",
-    "/busy": "<title>Busy</title><button id=spin onclick='while (1);'>Spin</button>",
+    "/busy": """<title>Busy</title><button id=spin onclick='while (1);'>Spin</button>
+        <button id=work onclick='setTimeout(() => { const until = Date.now() + 2500;
+        while (Date.now() < until); document.body.innerHTML = "<p id=done>done</p>" }, 50)'>Work</button>""",
     "/quiet": "<title>Quiet</title>nothing moves here",
     "/agent": "<title>Agent</title><script>document.title = navigator.userAgent</script>",
 }

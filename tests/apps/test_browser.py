@@ -302,10 +302,21 @@ def test_a_call_that_is_late_leaves_the_browser_usable(act, browser, site, waits
     assert time.monotonic() - began < 5
 
 
-def test_a_script_that_never_ends_is_broken_off(act):
+def test_a_page_whose_own_script_never_ends_can_be_left(act):
     act("goto", url="/busy")
     assert refusal(act, "click", selector="#spin", timeout_seconds=0.3)[0] == "NotInTime"
-    assert act("evaluate", expression="document.title")["result"] == "Busy"
+    assert refusal(act, "text", timeout_seconds=0.3)[0] == "NotInTime", "it goes on"
+    assert act("tabs")["tabs"][0]["title"] is None
+    assert act("goto", url="/quiet", timeout_seconds=5)["title"] == "Quiet"
+
+
+def test_a_page_that_is_busy_for_long_is_not_broken_off(act):
+    """Two seconds of its own script, and impatient questions meanwhile."""
+    act("goto", url="/busy")
+    act("click", selector="#work")
+    with pytest.raises(warmd.AppError, match="not done within 0.2 s"):
+        until(lambda: not act("text", timeout_seconds=0.2))
+    assert act("text", selector="#done", timeout_seconds=15)["text"] == "done"
 
 
 def test_a_crashed_page_is_told_and_replaced(act, browser):
