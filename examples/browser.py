@@ -51,9 +51,11 @@ def main() -> None:
             {"action": "click", "selector": "#login-btn"},
             {"action": "type", "selector": "#username", "text": "user@example.com"},
             {"action": "press", "key": "Enter"},
+            {"action": "wait_for", "url": "**/login?username=*"},
         ]:
             result = client.run(app="browser-automation", input=step, session=session_id)
-            print(f"{step['action']}: {result.output['url']} after {result.timing.total:.3f} s")
+            print(f"{step['action']}: after {result.timing.total:.3f} s")
+        print(f"now at {result.output['url']}")
 
         shot = client.run(app="browser-automation", input={"action": "screenshot"}, session=session_id)
         picture = shot.output["screenshot"]

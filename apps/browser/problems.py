@@ -68,12 +68,19 @@ def navigation_failed(url: str, error: Exception) -> NavigationFailed:
     )
 
 
-def too_late(what: str, selector: str | None, seconds: float, error: Exception) -> NotInTime:
-    """By Playwright's log of its attempts: whether the element is missing, or what hinders it."""
+def too_late(
+    what: str, selector: str | None, seconds: float, error: Exception, *, is_busy: bool = False
+) -> NotInTime:
+    """By Playwright's log of its attempts: whether the element is missing, or what hinders it.
+
+    `is_busy`: the page does not answer.
+    """
     log = str(error)
     hindrances = [line.strip(" -") for line in log.splitlines() if _HINDRANCES.search(line)]
     if hindrances:
         text = f"{what}: {selector!r} is there, but after {seconds:g} s: {hindrances[-1][:MOST_TEXT]}"
+    elif is_busy:
+        text = f"{what}: not done within {seconds:g} s: the page is busy with a script of its own"
     elif selector is not None and "locator resolved to" not in log:
         text = f"{what}: no element matches {selector!r} within {seconds:g} s"
     else:

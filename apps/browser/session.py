@@ -31,6 +31,7 @@ T = TypeVar("T")
 MOST_DATA_URL = 1024
 START_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 0.01
+BUSY_SECONDS = 0.3
 SLACK_SECONDS = 0.5
 """Beyond its own time limit, for Playwright to say that it was too late: it says more than we know."""
 
@@ -138,7 +139,8 @@ class Session:
             async with asyncio.timeout(seconds + SLACK_SECONDS):
                 return await awaitable
         except (TimeoutError, async_api.TimeoutError) as error:
-            raise too_late(what, selector, seconds, error) from None
+            is_busy = tab is not None and await tab.title(BUSY_SECONDS) is None
+            raise too_late(what, selector, seconds, error, is_busy=is_busy) from None
         except async_api.Error as error:
             raise await self._explained(error, what, url, tab) from None
 

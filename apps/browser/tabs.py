@@ -45,10 +45,10 @@ class Tab:
                 async with asyncio.timeout(PROBE_SECONDS):
                     self._debugger = await self.page.context.new_cdp_session(self.page)
 
-    async def title(self) -> str | None:
+    async def title(self, seconds: float = PROBE_SECONDS) -> str | None:
         """None where the page does not come to tell it."""
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await self.page.title()
         return None
 
