@@ -131,8 +131,9 @@ def test_a_killed_chromium_is_told_and_begun_anew_by_start(running: Running) -> 
     assert running.act(action="goto", url=HERE)["title"] == "Here"
 
 
-def test_so_is_a_killed_driver(running: Running) -> None:
+def test_so_is_a_killed_driver_and_what_it_has_left_is_ended(running: Running) -> None:
     before = [one.pid for one in running.processes()]
+    os.kill(running.chromium(), signal.SIGSTOP)  # or it would end with its driver
     os.kill(running.driver(), signal.SIGKILL)
     assert running.error(action="text")[0] == "BrowserGone"
     assert running.act(action="start", url=HERE)["title"] == "Here"
