@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from warmd.apps.embeddings.folder import INSTALL, Recipe
 from warmd.apps.extras import needed
+from warmd.apps.torchmodels import device_for, load_folder, mean_pooled, most_tokens
 
 # Read when huggingface_hub is imported: nothing is looked for in the network, whatever a folder lacks.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -26,8 +27,6 @@ needed("transformers.models.bert.modeling_bert", "embeddings", INSTALL)
 needed("transformers.models.bert.tokenization_bert", "embeddings", INSTALL)
 
 DTYPES = ("float32", "bfloat16", "float16")
-_NO_LIMIT = 1_000_000
-"""Tokenizers without a limit name one that is larger than this."""
 
 
 class Encoded(NamedTuple):
@@ -45,9 +44,12 @@ class Encoder:
     ) -> None:
         self.folder = folder
         self.pooling = recipe.pooling
-        self.device = _device(device)
+        self.device = device_for(torch, device)
         self._lowercase = recipe.lowercase
-        self._tokenizer, self._model = _load(folder, getattr(torch, dtype))
+        # Of all weights only the pooler's are not used here.
+        self._tokenizer, self._model = load_folder(
+            transformers, "AutoModel", folder, getattr(torch, dtype), optional="pooler."
+        )
         self._model.to(self.device)
         self.max_tokens = self._checked(max_tokens, recipe.max_tokens)
         # The first run of a model is slow.  It belongs to the start, which nobody counts as a warm call.
@@ -76,45 +78,10 @@ class Encoder:
         return Encoded(vectors.cpu().numpy(), cut)
 
     def _pooled(self, hidden: Any, mask: Any) -> Any:
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        return hidden[:, 0] if self.pooling == "cls" else mean_pooled(hidden, mask)
 
     def _checked(self, wanted: int | None, recommended: int | None) -> int:
-        limits = (self._tokenizer.model_max_length, getattr(self._model.config, "max_position_embeddings", 0))
-        most = min((limit for limit in limits if limit and limit < _NO_LIMIT), default=_NO_LIMIT)
+        most = most_tokens(self._tokenizer, self._model)
         if wanted is not None and wanted > most:
             raise ValueError(f"max_tokens is {wanted}, the model takes at most {most}")
         return wanted or min(recommended or most, most)
-
-
-def _device(wanted: str | None) -> Any:
-    if wanted is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"the device is {str(wanted)[:40]!r}, allowed are 'cpu', 'cuda', 'cuda:1'") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f"the device {wanted!r} cannot be used: torch {torch.__version__} finds no GPU")
-    return device
-
-
-def _load(folder: Path, dtype: Any) -> tuple[Any, Any]:
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, loading = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, output_loading_info=True
-        )
-    except Exception as error:
-        raise RuntimeError(f"transformers cannot load {folder}: {type(error).__name__}: {error}") from error
-    # transformers invents weights that it does not find.  Only the pooler is not used here.
-    if missing := [name for name in loading["missing_keys"] if not name.startswith("pooler.")]:
-        raise RuntimeError(f"the weights in {folder} are not all there: {missing[0]} is missing")
-    tokenizer.padding_side = "right"  # the first token is then each text's own
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, model.eval()
