@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
-
-MOST_THREADS = 4
-"""By default: more help one call less and less, and take the processors of other sessions."""
 
 
 def configure(function: Callable[..., Any], config: Mapping[str, Any] | None) -> None:
@@ -40,8 +36,3 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} is {str(value)[:40]!r}, allowed are {', '.join(allowed)}")
     return str(value)
-
-
-def default_threads() -> int:
-    """The processors that this process may use, and no more than `MOST_THREADS`."""
-    return min(MOST_THREADS, len(os.sched_getaffinity(0)))

@@ -11,7 +11,7 @@ from warmd.app import Interrupted, context
 from warmd.apps.actions import Actions
 from warmd.apps.embeddings.encoder import DTYPES, Encoder, numpy, torch
 from warmd.apps.embeddings.folder import POOLINGS, checked_folder, read_recipe
-from warmd.apps.options import configure, default_threads, one_of, positive
+from warmd.apps.options import configure, one_of, positive
 
 DEFAULT_BATCH_SIZE = 32
 _TELL_SECONDS = 0.2
@@ -95,7 +95,7 @@ class Embeddings(Actions):
         model: str | None = None,
         device: str | None = None,
         dtype: str = "float32",
-        threads: int | None = None,
+        threads: int = 1,
         batch_size: int = DEFAULT_BATCH_SIZE,
         max_tokens: int | None = None,
         pooling: str | None = None,
@@ -110,7 +110,7 @@ class Embeddings(Actions):
             positive("max_tokens", max_tokens)
         if pooling is not None:
             one_of("pooling", pooling, POOLINGS)
-        _use_threads(default_threads() if threads is None else positive("threads", threads))
+        _use_threads(positive("threads", threads))
         folder = checked_folder(model)
         recipe = read_recipe(folder, pooling)
         self._encoder = Encoder(folder, recipe, device=device, dtype=dtype, max_tokens=max_tokens)

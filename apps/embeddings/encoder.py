@@ -6,6 +6,8 @@ seconds.  Loading a model takes a fraction of one and is left to each session.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,9 @@ from warmd.apps.torchmodels import device_for, load_folder, mean_pooled, most_to
 
 # Read when huggingface_hub is imported: nothing is looked for in the network, whatever a folder lacks.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Read when torch is imported: threads that wait for each other sleep.  Else they spin, and where sessions
+# share processors a call takes many times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 numpy = needed("numpy", "embeddings", INSTALL)
 torch = needed("torch", "embeddings", INSTALL)
@@ -25,6 +30,9 @@ transformers = needed("transformers", "embeddings", INSTALL)
 needed("transformers.models.auto.modeling_auto", "embeddings", INSTALL)
 needed("transformers.models.bert.modeling_bert", "embeddings", INSTALL)
 needed("transformers.models.bert.tokenization_bert", "embeddings", INSTALL)
+# A thousand regular expressions, which it would compile for the first model: half of the time to load it.
+with contextlib.suppress(ImportError, AttributeError):
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from warmd.app import Interrupted, context
 from warmd.apps.actions import Actions
-from warmd.apps.options import configure, default_threads, one_of, positive
+from warmd.apps.options import configure, one_of, positive
 from warmd.apps.predict import finding, models
 from warmd.apps.predict.batches import joined, length, part
 
@@ -93,7 +93,7 @@ class Predict(Actions):
         models: str | Sequence[str] | None = None,
         trusted: bool = False,
         device: str | None = None,
-        threads: int | None = None,
+        threads: int = 1,
     ) -> None:
         named = [models] if isinstance(models, str) else list(models or ())
         self._folders = [Path(one).expanduser() for one in named] or finding.folders_of(
@@ -104,7 +104,7 @@ class Predict(Actions):
                 raise FileNotFoundError(f"there is no folder {folder} to look for models in")
         self._trusted = trusted
         self._device = device
-        self._threads = default_threads() if threads is None else positive("threads", threads)
+        self._threads = positive("threads", threads)
         if model is not None:
             self.load_model(model)
 

@@ -20,6 +20,9 @@ TRANSFORMERS_INSTALL = "pip install transformers"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Read when huggingface_hub is imported: nothing is looked for in the network, whatever a folder lacks.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Read when torch or sklearn is imported: threads that wait for each other sleep.  Else they spin, and where
+# sessions share processors a call takes many times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _IMPORTED_EARLY = (
     "joblib",

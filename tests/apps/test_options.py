@@ -46,13 +46,6 @@ def test_a_choice_names_what_is_allowed():
         options.one_of("pooling", "max", ("mean", "cls"))
 
 
-def test_threads_are_what_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(options.os, "sched_getaffinity", lambda _: {0, 1, 2})
-    assert options.default_threads() == 3
-    monkeypatch.setattr(options.os, "sched_getaffinity", lambda _: set(range(64)))
-    assert options.default_threads() == 4
-
-
 def test_a_missing_package_is_named_with_its_command():
     assert needed("json", "demo", "pip install x").dumps(1) == "1"
     with pytest.raises(ImportError, match=r"the app demo needs no_such_package .*: pip install 'warmd"):
