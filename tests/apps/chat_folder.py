@@ -34,8 +34,10 @@ def tokenizer(template: str | None = TEMPLATE) -> Any:
     return wrapped
 
 
-def make(folder: Path, *, positions: int = 512, template: str | None = TEMPLATE, **config: Any) -> Path:
-    """Saves a two-layer model with its tokenizer."""
+def make(
+    folder: Path, *, positions: int = 512, template: str | None = TEMPLATE, endless: bool = False
+) -> Path:
+    """Saves a two-layer model with its tokenizer; `endless`: the likeliest token is never one that ends."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -54,9 +56,10 @@ def make(folder: Path, *, positions: int = 512, template: str | None = TEMPLATE,
             bos_token_id=None,
             eos_token_id=0,
             pad_token_id=0,
-            **config,
         )
     )
+    if endless:
+        model.lm_head.weight.data[[0, words.eos_token_id]] = 0
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder

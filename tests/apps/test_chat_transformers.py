@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from tests.apps import chat_folder
+from warmd.app import context
 from warmd.apps.chat import Chat, transformers_engine
 from warmd.apps.chat.options import Options
 
@@ -84,6 +85,16 @@ def test_another_conversation_keeps_what_both_begin_with(chat):
     assert first["cached_tokens"] == 0 < second["cached_tokens"] < second["prompt_tokens"]
     chat._engine._cache = transformers_engine._Cache()
     assert chat.complete(messages=messages, **GREEDY)["response"] == second["response"]
+
+
+def test_reading_a_long_prompt_tells_how_far_it_is(chat, monkeypatch):
+    told = []
+    monkeypatch.setattr(context, "progress", told.append)
+    whole = chat.run({"message": "x1" * 150, "max_tokens": 1})
+    assert [progress["read_tokens"] for progress in told] == [0, 256, whole["prompt_tokens"]]
+    assert {progress["prompt_tokens"] for progress in told} == {whole["prompt_tokens"]}
+    chat.run({"message": "hello", "max_tokens": 1})
+    assert len(told) == 3, "what is read at once need not be told"
 
 
 def test_a_seed_draws_the_same_again_and_another_one_does_not(chat):
