@@ -92,6 +92,7 @@ class Chat(Actions):
         talk, asked = self._asked(message, messages)
         begun = time.monotonic()
         first: float | None = None
+        usage: Usage | None = None
         pieces: list[str] = []
         for part in self._answer(talk, asked, checked):
             if isinstance(part, Usage):
@@ -102,6 +103,8 @@ class Chat(Actions):
                 first = first or time.monotonic()
                 pieces.append(part)
                 yield {"text": part}
+        if usage is None:
+            raise RuntimeError("the model broke off without a word: end this session and begin another")
         ended = time.monotonic()
         response = "".join(pieces)
         talk.remember(asked, response, usage.prompt_tokens + usage.response_tokens)

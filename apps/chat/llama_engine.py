@@ -69,7 +69,8 @@ class LlamaEngine:
             request.stopped = True
 
     def facts(self) -> dict[str, Any]:
-        return {"model": self.path.name, "engine": "llama.cpp", "device": "cpu", "dtype": None}
+        device = ", ".join(_gpus()) or "cpu"
+        return {"model": self.path.name, "engine": "llama.cpp", "device": device, "dtype": None}
 
     def close(self) -> None:
         self._requests.put(None)
@@ -159,13 +160,19 @@ def _load(path: Path, threads: int, context: int) -> Any:
     params.n_parallel = params.n_threads_http = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_ram_mib = 0
-    params.fit_params = False  # it would load the model twice, to see what fits into a GPU
+    params.fit_params = bool(_gpus())  # the model is loaded twice then, to see what fits into them
     with tempfile.TemporaryDirectory(prefix="warmd-chat-") as private, _signals_kept():
         params.hostnames = [f"{private}/unused.sock"]
         try:
             return xllamacpp.Server(params)
         except RuntimeError as error:
             raise RuntimeError(f"llama.cpp cannot load {path} (is it a GGUF file?): {error}") from error
+
+
+def _gpus() -> list[str]:
+    import xllamacpp
+
+    return [device["name"] for device in xllamacpp.get_device_info() if "GPU" in device["type"].name]
 
 
 @contextlib.contextmanager
