@@ -90,7 +90,7 @@ def run(
         _print_help(app, given["function"], as_json)
         return
     options = {"app": app, "input": parse_input(words), **_options(given)}
-    with open_client() as client, hints(app):
+    with open_client() as client, hints(app, in_pool=options["session"] is None):
         if options["session"] not in (None, "new"):
             options["session"] = resolve(client, options["session"])
         _perform(client, options, stream, detach, as_json)
@@ -177,15 +177,16 @@ def from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: dic
 
 
 @contextlib.contextmanager
-def hints(app: str | None) -> Iterator[None]:
-    """Adds to an error of a call what helps: where the input is told of, or how a folder is named.
+def hints(app: str | None, *, in_pool: bool = False) -> Iterator[None]:
+    """Adds to an error of a call what helps: where its input is told of, or how a folder is named.
 
     `app` is what the user called it, or None for that of a session.
     """
     try:
         yield
     except Invalid as error:
-        if error.call is not None:
+        # Wrong options of a session are refused before there is one.
+        if error.session is not None or (in_pool and error.call is not None):
             shown = "APP" if app is None else shlex.quote(app)
             error.add_note(f"`warmd run {shown} --help-app` shows what it takes")
         raise

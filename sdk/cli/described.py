@@ -38,7 +38,7 @@ def describe(client: Client, app: str) -> dict[str, Any]:
 def function_of(description: Description, name: str | None) -> Function:
     """The function that a call names, or that one without a name means.  Raises Refusal."""
     name = name or description.get("default_function") or "run"
-    functions = {function["name"]: function for function in description["functions"]}
+    functions: dict[str, Function] = {function["name"]: function for function in description["functions"]}
     if name in functions:
         return functions[name]
     close = difflib.get_close_matches(name, functions, n=1)
