@@ -75,13 +75,13 @@ class Trial:
         except WarmdError as error:
             if not goes_on:
                 raise
-            self.failed(error)
+            self.failed(error, name)
 
-    def failed(self, error: WarmdError) -> None:
-        """The trial ended with this error, where it was."""
+    def failed(self, error: WarmdError, check: str | None = None) -> None:
+        """Tell of an error, by default as one that ended the trial where it was."""
         self.error = error
         text = error.message.partition("\n")[0].removesuffix(OUTPUT_FOLLOWS)
-        self.found("bad", STEPS.get(error.code, self._at), text)
+        self.found("bad", check or STEPS.get(error.code, self._at), text)
 
     def as_object(self) -> dict[str, Any]:
         """Everything for `--json`; outputs shortened, times in seconds."""

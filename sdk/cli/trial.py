@@ -154,7 +154,8 @@ def _look(client: Client, trial: Trial) -> None:
     trial.found("ok", "app", info["app"])
     _, is_spawned, reason = info["origin"].partition("spawn")
     if is_spawned:
-        trial.found("warn", "start", f"each session imports the app anew: it cannot be forked{_why(reason)}")
+        why = f": {reason[2:-1]}" if reason else ""
+        trial.found("warn", "start", f"each session imports the app anew, for it cannot be forked{why}")
     else:
         trial.found("ok", "start", "the session is a fork of a process that has imported the app")
     trial.found("ok", "calls", f"{len(trial.calls)} calls of {trial.function or 'run'}, in this session")
@@ -165,11 +166,6 @@ def _look(client: Client, trial: Trial) -> None:
         trial.found("warn", "output", f"{strange}, which JSON has not: only Python clients get it as it is")
     with trial.step("end"):
         _end(client, trial, trial.session)
-
-
-def _why(reason: str) -> str:
-    """The daemon's ` (reason)`, as the end of a sentence."""
-    return f", {reason[2:-1]}" if reason else ""
 
 
 def _end(client: Client, trial: Trial, session: str) -> None:
