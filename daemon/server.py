@@ -120,7 +120,7 @@ class Server:
             self.logs,
             self.submit,
             MemoryWatch(self.loop, limit),
-            limit if settings.worker_memory_rlimit else None,
+            settings.worker_memory_rlimit,
             self.cgroups,
             settings.max_lent_bytes,
         )

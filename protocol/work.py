@@ -34,6 +34,21 @@ WorkerId = NewType("WorkerId", int)
 Ordinal = NewType("Ordinal", int)
 
 
+class Asks(NamedTuple):
+    """What an app's manifest asks of the daemon; None: what goes for all apps."""
+
+    idle_seconds: float | None = None
+    """Of a session that asks for no other time."""
+    lifetime_seconds: float | None = None
+    start_seconds: float | None = None
+    """For import and `setup`, and for making its environment."""
+    memory_bytes: int | None = None
+    spares: int = 0
+    """So many are started together with the daemon, and wait as long as it takes."""
+    template: bool = True
+    """It may be imported once and forked."""
+
+
 class AppSpec(NamedTuple):
     """Where a worker finds an app: what looking up an `AppRef` gives."""
 
@@ -53,6 +68,7 @@ class AppSpec(NamedTuple):
     """What a call of `run` means; empty: `run` itself."""
     reload: bool = False
     """Functions that were edited are taken over by sessions that live."""
+    asks: Asks = Asks()
 
 
 @record

@@ -103,6 +103,7 @@ class Book:
 
     def add(self, session: Session) -> None:
         self.sessions[session.id] = session
+        session.start_seconds = self.limits.start_timeout_seconds
         if session.pool is not None:
             session.pool.members[session.id] = session
         if session.spare:
@@ -113,6 +114,9 @@ class Book:
         """It can be found by its name, and has a greatest age."""
         if session.name is not None:
             self.names[session.name] = session
+        self.set_lifetime_timer(session)
+
+    def set_lifetime_timer(self, session: Session) -> None:
         if session.lifetime_seconds < inf:
             self.deadlines.set(("lifetime", session.id), session.created + session.lifetime_seconds)
 
