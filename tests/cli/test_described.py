@@ -158,8 +158,9 @@ def test_an_app_in_place_of_a_command_is_told_the_command(shell: Shell) -> None:
     ("name", "text", "settings"),
     [
         ("app.toml", "reload = true", {"reload": True}),
-        ("pyproject.toml", "[tool.warmd]\nreload = true", {"reload": True}),
+        ("pyproject.toml", "[tool.warmd.app]\nreload = true", {"reload": True}),
         ("pyproject.toml", "tool = 7", None),
+        ("pyproject.toml", "[tool.warmd]\nmax_sessions = 3", None),
         ("pyproject.toml", "[project]\nname = 'x'", None),
         ("other.toml", "reload = true", None),
     ],
@@ -168,6 +169,12 @@ def test_where_a_manifest_is_read(tmp_path: Path, name: str, text: str, settings
     (tmp_path / name).write_text(text)
     found = manifest_of(str(tmp_path))
     assert found == ({} if settings is None else {"manifest": str(tmp_path / name), "settings": settings})
+
+
+def test_the_manifest_of_inference_sh_is_named(tmp_path: Path) -> None:
+    (tmp_path / "inf.yml").write_text("name: x")
+    (tmp_path / "pyproject.toml").write_text("[project]")
+    assert manifest_of(str(tmp_path)) == {"manifest": f"{tmp_path}/inf.yml"}
 
 
 def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
