@@ -14,7 +14,7 @@ from warmd.cli.talk import data, json_object, json_option, say, table
 if TYPE_CHECKING:
     from warmd.client import Client
 
-DESCRIBED = ("app", "doc", "default_function", "functions", "setup_schema")
+DESCRIBED = ("app", "doc", "summary", "default_function", "functions", "left_out", "setup_schema")
 """What a description says of the class; the rest is about where and how the app is run."""
 
 

@@ -10,13 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from warmd.cli.examples import usage
 from warmd.cli.exits import USAGE, Refusal
-from warmd.cli.schemas import MISSING, Parameter, cut, one_line, parameters, text_of, words
+from warmd.cli.schemas import (
+    MISSING,
+    Parameter,
+    choices,
+    cut,
+    members,
+    one_line,
+    parameters,
+    text_of,
+    words,
+)
 from warmd.cli.talk import canvas, table
 
 if TYPE_CHECKING:
     from warmd.client import Client
 
 MIN_ABOUT_WIDTH = 24
+ENTRY_HEADS = ("Args", "Arguments")
+PROSE_WIDTH = 50
+"""Prose has no shorter lines but the last of a paragraph."""
 INDENT = "  "
 
 Function = Mapping[str, Any]
@@ -48,21 +61,29 @@ def function_of(description: Description, name: str | None) -> Function:
 
 def how_to_call(description: Description, app: str, name: str | None) -> str:
     """How to call one function; without a name the app's default one, with the others in a line each."""
-    function, width = function_of(description, name), canvas()[0]
-    about = [] if name else [*_paragraphs(description.get("doc"), width), ""]
-    lines = [*about, command_line(app, function, description), "", *_details(function, width)]
+    width, default = canvas()[0], description.get("default_function")
+    lines: list[str] = []
+    function = None
+    if name is not None or default:
+        function = function_of(description, name)
+        lines += [command_line(app, function, description), "", *_details(function, width)]
     if name is None:
-        lines += _setup(description, width)
-        lines += _others(description, app, function)
+        about = _paragraphs(description.get("doc"), width)
+        lines = [*about, "", *lines, *_setup(description, width), *_others(description, app, function)]
     return "\n".join(lines).strip("\n")
 
 
-def _others(description: Description, app: str, function: Function) -> list[str]:
+def _others(description: Description, app: str, function: Function | None) -> list[str]:
     others = [command_line(app, one, description) for one in description["functions"] if one is not function]
     if not others:
         return []
     more = f"`warmd run {shlex.quote(app)} -f FUNCTION --help-app` tells more of one."
-    return ["", "other functions:", *_indented(others), "", more]
+    head = "other functions:" if function else "functions, of which none is called without a name:"
+    return ["", head, *_indented([*others, *_left_out(description)]), "", more]
+
+
+def _left_out(description: Description) -> list[str]:
+    return [f"and {description['left_out']} more"] if description.get("left_out") else []
 
 
 def command_line(app: str, function: Function, description: Description) -> str:
@@ -84,13 +105,17 @@ def page(description: Description, facts: Iterable[tuple[str, str]]) -> str:
         marks += ["streams"] * bool(function.get("streams")) + ["async"] * bool(function.get("async"))
         lines += ["", function["name"] + (f" ({', '.join(marks)})" if marks else "")]
         lines += _indented(_details(function, width))
-    return "\n".join([*lines, *_setup(description, width)])
+    return "\n".join([*lines, *_left_out(description), *_setup(description, width)])
 
 
 def _details(function: Function, width: int) -> list[str]:
     """Its documentation, what it takes and what it gives."""
-    about = _paragraphs(function.get("doc"), width)
-    lines = [*about, *([""] if about else []), *_taken(function.get("input_schema"), "INPUT", width)]
+    schema, problem = function.get("input_schema"), one_line(function.get("error"))
+    about = _paragraphs(_without_entries(function.get("doc"), schema), width)
+    lines = [*about, *([""] if about else [])]
+    if problem:
+        return [*lines, *textwrap.wrap(f"nothing is known of its input: {problem}", width)]
+    lines += _taken(schema, "INPUT", width)
     given = function.get("output_schema")
     if given is not None:
         lines += ["", f"{'yields' if function.get('streams') else 'gives'}: {words(given)}"]
@@ -110,9 +135,18 @@ def _taken(schema: object, head: str, width: int) -> list[str]:
     found = parameters(schema)
     if found:
         rows = [[one.name, one.type, _default(one), one.about] for one in found]
-        return _rows([[head, "TYPE", "DEFAULT", "ABOUT"], *rows], width)
+        return _rows([[head, "TYPE", "DEFAULT", "ABOUT"], *rows], width) + _alternatives(schema)
     nothing = isinstance(schema, dict) and schema.get("properties") == {}
     return [f"takes no {head}" if nothing else f"{head}: {words(schema)}"]
+
+
+def _alternatives(schema: object) -> list[str]:
+    """What may be given in place of an object of the parameters."""
+    root: dict[str, Any] = schema if isinstance(schema, dict) else {}
+    if root.get("properties"):
+        return []
+    others = [words(one, root) for one in choices(root, root) if not members(one, root)[0]]
+    return [f"or, in place of them: {' or '.join(others)}"] if others else []
 
 
 def _rows(rows: list[list[str]], width: int) -> list[str]:
@@ -141,7 +175,28 @@ def _default(parameter: Parameter) -> str:
 
 
 def _paragraphs(text: object, width: int) -> list[str]:
-    """A documentation, broken anew, with a blank line between its paragraphs."""
-    parts = [one_line(part) for part in str(text or "").split("\n\n")]
-    lines = [line for part in parts if part for line in ["", *textwrap.wrap(part, width)]]
-    return lines[1:]
+    """A documentation with a blank line between its paragraphs.
+
+    Prose is broken anew; where lines end early, as in a list, they stay as they are.
+    """
+    found: list[str] = []
+    for part in str(text or "").strip().split("\n\n"):
+        lines = [line.rstrip() for line in part.splitlines() if line.strip()]
+        is_prose = all(len(line) >= PROSE_WIDTH and not line.startswith(" ") for line in lines[:-1])
+        if is_prose:
+            lines = textwrap.wrap(one_line(part), width)
+        found += ["", *(_kept(line, width) for line in lines)] if lines else []
+    return found[1:]
+
+
+def _without_entries(text: object, schema: object) -> str:
+    """A documentation without the paragraphs about parameters, whose table tells the same."""
+    told = {one.name for one in parameters(schema) if one.about}
+    parts = str(text or "").split("\n\n")
+    entries = {*told, *ENTRY_HEADS} if told else told
+    return "\n\n".join(part for part in parts if part.strip().partition(":")[0] not in entries)
+
+
+def _kept(line: str, width: int) -> str:
+    """A line with its indentation."""
+    return cut(" " * (len(line) - len(line.lstrip())) + one_line(line), width)

@@ -11,6 +11,7 @@ from warmd.cli.schemas import (
     MISSING,
     MORE,
     Parameter,
+    is_bytes,
     kinds,
     members,
     parameters,
@@ -60,7 +61,7 @@ def _made(schema: object, root: Mapping[str, Any], name: str, lacking: list[str]
     if (value := told(found)) is not MISSING:
         return value
     properties, required = members(found, root)
-    if depth <= MAX_DEPTH and (properties or "object" in kinds(found)):
+    if depth <= MAX_DEPTH and (properties or "object" in kinds(found)) and not is_bytes(found):
         prefix = f"{name}." if name else ""
         return {
             key: _made(properties.get(key), root, prefix + key, lacking, depth + 1)
@@ -80,9 +81,13 @@ def told(schema: Mapping[str, Any]) -> Any:
     for key in ("examples", "enum"):
         if isinstance(given := schema.get(key), list) and given:
             return given[0]
-    choices = schema.get("anyOf")
-    allowed = [*kinds(schema), *(one.get("type") for one in choices or [] if isinstance(one, dict))]
-    return None if "null" in allowed else MISSING
+    return None if "null" in _all_kinds(schema) else MISSING
+
+
+def _all_kinds(schema: Mapping[str, Any]) -> list[Any]:
+    """Its types, those of its choices included."""
+    given = schema.get("anyOf")
+    return [*kinds(schema), *(one.get("type") for one in given or [] if isinstance(one, dict))]
 
 
 def usage(schema: object) -> str:
@@ -120,9 +125,9 @@ def shown(parameter: Parameter) -> str:
 
 
 def _placeholder(schema: Mapping[str, Any]) -> str:
-    choices = schema.get("anyOf")
-    names = [*kinds(schema), *(one.get("type") for one in choices or [] if isinstance(one, dict)), "", "null"]
-    first = next(name for name in names if name != "null")
+    if is_bytes(schema):
+        return "'{\"$bytes\": \"...\"}'"
+    first = next((name for name in _all_kinds(schema) if name != "null"), "")
     word = PLACEHOLDERS.get(first, "VALUE") if isinstance(first, str) else "VALUE"
     return shlex.quote(word) if word.startswith(("[", "{")) else word
 

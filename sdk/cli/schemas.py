@@ -35,6 +35,9 @@ NAMES = {
     "array": "list",
     "object": "object",
 }
+FORMATS = {"file": "path of a file"}
+BYTES = "$bytes"
+"""The key of an object that stands for bytes."""
 PLURALS = {"text": "texts", "integer": "integers", "number": "numbers", "list": "lists", "object": "objects"}
 LIMITS = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "to", "exclusiveMaximum": "under"}
 MARKS = (("array", ("items", "prefixItems")), ("object", ("properties", "additionalProperties")))
@@ -125,12 +128,20 @@ def _typed(kind: str, schema: Mapping[str, Any], root: Mapping[str, Any], depth:
     name = NAMES.get(kind, kind)
     if kind == "array":
         return _list(schema, root, depth)
+    if kind == "object" and is_bytes(schema):
+        return "bytes"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_plural(_words(schema['additionalProperties'], root, depth + 1))}"
     if kind == "string":
         what = schema.get("format") or schema.get("contentMediaType") or schema.get("contentEncoding")
-        return f"{name} ({what})" if isinstance(what, str) else name
+        return FORMATS.get(what, f"{name} ({what})") if isinstance(what, str) else name
     return name + _range(schema) if kind in ("integer", "number") else name
+
+
+def is_bytes(schema: Mapping[str, Any]) -> bool:
+    """Whether it is `{"$bytes": "<base64>"}`."""
+    properties = schema.get("properties")
+    return isinstance(properties, dict) and list(properties) == [BYTES]
 
 
 def _list(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> str:
@@ -200,27 +211,36 @@ def _parameters(schema: object, root: Mapping[str, Any], prefix: str, depth: int
 
 
 def members(schema: Mapping[str, Any], root: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """The properties of an object and the names of the required ones, those of its `allOf` included."""
+    """The properties of an object and the names of the required ones, those of its `allOf` included.
+
+    Where the object is one of several choices, those of the first one.
+    """
     properties: dict[str, Any] = {}
     required: set[str] = set()
     parts = schema.get("allOf")
     for part in [*(parts if isinstance(parts, list) else []), schema]:
         found = resolved(part, root)
-        if isinstance(given := found.get("properties"), dict):
+        if isinstance(given := found.get("properties"), dict) and not is_bytes(found):
             properties.update(given)
         if isinstance(names := found.get("required"), list):
             required.update(name for name in names if isinstance(name, str))
+    for choice in [] if properties else choices(schema, root):
+        if isinstance(choice.get("properties"), dict):
+            return members({**choice, "anyOf": None, "oneOf": None}, root)
     return properties, required
+
+
+def choices(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a value may be, one or the other, but for null."""
+    given = next((one for key in ("anyOf", "oneOf") if isinstance(one := schema.get(key), list)), [])
+    return [found for one in given if (found := resolved(one, root)).get("type") != "null"]
 
 
 def _inner(schema: Mapping[str, Any], root: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The schema of the object that a value is, may be, or is a list of; and how its place is marked."""
-    for choices in (schema.get("anyOf"), schema.get("oneOf")):
-        if isinstance(choices, list):
-            told = [found for one in choices if (found := resolved(one, root)).get("type") != "null"]
-            return _inner(told[0], root) if len(told) == 1 else ({}, "")
-    if "array" in kinds(schema):
-        return resolved(schema.get("items"), root), "[]"
+    for one in [schema, *choices(schema, root)]:
+        if "array" in kinds(one):
+            return resolved(one.get("items"), root), "[]"
     return dict(schema), ""
 
 

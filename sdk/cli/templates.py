@@ -33,7 +33,11 @@ class App:
 
 PLAIN = '''
     def run(self, text: str = "{example}", top: int = 3) -> dict[str, int]:
-        """Counts the words of a text; returns the most frequent ones of all texts so far."""
+        """Counts the words of a text; returns the most frequent ones of all texts so far.
+
+        text: what to count
+        top: how many words to return
+        """
         self.counts.update(self.words(text))
         return dict(self.counts.most_common(top))
 
@@ -46,7 +50,10 @@ PLAIN = '''
 
 STREAMING = '''
     def run(self, text: str = "{example}") -> Iterator[dict[str, int]]:
-        """Yields each word with its number so far.  A generator streams: its caller has each at once."""
+        """Yields each word with its number so far.  A generator streams: its caller has each at once.
+
+        text: what to count
+        """
         for word in (text.lower() if self.lower else text).split():
             if word not in self.ignore:
                 self.counts[word] += 1

@@ -232,6 +232,49 @@ def test_the_help_of_warmd_imports_no_command() -> None:
     assert done.stdout.splitlines()[-1] == "['warmd.cli', 'warmd.cli.root']"
 
 
+def told(**changed: Any) -> dict[str, Any]:
+    """The description with its first function changed."""
+    first, *others = WORDS["functions"]
+    return {**WORDS, "functions": [{**first, **changed}, *others]}
+
+
+def test_prose_is_broken_anew_and_lists_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    prose = "These words are prose, and it is set in lines as long\nas they may be."
+    text = f"{prose}\n\n- one\n- two\n\nExample:\n    run(1)\x1b[31m"
+    lines = page(told(doc=text), []).splitlines()
+    start = lines.index("run (called without a name)")
+    assert [line[2:] for line in lines[start + 1 : start + 9]] == [
+        "These words are prose, and it is set in lines as long as", "they may be.", "", "- one", "- two", "",
+        "Example:", "    run(1)[31m",
+    ]  # fmt: skip
+
+
+def test_what_the_table_says_of_parameters_is_not_said_twice() -> None:
+    for entries in ("text: what to count\ntop: how many", "Args:\n    text: what to count"):
+        text = how_to_call(told(doc=f"Adds.\n\n{entries}\n\nMore: prose."), "w", "run")
+        assert "Adds.\n\nMore: prose.\n\nINPUT" in text
+
+
+def test_a_function_of_which_nothing_is_known() -> None:
+    text = how_to_call(told(error="NameError: no 'Strange'", input_schema={}), "w", "run")
+    assert text.endswith("nothing is known of its input: NameError: no 'Strange'")
+
+
+def test_an_app_without_a_default_function() -> None:
+    lines = how_to_call({**WORDS, "default_function": "", "left_out": 2}, "w", None).splitlines()
+    at = lines.index("functions, of which none is called without a name:")
+    assert lines[at + 1] == "  warmd run w -f run text=TEXT [top=3] [size='{...}']"
+    assert lines[at + 4] == "  and 2 more"
+
+
+def test_an_input_by_name_or_whole() -> None:
+    named = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    text = how_to_call(told(input_schema={"anyOf": [named, {"type": "string"}]}), "w", "run")
+    assert text.startswith("warmd run w data=TEXT\n")
+    assert "data   text  required\nor, in place of them: text\n" in text
+
+
 def test_facts_are_those_that_say_something() -> None:
     facts = catalog._facts({"app": "x", "python": None, "source": "", "target": "a:B", "spares": 2})
     assert facts == [("target", "a:B"), ("spares", "2")]

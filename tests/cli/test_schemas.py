@@ -26,6 +26,8 @@ NODE = {
     "required": ["value"],
 }
 
+BYTES = {"type": "object", "properties": {"$bytes": {"type": "string"}}, "required": ["$bytes"]}
+
 
 @pytest.mark.parametrize("module", [schemas, examples])
 def test_the_examples_in_the_documentation(module: Any) -> None:
@@ -43,6 +45,8 @@ def test_the_examples_in_the_documentation(module: Any) -> None:
         ({"type": "array", "items": {"type": "array", "items": {"type": "null"}}}, "list of lists of null"),
         ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "list of (number, number)"),
         ({"type": "array", "items": {}}, "list"),
+        ({"type": "array", "items": BYTES}, "list of bytes"),
+        ({"type": "string", "format": "file"}, "path of a file"),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, "object of integers"),
         ({"enum": ["a", 1, None]}, '"a" or 1 or null'),
         ({"enum": list(range(100))}, "0 or 1 or 2 or 3 or 4 or 5 or 6 or 7 or ..."),
@@ -112,6 +116,8 @@ def test_inputs_that_can_be_made(schema: Any, value: Any) -> None:
         ({"type": "string"}, [""]),
         ({"properties": {"a": {"type": "string"}}, "required": ["a", "b"]}, ["a", "b"]),
         ({"properties": {"node": NODE}, "required": ["node"]}, ["node.value"]),
+        ({"properties": {"raw": BYTES}, "required": ["raw"]}, ["raw"]),
+        ({"anyOf": [{"properties": {"a": {}}, "required": ["a"]}, {"type": "string"}]}, ["a"]),
     ],
 )
 def test_inputs_that_cannot_be_made(schema: Any, names: list[str]) -> None:
@@ -130,6 +136,7 @@ def test_inputs_that_cannot_be_made(schema: Any, names: list[str]) -> None:
         ({"type": "object", "properties": {}}, ""),
         ({"properties": {"t": {"default": "a b"}}}, "[t='a b']"),
         ({"properties": {"t": {}, "n": {"type": "integer"}}, "required": ["n"]}, "n=N [t=VALUE]"),
+        ({"properties": {"raw": BYTES}, "required": ["raw"]}, "raw='{\"$bytes\": \"...\"}'"),
         ({"properties": {"t": {"default": "5"}}}, "[t='\"5\"']"),
         ({"properties": {"x": {"type": "number", "default": None}}}, "[x=X]"),
         ({"properties": {"a key": {"type": "string"}}, "required": ["a key"]}, "'{\"a key\": ...}'"),

@@ -6,7 +6,7 @@ from typing import Any
 
 WORDS: dict[str, Any] = {
     "app": "/apps/words",
-    "doc": "Counts words.\n\nRemembers\nthem too.",
+    "doc": "Counts words.\n\nRemembers them too.",
     "default_function": "run",
     "functions": [
         {
