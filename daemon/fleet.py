@@ -19,7 +19,7 @@ from pathlib import Path
 from warmd.daemon.cgroup import Cgroups, out_of_memory, remove
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.events import (
-    Event,
+    AboutWorker,
     LinkLost,
     OutOfMemory,
     SpawnFailed,
@@ -78,7 +78,7 @@ class Fleet:
         run_dir: Path,
         max_message_bytes: int,
         logs: SessionLogs,
-        submit: Callable[[Event], object],
+        submit: Callable[[AboutWorker], object],
         memory: MemoryWatch,
         limit_data: bool = False,
         cgroups: Cgroups | None = None,

@@ -12,6 +12,7 @@
                                             Progressed   what `context.progress()` was given
     to a template:                          of a template:
     Prepare      import this app            Prepared     it is imported, and may be forked or not
+    Describe     what can be called         Described    the functions, what they take and give
     Fork         make a worker of yourself  Forked       the worker's process id
                                             ForkFailed   there is no such process
                                             Outdated     the app's files have changed since
@@ -30,7 +31,9 @@ from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
 
 WorkerId = NewType("WorkerId", int)
-"""One process incarnation; never reused within a daemon's life."""
+"""One process incarnation; never reused within a daemon's life.  Those below 0 are no business of the
+rule book's (`daemon.describing`)."""
+NO_WORKER = WorkerId(0)
 Ordinal = NewType("Ordinal", int)
 
 
@@ -143,6 +146,23 @@ class Fork:
 
 
 @record
+class Describe:
+    """Asks what the functions of the app take and give; where its files have changed, `Outdated` comes."""
+
+    max_bytes: int
+
+
+@record
+class Described:
+    """`value` is a packed map (`worker.schema`) of `size` bytes; left out where that is over `max_bytes`."""
+
+    FRAMES: ClassVar = ("value",)
+
+    size: int
+    value: Body = NOTHING
+
+
+@record
 class Prepared:
     """`unforkable` says why forks of this process would not be safe; empty where they are."""
 
@@ -166,7 +186,10 @@ class ForkFailed:
 
 @record
 class Outdated:
-    """There is no such process, because what the template has imported is not what is there now."""
+    """There is no such process, because what the template has imported is not what is there now.
+
+    `NO_WORKER` where it was to describe the app.
+    """
 
     worker: WorkerId
 
@@ -277,7 +300,7 @@ class Progressed:
     value: Body = NOTHING
 
 
-ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Fork | HandBack
+ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Describe | Fork | HandBack
 FromWorker: TypeAlias = (
     Arrived
     | Ready
@@ -288,6 +311,7 @@ FromWorker: TypeAlias = (
     | Interrupted
     | Progressed
     | Prepared
+    | Described
     | Forked
     | ForkFailed
     | Outdated

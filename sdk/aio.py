@@ -20,7 +20,8 @@ from warmd.protocol.errors import CallGone, Invalid
 from warmd.protocol.messages import Attach, Call, Request
 from warmd.protocol.pending import Pending
 from warmd.protocol.regions import settled
-from warmd.result import Info, Result, answer, infos, outcome, raise_problem, unpacked
+from warmd.reference import description as description_of
+from warmd.result import Info, Result, answer, description, infos, outcome, raise_problem, unpacked
 
 
 class AsyncClient:
@@ -141,6 +142,11 @@ class AsyncClient:
     async def apps(self) -> list[Info]:
         """The apps that the daemon knows: name, target, folder, source."""
         return infos(await self._request("apps.list", {}))
+
+    async def describe(self, app: object) -> dict[str, Any]:
+        """What an app's functions take and give; as `Client.describe`."""
+        asked = description_of(app)
+        return description(await self._request("apps.describe", asked, plan.DESCRIBING_SECONDS))
 
     async def status(self) -> Info:
         """The daemon itself: version, pid, address, uptime, counts."""

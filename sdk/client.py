@@ -16,7 +16,8 @@ from warmd.link import Link, admitted, done
 from warmd.protocol.errors import Invalid
 from warmd.protocol.messages import Attach, Call, Request
 from warmd.protocol.pending import Pending
-from warmd.result import Info, Result, answer, infos, outcome, raise_problem
+from warmd.reference import description as description_of
+from warmd.result import Info, Result, answer, description, infos, outcome, raise_problem
 from warmd.session import Session, Sessions
 
 
@@ -165,6 +166,16 @@ class Client:
     def apps(self) -> list[Info]:
         """The apps that the daemon knows: name, target, folder, source."""
         return infos(self._request("apps.list", {}))
+
+    def describe(self, app: object) -> dict[str, Any]:
+        """What an app's functions take and give, as JSON Schemas, and where it is found; it is imported, but
+        its `setup` is not run.
+
+        `functions` has a dict for each: name, doc, input_schema, output_schema, streams, async.  Raises
+        StartFailed where it cannot be imported.
+        """
+        asked = description_of(app)
+        return description(self._request("apps.describe", asked, plan.DESCRIBING_SECONDS))
 
     def status(self) -> Info:
         """The daemon itself: version, pid, address, uptime, counts."""

@@ -34,7 +34,19 @@ from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App, load
 from warmd.daemon.worker.runtime import leave_fork
 from warmd.daemon.worker.shortage import with_remedy
-from warmd.protocol.work import Fork, Forked, ForkFailed, Outdated, Prepare, Prepared
+from warmd.protocol.messages import NOTHING
+from warmd.protocol.values import pack
+from warmd.protocol.work import (
+    NO_WORKER,
+    Describe,
+    Described,
+    Fork,
+    Forked,
+    ForkFailed,
+    Outdated,
+    Prepare,
+    Prepared,
+)
 
 ADOPTION_SECONDS = 10.0
 """For a middle to end after its fork; the daemon gives the whole fork no longer."""
@@ -94,14 +106,16 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     gc.collect()
     gc.freeze()
     link.send(Prepared(seconds, private_bytes(), unforkable))
-    _serve(link, identity, imported)
+    _serve(link, identity, app, imported)
     return Heritage(app, prepare.log_path)
 
 
-def _serve(link: Link, identity: Identity, imported: list[sources.Source]) -> None:
+def _serve(link: Link, identity: Identity, app: App, imported: list[sources.Source]) -> None:
     """Fork when told to; returns in workers only."""
     while True:
         order = link.receive()
+        if isinstance(order, Describe):
+            _describe(link, order, app, imported)
         if not isinstance(order, Fork):
             continue
         if order.whole:
@@ -112,6 +126,16 @@ def _serve(link: Link, identity: Identity, imported: list[sources.Source]) -> No
         elif _fork(link, identity, order):
             _renew()
             return
+
+
+def _describe(link: Link, order: Describe, app: App, imported: list[sources.Source]) -> None:
+    if not sources.unchanged(imported):
+        link.send(Outdated(NO_WORKER))
+        return
+    from warmd.daemon.worker.schema import describe
+
+    value = pack(describe(app))
+    link.send(Described(len(value), value if len(value) <= order.max_bytes else NOTHING))
 
 
 def _become_worker(link: Link, identity: Identity, order: Fork) -> None:
