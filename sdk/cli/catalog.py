@@ -14,10 +14,6 @@ from warmd.cli.talk import data, json_object, json_option, say, table
 if TYPE_CHECKING:
     from warmd.client import Client
 
-DESCRIBED = ("app", "doc", "summary", "default_function", "functions", "left_out", "setup_schema")
-"""What a description says of the class; the rest is about where and how the app is run."""
-
-
 class _Apps(click.Group):
     """Knows that the name of an app is meant where there is no such command."""
 
@@ -62,46 +58,27 @@ def apps(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def inspect(ctx: click.Context, app: str, as_json: bool) -> None:
-    """Show an app: its functions, their inputs, its manifest.
+    """Show an app: its functions, their inputs, where it was found.
 
     APP is a name (see `warmd apps`), a folder, or module:Class. Its module is imported for this, in a
     process of its own; its `setup` is not run. --json gives the schemas whole.
     """
-    from warmd.cli.described import describe, page
+    from warmd.cli.described import describe, found_of, page
     from warmd.cli.link import open_client
 
     with open_client() as client, hints(app):
         description = describe(client, app)
-        placed = _place(client, app)
+        registered = _registered(client, app)
     if as_json or (ctx.parent is not None and ctx.parent.params.get("as_json")):
-        json_object(**{**placed, **description})
+        json_object(**{**description, "found": {**registered, **found_of(description)}})
     else:
-        data(page(description, _facts({**placed, **description})))
+        data(page(description, registered))
 
 
-def _place(client: Client, app: str) -> dict[str, Any]:
-    """Where an app that has a name was found, and what its folder's manifest says."""
-    from warmd.cli.manifest import manifest_of
-
+def _registered(client: Client, app: str) -> dict[str, Any]:
+    """Who has registered an app that has a name."""
     known: dict[str, Any] = next((dict(one) for one in client.apps() if one["name"] == app), {})
-    folder = known.get("folder") if known else app
-    here = client.address.startswith("unix:")
-    place = {key: known[key] for key in ("source", "target", "folder") if known.get(key)}
-    return place | (manifest_of(folder) if here and folder else {})
-
-
-def _facts(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is told besides the class; the manifest's settings a line each, and of variables the names."""
-    from warmd.cli.schemas import text_of
-
-    facts = {key: value for key, value in told.items() if key not in (*DESCRIBED, "settings")}
-    for key, value in told.get("settings", {}).items():
-        facts[f"  {key}"] = sorted(value) if isinstance(value, dict) else value
-    return [
-        (key.replace("_", " "), value if isinstance(value, str) else text_of(value))
-        for key, value in facts.items()
-        if value not in (None, "")
-    ]
+    return {key: known[key] for key in ("source", "folder") if known.get(key)}
 
 
 @click.command()

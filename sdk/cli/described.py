@@ -39,13 +39,12 @@ Description = Mapping[str, Any]
 def describe(client: Client, app: str) -> dict[str, Any]:
     """What the daemon tells of an app.  Raises the WarmdError of one that is not found or cannot be imported.
 
-    `app`, `doc`, `default_function`, `setup_schema`, and of each of `functions` its `name`, `doc`,
-    `input_schema`, `output_schema`, `streams` and `async`.
+    `app`, `doc`, `default_function`, `setup_schema`, in `found` where it is and what its manifest asks for,
+    and of each of `functions` its `name`, `doc`, `input_schema`, `output_schema`, `streams` and `async`.
     """
     from warmd.cli.calls import from_here
 
-    asked: Any = client
-    return dict(from_here(client, lambda options: asked.describe(options["app"]), {"app": app}))
+    return from_here(client, lambda options: client.describe(options["app"]), {"app": app})
 
 
 def function_of(description: Description, name: str | None) -> Function:
@@ -94,10 +93,32 @@ def command_line(app: str, function: Function, description: Description) -> str:
     return " ".join(["warmd run", shlex.quote(app), *named, *([inputs] if inputs else []), *streams])
 
 
-def page(description: Description, facts: Iterable[tuple[str, str]]) -> str:
+def found_of(description: Description) -> Mapping[str, Any]:
+    """Where the app is, and what its manifest asks for."""
+    found = description.get("found")
+    return found if isinstance(found, dict) else {}
+
+
+def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Those that say something, in words; limits and the like, in `asks`, a line each.
+
+    >>> facts({"target": "app:App", "python": None, "paths": ["/a", "/b"], "asks": {"idle_seconds": 300.0}})
+    [('target', 'app:App'), ('paths', '/a, /b'), ('idle seconds', '300.0')]
+    """
+    told: list[tuple[str, str]] = []
+    for key, value in found.items():
+        if isinstance(value, dict):
+            told += [(name.replace("_", " "), text_of(one)) for name, one in value.items()]
+        elif value or (value == 0 and value is not False):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            told.append((key.replace("_", " "), "yes" if value is True else text))
+    return [(cut(one_line(name), 16), one_line(text)) for name, text in told]
+
+
+def page(description: Description, registered: Mapping[str, Any]) -> str:
     """The whole app: what it is, where it was found, its functions and its `setup`."""
     width = canvas()[0] - len(INDENT)
-    told = [(cut(name, 16), one_line(value)) for name, value in facts]
+    told = facts({**registered, **found_of(description)})
     lines = [str(description["app"]), *_indented(_paragraphs(description.get("doc"), width))]
     lines += [""] * bool(told) + [f"{name + ':':17}{value}" for name, value in told]
     for function in description["functions"]:

@@ -14,9 +14,8 @@ import pytest
 import warmd
 from tests.cli.shell import Shell
 from tests.cli.told import WORDS
-from warmd.cli import catalog, main
+from warmd.cli import main
 from warmd.cli.described import how_to_call, page
-from warmd.cli.manifest import manifest_of
 from warmd.protocol.errors import Invalid
 
 HELP = """\
@@ -85,7 +84,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(app)
         return WORDS
 
-    monkeypatch.setattr(warmd.Client, "describe", describe, raising=False)
+    monkeypatch.setattr(warmd.Client, "describe", describe)
     return found
 
 
@@ -122,25 +121,30 @@ def test_a_normal_run_asks_for_no_description(shell: Shell, asked: list[Any]) ->
 
 
 @pytest.mark.usefixtures("asked")
-def test_an_app_and_its_manifest(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "app.toml").write_text('entry = "app:App"\nreload = true\nenv = {TOKEN = "secret"}\n')
-    lines = shell("apps", "inspect", str(tmp_path))
-    text = "\n".join(lines)
-    assert lines[:4] == ["/apps/words", "  Counts words.", "", "  Remembers them too."]
-    assert f"manifest:        {tmp_path}/app.toml" in lines
-    assert "  entry:         app:App" in lines and "  reload:        true" in lines
-    assert '  env:           ["TOKEN"]' in lines, "names of variables, not what they hold"
+def test_an_app_and_where_it_was_found(shell: Shell) -> None:
+    lines = shell("apps", "inspect", "./words")
+    assert lines[:13] == [
+        "/apps/words", "  Counts words.", "", "  Remembers them too.", "",
+        "target:          app:App",
+        "paths:           /apps/words",
+        "requirements:    numpy, regex>1",
+        "env:             TOKEN",
+        "reload:          yes",
+        "idle seconds:    300.0",
+        "memory bytes:    null",
+        "spares:          0",
+    ]  # fmt: skip
     assert "run (called without a name)" in lines
-    assert text.endswith(PAGE_ENDS)
-    assert max(map(len, lines)) <= max(80, len(f"manifest:        {tmp_path}/app.toml"))
+    assert "\n".join(lines).endswith(PAGE_ENDS)
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("words", ["inspect counter --json", "--json inspect counter"])
 def test_the_whole_description_for_programs(shell: Shell, words: str) -> None:
     found = json.loads("\n".join(shell("apps", *words.split())))
-    assert {key: found[key] for key in WORDS} == WORDS
-    assert (found["source"], found["target"]) == ("package warmd", "warmd.apps.counter:Counter")
+    assert found.pop("schema_version") == 1
+    assert found == {**WORDS, "found": {"source": "package warmd", **WORDS["found"]}}
 
 
 def test_apps_alone_still_lists(shell: Shell) -> None:
@@ -152,36 +156,6 @@ def test_an_app_in_place_of_a_command_is_told_the_command(shell: Shell) -> None:
     shell("apps", "counter")
     assert shell.code == 2
     assert "no such command 'counter'; `warmd apps inspect counter` shows an app" in shell.err
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "settings"),
-    [
-        ("app.toml", "reload = true", {"reload": True}),
-        ("pyproject.toml", "[tool.warmd.app]\nreload = true", {"reload": True}),
-        ("pyproject.toml", "tool = 7", None),
-        ("pyproject.toml", "[tool.warmd]\nmax_sessions = 3", None),
-        ("pyproject.toml", "[project]\nname = 'x'", None),
-        ("other.toml", "reload = true", None),
-    ],
-)
-def test_where_a_manifest_is_read(tmp_path: Path, name: str, text: str, settings: Any) -> None:
-    (tmp_path / name).write_text(text)
-    found = manifest_of(str(tmp_path))
-    assert found == ({} if settings is None else {"manifest": str(tmp_path / name), "settings": settings})
-
-
-def test_the_manifest_of_inference_sh_is_named(tmp_path: Path) -> None:
-    (tmp_path / "inf.yml").write_text("name: x")
-    (tmp_path / "pyproject.toml").write_text("[project]")
-    assert manifest_of(str(tmp_path)) == {"manifest": f"{tmp_path}/inf.yml"}
-
-
-def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "app.toml").write_text("entry = ")
-    told = manifest_of(str(tmp_path))["manifest"]
-    assert told.startswith(f"{tmp_path}/app.toml cannot be read: ")
-    assert told in "\n".join(line for line in page(WORDS, [("manifest", told)]).splitlines())
 
 
 def test_a_folder_without_its_slash_is_named(
@@ -242,7 +216,7 @@ def test_prose_is_broken_anew_and_lists_are_not(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COLUMNS", "60")
     prose = "These words are prose, and it is set in lines as long\nas they may be."
     text = f"{prose}\n\n- one\n- two\n\nExample:\n    run(1)\x1b[31m"
-    lines = page(told(doc=text), []).splitlines()
+    lines = page(told(doc=text), {}).splitlines()
     start = lines.index("run (called without a name)")
     assert [line[2:] for line in lines[start + 1 : start + 9]] == [
         "These words are prose, and it is set in lines as long as", "they may be.", "", "- one", "- two", "",
@@ -273,11 +247,6 @@ def test_an_input_by_name_or_whole() -> None:
     text = how_to_call(told(input_schema={"anyOf": [named, {"type": "string"}]}), "w", "run")
     assert text.startswith("warmd run w data=TEXT\n")
     assert "data   text  required\nor, in place of them: text\n" in text
-
-
-def test_facts_are_those_that_say_something() -> None:
-    facts = catalog._facts({"app": "x", "python": None, "source": "", "target": "a:B", "spares": 2})
-    assert facts == [("target", "a:B"), ("spares", "2")]
 
 
 def test_no_app_is_usage(capsys: pytest.CaptureFixture[str]) -> None:

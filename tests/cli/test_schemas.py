@@ -29,7 +29,7 @@ NODE = {
 BYTES = {"type": "object", "properties": {"$bytes": {"type": "string"}}, "required": ["$bytes"]}
 
 
-@pytest.mark.parametrize("module", [schemas, examples])
+@pytest.mark.parametrize("module", [described, examples, schemas])
 def test_the_examples_in_the_documentation(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -175,7 +175,7 @@ def test_no_schema_is_too_odd(schema: Any) -> None:
     told = {"name": "run", "doc": schema, "input_schema": schema, "output_schema": schema}
     app = {"app": "odd", "doc": schema, "functions": [told], "setup_schema": schema}
     assert described.how_to_call(app, "odd", "run")
-    assert described.page(app, [("found", "here")])
+    assert described.page({**app, "found": schema}, {"source": "here"})
     with contextlib.suppress(Unmade):
         json.dumps(made(schema))
 

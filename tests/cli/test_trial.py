@@ -33,7 +33,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What each app is said to be; a test may change it."""
     run = {"name": "run", "doc": "", "input_schema": {"properties": {}}, "streams": False}
     told = {**WORDS, "functions": [run, {**run, "name": "parts", "streams": True}]}
-    monkeypatch.setattr(warmd.Client, "describe", lambda *_: told, raising=False)
+    monkeypatch.setattr(warmd.Client, "describe", lambda *_: told)
     return told
 
 
@@ -156,7 +156,7 @@ def test_a_schema_that_cannot_be_made(tried: Try, monkeypatch: pytest.MonkeyPatc
     def describe(*_: Any) -> None:
         raise warmd.StartFailed("no schema of 'x: Strange'")
 
-    monkeypatch.setattr(warmd.Client, "describe", describe, raising=False)
+    monkeypatch.setattr(warmd.Client, "describe", describe)
     code, out, err = tried(GOOD, "{}")
     assert (code, err) == (1, "warmd: no schema of 'x: Strange'\n")
     assert "ok   calls" in out and "bad  schema  no schema of 'x: Strange'" in out

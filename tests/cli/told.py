@@ -8,6 +8,16 @@ WORDS: dict[str, Any] = {
     "app": "/apps/words",
     "doc": "Counts words.\n\nRemembers them too.",
     "default_function": "run",
+    "found": {
+        "target": "app:App",
+        "paths": ["/apps/words"],
+        "python": None,
+        "requirements": ["numpy", "regex>1"],
+        "env": ["TOKEN"],
+        "default_function": None,
+        "reload": True,
+        "asks": {"idle_seconds": 300.0, "memory_bytes": None, "spares": 0},
+    },
     "functions": [
         {
             "name": "run",
