@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from warmd.cli.completion import complete_apps, complete_sessions
-from warmd.cli.link import cancel_stream, open_client, resolve
+from warmd.cli.link import cancel_stream, open_client, resolve, session_of
+from warmd.cli.live import Live, live
 from warmd.cli.talk import data, json_object, json_option, json_result, say, timing_line
 from warmd.cli.values import parse_input, parse_json, parse_pairs, to_json, to_plain
 from warmd.protocol.errors import AppNotFound, Invalid
@@ -20,6 +21,7 @@ from warmd.protocol.errors import AppNotFound, Invalid
 if TYPE_CHECKING:
     from warmd.calls import Stream
     from warmd.client import Client
+    from warmd.result import Result
 
 T = TypeVar("T")
 
@@ -45,6 +47,9 @@ timeout_option = click.option("--timeout", metavar="DURATION", help="Give the ca
 stream_option = click.option(
     "--stream", is_flag=True, help="Print each part as it comes, one JSON text a line."
 )
+logs_option = click.option(
+    "--logs", "-l", is_flag=True, help="Print what the app writes meanwhile, on stderr."
+)
 detach_option = click.option(
     "--detach", is_flag=True, help="Leave the call to the daemon and print its id, for `warmd attach`."
 )
@@ -69,6 +74,7 @@ detach_option = click.option(
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label for a new session; repeatable.")
 @timeout_option
 @stream_option
+@logs_option
 @detach_option
 @click.option("--help-app", is_flag=True, help="Print how to call the app, or FUNCTION; call nothing.")
 @json_option
@@ -76,6 +82,7 @@ def run(
     app: str,
     words: tuple[str, ...],
     stream: bool,
+    logs: bool,
     detach: bool,
     help_app: bool,
     as_json: bool,
@@ -93,7 +100,7 @@ def run(
     with open_client() as client, hints(app, in_pool=options["session"] is None):
         if options["session"] not in (None, "new"):
             options["session"] = resolve(client, options["session"])
-        _perform(client, options, stream, detach, as_json)
+        _perform(client, options, stream, logs, detach, as_json)
 
 
 @click.command(epilog=INPUT_HELP)
@@ -101,10 +108,17 @@ def run(
 @click.argument("words", nargs=-1, metavar="[FUNCTION] [INPUT]")
 @timeout_option
 @stream_option
+@logs_option
 @detach_option
 @json_option
 def call(
-    session: str, words: tuple[str, ...], timeout: str | None, stream: bool, detach: bool, as_json: bool
+    session: str,
+    words: tuple[str, ...],
+    timeout: str | None,
+    stream: bool,
+    logs: bool,
+    detach: bool,
+    as_json: bool,
 ) -> None:
     """Call a session that exists and print the result as JSON.
 
@@ -114,7 +128,7 @@ def call(
     function, words = split_function(words)
     options = {"function": function, "input": parse_input(words), "timeout": timeout}
     with open_client(autostart=False) as client, hints(None):
-        _perform(client, {**options, "session": resolve(client, session)}, stream, detach, as_json)
+        _perform(client, {**options, "session": resolve(client, session)}, stream, logs, detach, as_json)
 
 
 def split_function(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -150,15 +164,24 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _perform(client: Client, options: dict[str, Any], stream: bool, detach: bool, as_json: bool) -> None:
-    if stream and detach:
-        raise click.UsageError("--detach returns at once: `warmd attach` prints the parts, without --stream")
+def _perform(
+    client: Client, options: dict[str, Any], stream: bool, logs: bool, detach: bool, as_json: bool
+) -> None:
+    if detach and (stream or logs):
+        other = "--logs" if logs else "--stream"
+        raise click.UsageError(
+            f"--detach returns at once: `warmd attach` and `warmd logs -f` print what comes, without {other}"
+        )
     if detach:
         _print_id(client, options, as_json)
-    elif stream:
-        _print_stream(client, options, as_json)
-    else:
-        _print_result(client, options, as_json)
+        return
+    with live(client, options["session"], logs, progress=not (as_json or stream)) as heard:
+        if stream:
+            _print_stream(client, options, heard, as_json)
+        else:
+            result = _result(client, options, heard)
+    if not stream:
+        _print_result(result, as_json)
 
 
 def from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: dict[str, Any]) -> T:
@@ -209,17 +232,21 @@ def _print_help(app: str, function: str | None, as_json: bool) -> None:
         json_object(app=description["app"], **function_of(description, function))
 
 
-def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> None:
+def _result(client: Client, options: dict[str, Any], heard: Live) -> Result:
     call = None
     try:
         call = from_here(client, client.submit, options)
-        result = call.result()
+        heard.begun(call.call_id, lambda: call.session_id)
+        return call.result()
     except KeyboardInterrupt:
         say(CANCELLING)
         if call is None:
             raise  # in the midst of sending: the client has taken it back itself
         call.cancel()
-        result = call.result()
+        return call.result()
+
+
+def _print_result(result: Result, as_json: bool) -> None:
     if as_json:
         json_object(session=result.session_id, output=to_plain(result.output), timing=dict(result.timing))
     else:
@@ -236,9 +263,10 @@ def _print_id(client: Client, options: dict[str, Any], as_json: bool) -> None:
         say(timing_line(call.session_id, None))
 
 
-def _print_stream(client: Client, options: dict[str, Any], as_json: bool) -> None:
+def _print_stream(client: Client, options: dict[str, Any], heard: Live, as_json: bool) -> None:
     with from_here(client, client.stream, options) as stream:
         try:
+            heard.begun(stream.call_id, lambda: session_of(stream))
             print_parts(stream, as_json)
         except KeyboardInterrupt:
             say(CANCELLING)

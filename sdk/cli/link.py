@@ -83,6 +83,15 @@ def resolve_call(client: Client, text: str) -> str:
     return names.match_call(text, (info["id"] for info in client.calls.list())) or text
 
 
+def session_of(stream: Stream) -> str | None:
+    """The session of the call behind a stream, once the daemon has admitted that; None for the pool's.
+
+    Raises why it was refused.
+    """
+    stream._link.await_admission(stream._pending)
+    return stream.session_id
+
+
 def cancel_stream(stream: Stream) -> None:
     """Cancel the call behind a stream, and read it to its end, which raises CallCancelled.
 
