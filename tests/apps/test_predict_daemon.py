@@ -92,13 +92,16 @@ def test_a_late_call_leaves_the_session_and_its_model(client, folder):
 
 
 def test_a_cancel_waits_for_c_code_and_leaves_the_session(client, tmp_path):
-    """A factorial so large takes a second or more, in which Python sees no signal."""
+    """A factorial so large takes two seconds or more, in which Python sees no signal.
+
+    Without an `on_cancel` the session would be killed after one.
+    """
     from sklearn.preprocessing import FunctionTransformer
 
     path = made_models.save_pickled(FunctionTransformer(math.factorial), tmp_path / "factorial.pkl")
     with client.session(APP, setup={"model": str(path), "trusted": True}) as session:
         pid = client.sessions.get(session.id)["pid"]
-        call = session.submit("predict", {"data": 400_000})
+        call = session.submit("predict", {"data": 600_000})
         until(lambda: call.status().state == "running")
         call.cancel()
         with pytest.raises(warmd.CallCancelled):
