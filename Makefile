@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-APPS := browser,chat,data,embeddings,predict,python
+APPS := browser,chat,chat-transformers,data,embeddings,predict,python
 # This release has a wheel without CUDA, a tenth of the size, which the tests need.
 TORCH := torch==2.13.0
 

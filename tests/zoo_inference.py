@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from inferencesh import BaseApp, BaseAppInput, BaseAppOutput, File, Metadata, function
@@ -107,6 +107,19 @@ class Plain(BaseApp):
 
     async def wait(self, input_data: Any) -> None:
         await asyncio.sleep(60)
+
+
+class Sync(BaseApp):
+    """Nothing of it is async."""
+
+    def setup(self) -> None:
+        self.seen = self.logger.name
+
+    def unload(self) -> None: ...
+
+    def run(self, input_data: AppInput) -> Iterator[AppOutput]:
+        for number in range(input_data.steps):
+            yield AppOutput(text=f"{self.seen} {number}")
 
 
 class Config(BaseApp):

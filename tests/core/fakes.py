@@ -16,16 +16,21 @@ from warmd.daemon.core import effects as fx
 from warmd.protocol.errors import BY_CODE
 from warmd.protocol.messages import Accepted, Call, CallId, ClientId, Failure, FromDaemon, Part, Parts, Result
 from warmd.protocol.work import (
+    Declined,
     Finish,
     FromWorker,
     Interrupted,
     Invoke,
     MoreCredit,
     Ordinal,
+    Raised,
+    Returned,
     ToWorker,
     WorkerId,
 )
 
+ENDS_OF_CALLS = (Returned, Raised, Interrupted, Declined)
+"""The words with which a worker is done with a call."""
 NEVER_ENTERED = {"no_session", "rejected", "start_failed"}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 from unittest.mock import patch
 
-from tests.core.fakes import FakeWorker, Heard, Hold, Reading
+from tests.core.fakes import ENDS_OF_CALLS, FakeWorker, Heard, Hold, Reading
 from tests.core.nursery import Nursery
 from tests.core.reserve import Spares
 from warmd.daemon.core import broker as rules
@@ -42,7 +42,6 @@ from warmd.protocol.work import AppSpec, Asks, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
 STACK = "app.py:12 in run"
-ENDS_OF_CALLS = (work.Returned, work.Raised, work.Interrupted, work.Declined)
 PATIENCE_SECONDS = 2.0
 """A call ends within its deadline and this."""
 LATE_SECONDS = 0.2

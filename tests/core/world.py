@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.fakes import FakeWorker, Heard, Reading, Watching
-from tests.core.stage import ENDS_OF_CALLS, FUNCTIONS, STACK, Stage
+from tests.core.fakes import ENDS_OF_CALLS, FakeWorker, Heard, Reading, Watching
+from tests.core.stage import FUNCTIONS, STACK, Stage
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.broker import Broker

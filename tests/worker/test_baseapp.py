@@ -86,6 +86,15 @@ def test_a_generator_that_yields_nothing_has_failed(typed: FakeDaemon, window: i
     assert (reply.type, "steps() has yielded nothing" in reply.message) == ("warmd.NoOutput", True)
 
 
+def test_an_app_of_which_nothing_is_async(daemon: FakeDaemon) -> None:
+    assert isinstance(daemon.start(f"{TARGET}Sync"), Ready)
+    assert daemon.value("run", {"prompt": "x"})["text"] == "warmd.app 3"
+    for window in (None, 5):
+        reply = daemon.call("run", {"prompt": "x", "steps": 0}, window)
+        assert isinstance(reply, Raised)
+        assert reply.type == "warmd.NoOutput"
+
+
 def test_a_stream_function_is_refused(typed: FakeDaemon) -> None:
     assert "live() takes a socket ('socket'): stream functions" in declined(typed, "live", {"prompt": "x"})
 

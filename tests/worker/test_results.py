@@ -63,6 +63,12 @@ class Outer(BaseModel):
     renamed: Model | None = Field(None, serialization_alias="Renamed")
 
 
+class ByAlias(BaseModel):
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    file: ForeignFile = Field(serialization_alias="File")
+
+
 def travelled(value: Any) -> Any:
     found = unpack(pack(value, "result"))
     apart = pack_apart(value, "result")
@@ -102,6 +108,7 @@ def test_files_are_files_in_models_too(tmp_path: Path) -> None:
     outer = travelled(Outer(inner=Model(file=theirs), renamed=Model(file=theirs)))
     assert (outer["inner"]["file"], outer["renamed"]["file"]) == (ours, ours)
     assert travelled(Point(theirs))["x"] == ours
+    assert travelled(ByAlias(file=theirs)) == {"File": ours}
 
 
 def test_a_file_that_is_not_there_is_refused_by_its_path(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from warmd.daemon.worker import schema
 from warmd.daemon.worker.docstrings import texts_of
+from warmd.daemon.worker.jsontypes import MAX_DEPTH
 from warmd.daemon.worker.load import App
 from warmd.daemon.worker.schema import MAX_BYTES, describe
 from warmd.protocol.files import File
@@ -282,7 +283,8 @@ def test_what_raises_is_told_and_the_rest_is_there() -> None:
     found = {one["name"]: one for one in describe(App(Evil, "evil"))["functions"]}
     assert "EvilError" in found["evil"]["error"]
     assert found["fine"]["output_schema"] == {"type": "integer"}
-    assert found["deep"]["input_schema"]
+    # Once by its name, and once whole.
+    assert json.dumps(found["deep"]["input_schema"]).count("array") == 2 * (MAX_DEPTH + 1)
 
 
 def many(count: int, doc: str) -> type:
@@ -292,12 +294,16 @@ def many(count: int, doc: str) -> type:
     return type("Many", (), {f"function_{number:05}": function for number in range(count)})
 
 
-@pytest.mark.parametrize(("count", "doc"), [(10, "x" * 100_000), (100, "x" * 8000), (20_000, "")])
-def test_the_whole_is_bounded(count: int, doc: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "doc", "all_are_named"),
+    [(10, "x" * 100_000, True), (100, "x" * 8000, True), (20_000, "", False)],
+)
+def test_the_whole_is_bounded(count: int, doc: str, all_are_named: bool) -> None:
     found = describe(App(many(count, doc), "many"))
     assert len(pack(found)) <= MAX_BYTES
     assert len(found["functions"]) + found["left_out"] == count
-    assert found["functions"][0]["input_schema"] != {} or count > 1000
+    assert (found["left_out"] == 0) == all_are_named
+    assert (found["functions"][0]["input_schema"] != {}) == all_are_named
 
 
 def test_a_function_alone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,8 +199,9 @@ def test_what_does_not_fit_is_told_by_its_path(name: str, value: Any, text: str)
 
 
 def test_of_many_problems_some_are_told() -> None:
-    with pytest.raises(Unfit, match=r"input: Point has no '9'.*; and 91 more$"):
+    with pytest.raises(Unfit, match=r"input: Point has no '9'.*; and 91 more$") as raised:
         run("point", {str(number): 1 for number in range(100)})
+    assert str(raised.value).count("Point has no") == 10
 
 
 class Unprintable:
@@ -223,6 +224,17 @@ def test_files_come_in_as_paths_and_as_files(tmp_path: Path) -> None:
 def test_annotations_that_cannot_be_resolved_are_as_if_not_there() -> None:
     assert hints_of(Functions.unknown) == {"b": Point, "return": Any}
     assert hints_of(min) == {}
+
+
+class Nested:
+    class Inner(BaseModel):
+        z: int
+
+    def run(self, inners: list["Inner"]) -> None: ...  # noqa: UP037
+
+
+def test_a_text_within_an_annotation_is_resolved_in_its_class() -> None:
+    assert hints_of(Nested.run, Nested)["inners"] == list[Nested.Inner]
 
 
 class Setups:
