@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from warmd import __version__
-from warmd.daemon.worker import output, process, template
+from warmd.daemon.worker import bars, output, process, template
 from warmd.daemon.worker.calling import plan_for_setup, takes_argument
 from warmd.daemon.worker.invoke import Calls
 from warmd.daemon.worker.link import Link
@@ -56,6 +56,7 @@ def start_worker(door_path: str, python: str | None = None, log_path: str | None
     process.become_worker()
     arrival, heritage = _come_in(door_path), None
     faulthandler.enable(file=2)
+    bars.watch()
     if isinstance(arrival.begin, Prepare):
         heritage = _be_template(arrival, arrival.begin, failed)
         arrival = _come_in(door_path)

@@ -55,6 +55,7 @@ class Runtime:
         self._main_thread = threading.get_ident()
         self._told = False
         self._missed = False
+        self._tells_itself = False
         self._call: bytes | None = None
         self.request_id: str | None = None
         self._started = 0.0
@@ -76,6 +77,16 @@ class Runtime:
         return self.ordinal != 0 and self.ordinal in self.page.asked()
 
     def progress(self, value: Any) -> None:
+        """What the app tells of the running call.  Raises TypeError and ValueError."""
+        self._tells_itself = True
+        self._progress(value)
+
+    def progress_of_bar(self, value: Any) -> None:
+        """The same of a bar that the app, or a library, shows; nothing where the app tells by itself."""
+        if not self._tells_itself:
+            self._progress(value)
+
+    def _progress(self, value: Any) -> None:
         """Tell the daemon, from any thread; no interrupt may cut the message in two."""
         ordinal = self.ordinal
         if not ordinal or self.link.forked:
@@ -101,7 +112,7 @@ class Runtime:
 
     def begin(self, invoke: Invoke) -> bool:
         """A call begins; False when it was withdrawn or asked to stop before, and must not be entered."""
-        self._told = self._missed = False
+        self._told = self._missed = self._tells_itself = False
         self._cut_at = -CLEANUP_SECONDS
         self._call = invoke.call
         self.request_id = invoke.request_id or None
