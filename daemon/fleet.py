@@ -57,6 +57,7 @@ from warmd.protocol.work import (
     Forked,
     ForkFailed,
     Interrupted,
+    NoFunction,
     Ordinal,
     Prepare,
     Raised,
@@ -71,7 +72,7 @@ WITHDRAWAL_SECONDS = 0.002
 LOOK_AGAIN_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
-ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted})
+ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted, NoFunction})
 
 
 class Fleet:

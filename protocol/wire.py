@@ -314,5 +314,7 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         12: work.Outdated,
         13: messages.HandBack,
         14: work.Lend,
+        15: work.Reloaded,
+        16: work.NoFunction,
     }
 )

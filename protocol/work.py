@@ -10,6 +10,8 @@
                                             Raised       the function's exception
                                             Interrupted  the call was cut off, the state kept
                                             Progressed   what `context.progress()` was given
+                                            Reloaded     what may be called has changed
+                                            NoFunction   the function is not, or no longer, there
     to a template:                          of a template:
     Prepare      import this app            Prepared     it is imported, and may be forked or not
     Fork         make a worker of yourself  Forked       the worker's process id
@@ -162,6 +164,8 @@ class Ready:
     setup_seconds: float
     on_cancel: bool
     """The app wants to be asked before it is interrupted."""
+    reloads: bool = False
+    """Functions may come and go: whether there is one that is not listed, only the worker knows."""
 
 
 @record
@@ -254,6 +258,21 @@ class Interrupted:
 
 
 @record
+class Reloaded:
+    """Before the answer to the call for which the worker has looked: as in `Ready`."""
+
+    functions: list[str]
+    on_cancel: bool
+
+
+@record
+class NoFunction:
+    """Instead of an answer, of a worker that reloads; nothing of the call has run."""
+
+    ordinal: Ordinal
+
+
+@record
 class Progressed:
     FRAMES: ClassVar = ("value",)
 
@@ -271,6 +290,8 @@ FromWorker: TypeAlias = (
     | Raised
     | Interrupted
     | Progressed
+    | Reloaded
+    | NoFunction
     | Prepared
     | Forked
     | ForkFailed

@@ -392,7 +392,7 @@ class Stage(Nursery, Spares):
     def _read(self, fake: FakeWorker) -> ev.WorkerSaid:
         """The next word that its worker said."""
         message = fake.unread.popleft()
-        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted)
+        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted | work.NoFunction)
         if ends and fake.given.pop(message.ordinal, None) is not None:
             fake.restart_idle_clock(self.now)
         return ev.WorkerSaid(fake.spawn.worker, message)

@@ -216,17 +216,17 @@ class World(Stage):
         fake.failed = True
         self.tell(ev.SpawnFailed(fake.spawn.worker, message))
 
-    def ready(self, worker: int = 0, functions: tuple[str, ...] = FUNCTIONS) -> None:
+    def ready(self, worker: int = 0, functions: tuple[str, ...] = FUNCTIONS, reloads: bool = False) -> None:
         fake = self.worker(worker)
         fake.ready = True
         fake.restart_idle_clock(self.now)
-        self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel), fake.spawn.worker)
+        self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel, reloads), fake.spawn.worker)
 
     def says(self, message: ev.Word, worker: int = 0) -> list[fx.Effect]:
         """Any word of a worker, in or out of place.  With its last about one call it turns to the next."""
         fake = self.worker(worker)
         fake.unread.append(message)
-        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted)
+        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted | work.NoFunction)
         if ends and fake.running is not None and fake.running.ordinal == message.ordinal:
             fake.running = None
         if not self.lags:
@@ -255,6 +255,12 @@ class World(Stage):
 
     def raises(self, worker: int = 0, type: str = "KeyError", message: str = "'x'") -> None:
         self.says(work.Raised(self.running(worker).ordinal, 0.01, type, message, "Traceback ..."), worker)
+
+    def disowns(self, worker: int = 0) -> None:
+        """It has looked, and there is no such function: nothing of the call has run."""
+        running = self.running(worker)
+        self.calls[running.call].entered = False
+        self.says(work.NoFunction(running.ordinal), worker)
 
     def obeys(self, worker: int = 0) -> None:
         """The interrupt took."""
