@@ -14,10 +14,10 @@ from warmd.protocol.mappings import Borrowed
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.parcels import Parcel, Value
 from warmd.protocol.values import Unpackable, pack_apart, unpack
-from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, Raised, Returned, Yielded
+from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, NoFunction, Raised, Returned, Yielded
 from warmd.protocol.work import Interrupted as CutOff
 
-Reply: TypeAlias = Returned | Raised | CutOff
+Reply: TypeAlias = Returned | Raised | CutOff | NoFunction
 
 
 def packed(runtime: Runtime, value: Any, name: str) -> Value:
@@ -38,7 +38,12 @@ def packed(runtime: Runtime, value: Any, name: str) -> Value:
 
 
 def arguments(runtime: Runtime, invoke: Invoke) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The function of a call and what to give it.  Raises AttributeError, TypeError, ValueError."""
+    """The function of a call and what to give it.
+
+    Raises AttributeError, TypeError, ValueError, and what `Runtime.reload` raises.
+    """
+    if runtime.reloader is not None:
+        runtime.reload(runtime.reloader, invoke.function)
     plan = runtime.app.plan(invoke.function)
     try:
         args, kwargs = plan.arguments(unpack(invoke.input) if len(invoke.input) else None)

@@ -43,6 +43,12 @@ class App:
         bound: Callable[..., Any] = getattr(self._instance, name)
         return bound
 
+    def again(self) -> App:
+        """What it is now that its class was changed, with the instance that there is."""
+        app = App(self.cls, self.name)
+        app._instance = self._instance
+        return app
+
     def plan(self, function: str) -> Plan:
         """How to call `function`.  Raises AttributeError for one that is not public."""
         plan = self._plans.get(function)

@@ -107,11 +107,15 @@ def _live(arrival: Arrival, begin: Begin, failed: OSError | None, heritage: temp
     link = arrival.link
     link.inbox.max_body_bytes = begin.max_message_bytes
     link.lend_up_to(begin.max_lent_bytes)
-    started = time.perf_counter()
+    started, began_ns = time.perf_counter(), time.time_ns()
     try:
         if (cannot_run := _as_import_error(begin.spec, failed)) is not None:
             raise cannot_run
-        app = load(begin.spec, begin.pickled) if heritage is None else heritage.app
+        if heritage is None:
+            app = load(begin.spec, begin.pickled)
+            reloader = template.reloader_for(begin.spec, began_ns)
+        else:
+            app, reloader = heritage.app, heritage.reloader
     except BaseException as error:
         return _start_failed(link, "imports", error)
     imported = time.perf_counter()
@@ -121,7 +125,17 @@ def _live(arrival: Arrival, begin: Begin, failed: OSError | None, heritage: temp
     except BaseException as error:
         return _start_failed(link, "setup", error)
     setup_seconds = time.perf_counter() - imported
-    link.send(Ready(app.functions, imported - started, setup_seconds, runtime.on_cancel is not None))
+    if reloader is not None:
+        runtime.reload_by(reloader)
+    link.send(
+        Ready(
+            app.functions,
+            imported - started,
+            setup_seconds,
+            runtime.on_cancel is not None,
+            reloads=reloader is not None,
+        )
+    )
     _unload(runtime, calls.serve())
     return 0
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from warmd.app import Interrupted, context
 from warmd.daemon.worker import output
@@ -28,12 +28,19 @@ from warmd.daemon.worker.load import App
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage
 from warmd.daemon.worker.text import describe
 from warmd.protocol.values import pack
-from warmd.protocol.work import Begin, Invoke, Ordinal, Progressed, Raised
+from warmd.protocol.work import Begin, Invoke, NoFunction, Ordinal, Progressed, Raised, Reloaded
 from warmd.protocol.work import Interrupted as CutOff
+
+if TYPE_CHECKING:
+    from warmd.daemon.worker.reload import Reloader
 
 MAX_PROGRESS_BYTES = 64 * 1024
 CLEANUP_SECONDS = 0.5
 """A `finally` block that an interrupt set off has this long until the next one may hit it."""
+
+
+class UnknownFunction(AttributeError):
+    """An app that reloads has no such function, or not any more; nothing of the call has run."""
 
 
 class Runtime:
@@ -52,6 +59,7 @@ class Runtime:
         self.ordinal = 0
         self.armed = False
         self.on_cancel: Callable[[], Any] | None = None
+        self.reloader: Reloader | None = None
         self._main_thread = threading.get_ident()
         self._told = False
         self._missed = False
@@ -150,11 +158,29 @@ class Runtime:
         """Runs the class's constructor, `setup` or `unload`.  Raises what they raise."""
         self.guarded(function, *args, **kwargs)
 
+    def reload_by(self, reloader: Reloader) -> None:
+        """From now on functions that were edited are taken over before each call."""
+        reloader.scan()
+        self.reloader = reloader
+
+    def reload(self, reloader: Reloader, function: str) -> None:
+        """Takes over what was edited, for a call of `function`.  Raises NotReloaded, UnknownFunction."""
+        app = reloader.renew(self.app, self.guarded)
+        if app is not self.app:
+            before, had_on_cancel = self.app.functions, self.on_cancel is not None
+            self.app, self.on_cancel = app, app.hook("on_cancel")
+            if (before, had_on_cancel) != (app.functions, self.on_cancel is not None):
+                self.link.send(Reloaded(app.functions, self.on_cancel is not None))
+        if function not in app.functions:
+            raise UnknownFunction(function)
+
     def close(self) -> None:
         """Ends what the runtime runs besides calls."""
 
-    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | CutOff:
+    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | CutOff | NoFunction:
         """The reply for what the function raised."""
+        if isinstance(error, UnknownFunction):
+            return NoFunction(ordinal)
         if self.was_interrupt(ordinal, error):
             return CutOff(ordinal, self.seconds())
         return Raised(ordinal, self.seconds(), *describe(error))
