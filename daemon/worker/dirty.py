@@ -120,7 +120,7 @@ class _Body:
         self._modules = _only_imported(new)
         for one in (*self.removed, *self.added):
             self._make_anew(one)
-        self.again = {id(one) for one in self.added if one.binds or one.uses}
+        self.again = {id(one) for one in self.added if not _is_text(one.node)}
         while clean := [one for one in new if id(one) not in self.again and self._is_dirty(one, is_stale)]:
             for one in clean:
                 self.again.add(id(one))
@@ -207,11 +207,16 @@ def _head(node: ast.ClassDef) -> list[str]:
 
 
 def _is_method(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # a docstring
+    if _is_text(node):
         return True
     return isinstance(node, _DEFS) and all(
         isinstance(one, ast.Name) and one.id in _PLAIN_DECORATORS for one in node.decorator_list
     )
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """A docstring, or another constant that does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[Statement]:

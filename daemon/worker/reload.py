@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 MAKERS = ("__new__", "__init__", "__post_init__", "setup")
 """What the state of a session was made by."""
-REMEDY = "open a new session, or undo the change"
 COARSE_NS = 20_000_000
 """By so much the time of a file's change may be told too early; of two changes within it one shows."""
 
@@ -88,6 +87,7 @@ class Reloader:
 
     def __init__(self, target: str, began_ns: int) -> None:
         """`began_ns`: the wall clock's time before the import began, as files have it."""
+        self.remedy = "open a new session, or undo the change"
         self._target = target
         self._watched: dict[str, _Watched] = {}
         self._modules = 0
@@ -204,7 +204,7 @@ class Reloader:
             self._check(app, makers)
             renewed = app.again()
             if renewed.is_async and not app.is_async:
-                raise NotReloaded(f"the app has an async function now, and had none: {REMEDY}")
+                raise NotReloaded(f"the app has an async function now, and had none: {self.remedy}")
         except BaseException:
             reopening.undo()
             raise
@@ -233,7 +233,7 @@ class Reloader:
         if self._target and find_class(self._target) is not app.cls:
             raise NotReloaded(
                 f"the class {app.cls.__qualname__} of {_file_of(app.cls)} cannot be changed in place "
-                f"(its bases, its slots or its fields are others): {REMEDY}"
+                f"(its bases, its slots or its fields are others): {self.remedy}"
             )
         after = self._makers(app.cls)
         for cls, name in {**before, **after}:
@@ -243,7 +243,7 @@ class Reloader:
                 place = f"{_file_of(cls)}:{line}" if line else _file_of(cls)
                 raise NotReloaded(
                     f"{cls.__qualname__}.{name} has changed ({place}), and what it was before has made the "
-                    f"state of this session: {REMEDY}"
+                    f"state of this session: {self.remedy}"
                 )
 
 

@@ -161,6 +161,9 @@ class Runtime:
     def reload_by(self, reloader: Reloader) -> None:
         """From now on functions that were edited are taken over before each call."""
         reloader.scan()
+        if self.session_id.startswith("pool_"):
+            end = f"warmd end --app {self.app_name}"
+            reloader.remedy = f"end the app's shared workers ({end}), or undo the change"
         self.reloader = reloader
 
     def reload(self, reloader: Reloader, function: str) -> None:
