@@ -41,6 +41,7 @@ class Statement:
     changes: list[tuple[set[str], set[str]]] = field(default_factory=list)
     """Names whose objects it may change; where these are only modules, it may be the second ones."""
     uses: set[str] = field(default_factory=set)
+    deletes: set[str] = field(default_factory=set)
     imports: list[Imported] = field(default_factory=list)
 
     @property
@@ -118,6 +119,7 @@ class _Body:
         self.again: set[int] = set()
         """Statements that are to be executed, by identity."""
         self._modules = _only_imported(new)
+        self._deleted = {name for one in new for name in one.deletes}
         for one in (*self.removed, *self.added):
             self._make_anew(one)
         self.again = {id(one) for one in self.added if not _is_text(one.node)}
@@ -127,7 +129,8 @@ class _Body:
                 self._make_anew(one)
 
     def _make_anew(self, statement: Statement) -> None:
-        self.dirty |= statement.binds
+        # What is deleted at the end is not there to be used.
+        self.dirty |= statement.binds | (statement.uses & self._deleted)
         for changed, given in statement.changes:
             self.dirty |= (changed - self._modules) or (given - self._modules)
 
@@ -272,6 +275,7 @@ def _gather_name(node: ast.Name, found: Statement, inner: bool) -> None:
         found.uses.add(node.id)
     elif not inner:
         found.binds.add(node.id)
+        found.deletes |= {node.id} if isinstance(node.ctx, ast.Del) else set()
 
 
 def _gather_import(node: ast.Import | ast.ImportFrom, found: Statement, inner: bool) -> None:

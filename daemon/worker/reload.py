@@ -8,10 +8,14 @@
 
 All of it or nothing: before `commit` everything can be undone, and is when a module raises or the check
 fails.  Then calls are refused with the reason until a file changes once more; the session stays as it is.
+What a module did outside of its namespace while it was executed (a thread, a file) is not undone.
 
 The state of a session was made by the `setup` and the constructor of the app's class.  Where one of
 these has changed the state is not what the app would make now, and a new session is needed.  What they
 call in turn is not looked at.
+
+A value at the top of a module is made anew when its statement, or what it may depend on, was edited: so
+is a model that was loaded there.  State belongs into the instance.
 
 What was noted of a file is what was imported, not what was there a moment later: a file that changed
 while its import ran (an import can take long) counts as not known, and is executed as a whole.
@@ -88,6 +92,8 @@ class Reloader:
     def __init__(self, target: str, began_ns: int) -> None:
         """`began_ns`: the wall clock's time before the import began, as files have it."""
         self.remedy = "open a new session, or undo the change"
+        self.may_be_async = False
+        """The app runs in an event loop."""
         self._target = target
         self._watched: dict[str, _Watched] = {}
         self._modules = 0
@@ -203,7 +209,7 @@ class Reloader:
             reopening.settle()
             self._check(app, makers)
             renewed = app.again()
-            if renewed.is_async and not app.is_async:
+            if renewed.is_async and not self.may_be_async:
                 raise NotReloaded(f"the app has an async function now, and had none: {self.remedy}")
         except BaseException:
             reopening.undo()

@@ -143,20 +143,20 @@ class Reopening:
         if _layout(old) != _layout(made):
             return False
         members, bases = dict(vars(old)), old.__bases__
+        # An interrupt may come after each step, and all that was begun is to be undone.
+        self._classes.append((old, members, bases))
         if bases != made.__bases__:
             try:
                 old.__bases__ = made.__bases__
             except TypeError:
+                self._classes.pop()
                 return False
-        self._classes.append((old, members, bases))
         if type(old) in _PLAIN_METACLASSES:
             _copy_members(old, made, members, edit)
         else:
             assert edit is not None
             _copy_methods(old, made, edit)
-        for cell in gc.get_referrers(made):
-            if type(cell) is CellType:
-                cell.cell_contents = old
+        _replace_everywhere(made, old)
         return True
 
 
@@ -197,6 +197,26 @@ def _copy_methods(old: type, made: type, edit: ClassEdit) -> None:
         type.__setattr__(old, name, vars(made)[name])
     for name in edit.gone & vars(old).keys():
         type.__delattr__(old, name)
+
+
+def _replace_everywhere(made: type, old: type) -> None:
+    """In the cells of `super()`, and in what `__init_subclass__` and metaclasses keep of their classes."""
+    # No function in here: `made` would be in a cell of ours.
+    for holder in gc.get_referrers(made):
+        if type(holder) is CellType:
+            holder.cell_contents = old
+        elif type(holder) is dict:
+            for name in list(holder):
+                if holder[name] is made:
+                    holder[name] = old
+        elif type(holder) is list:
+            for at in reversed(range(len(holder))):
+                if holder[at] is made:
+                    holder[at : at + 1] = [] if _holds(holder, old) else [old]
+
+
+def _holds(holder: list[Any], wanted: object) -> bool:
+    return any(one is wanted for one in holder)
 
 
 def _take_over(old: Any, made: Any) -> bool:

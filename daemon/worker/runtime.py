@@ -161,6 +161,7 @@ class Runtime:
     def reload_by(self, reloader: Reloader) -> None:
         """From now on functions that were edited are taken over before each call."""
         reloader.scan()
+        reloader.may_be_async = self.app.is_async
         if self.session_id.startswith("pool_"):
             end = f"warmd end --app {self.app_name}"
             reloader.remedy = f"end the app's shared workers ({end}), or undo the change"

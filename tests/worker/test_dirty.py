@@ -70,6 +70,12 @@ def test_statements_that_change_places_run_again() -> None:
     assert again("a = 1\nx = a\nx = 2", "a = 1\nx = 2\nx = a") == ["x = 2", "x = a"]
 
 
+def test_what_is_deleted_at_the_end_is_made_anew_to_be_used() -> None:
+    old = "a = 1\nb = a\nc = 3\ndel a\n"
+    assert again(old, old.replace("b = a", "b = -a")) == ["a = 1", "b = -a", "del a"]
+    assert again(old, old.replace("c = 3", "c = 4")) == ["c = 4"]
+
+
 def test_a_registry_is_filled_anew() -> None:
     old = "r = R()\n@r.add\ndef f(): return 1\n@r.add('g')\ndef g(): return 2\n"
     assert len(again(old, old.replace("return 1", "return 3"))) == 3

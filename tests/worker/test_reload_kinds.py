@@ -326,3 +326,62 @@ def test_a_class_by_value(daemon: FakeDaemon, project: Project) -> None:
     assert daemon.value("run") == 1
     project.edit("1", "2", "helper.py")
     assert daemon.value("run") == 2
+
+
+def test_registries_of_classes_have_each_once(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        class Plugin:
+            listed, named = [], {}
+            def __init_subclass__(cls):
+                cls.listed.append(cls)
+                cls.named[cls.__name__] = cls
+        class One(Plugin):
+            def value(self): return 1
+        class App:
+            def run(self):
+                return [[kind().value() for kind in Plugin.listed], Plugin.named["One"] is One]
+        """,
+    )
+    project.start()
+    assert project.daemon.value("run") == [[1], True]
+    project.edit("return 1", "return 2")
+    assert project.daemon.value("run") == [[2], True]
+    project.edit("class App", "class Two(Plugin):\n    def value(self): return 3\n\nclass App")
+    assert project.daemon.value("run") == [[2, 3], True]
+
+
+def test_an_async_app_may_be_so_again(project: Project) -> None:
+    project.write("app.py", "class App:\n    async def run(self):\n        return 1\n")
+    project.start()
+    assert project.daemon.value("run") == 1
+    project.edit("async def", "def")
+    assert project.daemon.value("run") == 1
+    project.edit("def run", "async def run")
+    assert project.daemon.value("run") == 1
+
+
+def test_a_setup_within_a_decorator(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        def silent(f):
+            def inner(self):
+                return f(self)
+            return inner
+        class App:
+            @silent
+            def setup(self):
+                self.model = 1
+            def run(self):
+                return self.model
+        """,
+    )
+    project.start()
+    assert project.daemon.value("run") == 1
+    project.edit("class App", "# moved\nclass App")
+    project.edit("return self.model", "return -self.model")
+    assert project.daemon.value("run") == -1
+    project.edit("self.model = 1", "self.model = 2")
+    assert "App.setup has changed" in project.refusal("run")
