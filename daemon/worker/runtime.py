@@ -39,7 +39,7 @@ CLEANUP_SECONDS = 0.5
 """A `finally` block that an interrupt set off has this long until the next one may hit it."""
 
 
-class UnknownFunction(AttributeError):
+class UnknownFunction(Exception):
     """An app that reloads has no such function, or not any more; nothing of the call has run."""
 
 
@@ -167,16 +167,14 @@ class Runtime:
             reloader.remedy = f"end the app's shared workers ({end}), or undo the change"
         self.reloader = reloader
 
-    def reload(self, reloader: Reloader, function: str) -> None:
-        """Takes over what was edited, for a call of `function`.  Raises NotReloaded, UnknownFunction."""
+    def reload(self, reloader: Reloader) -> None:
+        """Takes over what was edited.  Raises NotReloaded."""
         app = reloader.renew(self.app, self.guarded)
         if app is not self.app:
             before, had_on_cancel = self.app.functions, self.on_cancel is not None
             self.app, self.on_cancel = app, app.hook("on_cancel")
             if (before, had_on_cancel) != (app.functions, self.on_cancel is not None):
                 self.link.send(Reloaded(app.functions, self.on_cancel is not None))
-        if function not in app.functions:
-            raise UnknownFunction(function)
 
     def close(self) -> None:
         """Ends what the runtime runs besides calls."""
