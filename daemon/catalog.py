@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import logging
 import os
 import re
 import sys
@@ -15,10 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from warmd.daemon import manifest
 from warmd.daemon.sources import names_in
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import AppRef, Origin
 from warmd.protocol.work import AppSpec
+
+log = logging.getLogger("warmd.catalog")
 
 GROUP = "warmd.apps"
 CLASS = "App"
@@ -86,6 +90,16 @@ class Catalog:
                 source = f"folder {os.path.dirname(folder)}"
                 found[name] = {"name": name, "target": target, "folder": folder, "source": source}
         return [found[name] for name in sorted(found)]
+
+    def spares(self) -> dict[str, int]:
+        """How many sessions of each app, by its name, are to be kept ready; those with none are left out."""
+        found: dict[str, int] = {}
+        for name, folder in self._in_folders():
+            try:
+                found.setdefault(name, manifest.read(folder).asks.spares)
+            except manifest.ManifestError as error:
+                log.warning("%s", error)
+        return {name: spares for name, spares in found.items() if spares}
 
     def _by_value(self, ref: AppRef) -> AppSpec:
         if not self._classes:
@@ -194,6 +208,8 @@ def _placed(spec: AppSpec, origin: Origin | None) -> AppSpec:
     python = _other_python(origin.python)
     if origin.cwd and not os.path.isdir(origin.cwd):
         raise AppLookupError("INVALID", f"the client's working directory {origin.cwd} is not there any more")
+    if spec.python is not None or spec.requirements:
+        python = spec.python  # what the app says of itself goes before what its client runs in
     paths = [*spec.paths, *filter(None, (origin.path, origin.cwd))]
     return spec._replace(paths=tuple(dict.fromkeys(paths)), cwd=origin.cwd or None, python=python)
 
@@ -210,6 +226,16 @@ def _other_python(python: str) -> str | None:
 
 
 def _spec_of_folder(app: str, folder: str, name: str | None = None) -> AppSpec:
+    try:
+        told = manifest.read(folder)
+    except manifest.ManifestError as error:
+        raise AppLookupError("INVALID", str(error)) from None
+    if told.entry and name is None:
+        return told.applied_to(AppSpec(app, told.entry, (folder,)))
+    return told.applied_to(_spec_by_file(app, folder, name))
+
+
+def _spec_by_file(app: str, folder: str, name: str | None) -> AppSpec:
     package = os.path.isfile(os.path.join(folder, "__init__.py"))
     stem = os.path.basename(folder)
     for file in ("app.py", "inference.py", "__init__.py"):

@@ -186,6 +186,7 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> list[_Found]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     if path.name == "pyproject.toml":
         table = table.get("tool", {}).get("warmd", {})
+        table.pop("app", None)  # what an app's folder says of itself (`manifest`)
     for name in table:
         if name not in known:
             raise ConfigError(f"{path}: unknown key {name!r}{_suggest(name, known)}")

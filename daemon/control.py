@@ -14,16 +14,25 @@ from typing import Any, Literal
 
 import warmd
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived
+from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived, WatchArrived
 from warmd.daemon.core.policy import LISTED
 from warmd.daemon.core.views import CallView, SessionView
-from warmd.daemon.infos import array, packed_call, packed_info, resident_bytes, template_info
+from warmd.daemon.failures import problem_of_lookup
+from warmd.daemon.infos import (
+    array,
+    packed_call,
+    packed_description,
+    packed_info,
+    resident_bytes,
+    template_info,
+)
 from warmd.daemon.logstreams import LogStreams
 from warmd.daemon.services import Services, Views
 from warmd.daemon.verbs import Refusal, checked, invalid
 from warmd.protocol import messages, places, values
 from warmd.protocol.errors import Invalid, Problem
-from warmd.protocol.messages import PROTOCOL, CallId, ClientId, Request, SessionId
+from warmd.protocol.messages import PROTOCOL, AppRef, Body, CallId, ClientId, Origin, Request, SessionId
+from warmd.protocol.work import AppSpec
 
 _log = logging.getLogger("warmd.control")
 
@@ -136,6 +145,10 @@ class Control:
         self._services.submit(StopArrived(CallId(bytes.fromhex(call))))
         return values.pack(under_way)
 
+    def _calls_watch(self, client: ClientId, request: Request, _now: float, call: str) -> None:
+        id = CallId(bytes.fromhex(call))
+        self._services.submit(WatchArrived(client, request.id, id, request.window))
+
     def _known_call(self, call: str) -> CallView:
         view = self._broker.call_view(call)
         if view is None:
@@ -171,6 +184,23 @@ class Control:
                 self._succeed(client, request.id, values.pack(found))
 
         self._services.in_thread(self._services.catalog.apps, done)
+
+    def _apps_describe(
+        self, client: ClientId, request: Request, _now: float, app: str, origin: Origin | None = None
+    ) -> None:
+        def found(spec: AppSpec | BaseException) -> None:
+            if isinstance(spec, BaseException):
+                self._fail(client, request, problem_of_lookup(spec, app))
+            else:
+                self._services.describer.describe(spec, lambda answer: described(spec, answer))
+
+        def described(spec: AppSpec, answer: Body | Problem) -> None:
+            if isinstance(answer, Problem):
+                self._fail(client, request, answer)
+            else:
+                self._succeed(client, request.id, packed_description(spec, answer))
+
+        self._services.in_thread(lambda: self._services.catalog.lookup(AppRef(app, origin)), found)
 
     def _keys_reload(self, client: ClientId, request: Request, _now: float) -> None:
         def done(ended: int | BaseException) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from warmd.daemon.cgroup import Cgroups, out_of_memory, remove
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.events import (
-    Event,
+    AboutWorker,
     LinkLost,
     OutOfMemory,
     SpawnFailed,
@@ -34,12 +34,7 @@ from warmd.daemon.core.events import (
 from warmd.daemon.door import Door
 from warmd.daemon.forks import Forks
 from warmd.daemon.held import Worker, new_worker
-from warmd.daemon.launch import (
-    Launch,
-    Launcher,
-    with_advice,
-    worker_environment,
-)
+from warmd.daemon.launch import Launch, Launcher, worker_environment
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
 from warmd.daemon.memory import MemoryWatch, kernel_kills
@@ -84,9 +79,9 @@ class Fleet:
         run_dir: Path,
         max_message_bytes: int,
         logs: SessionLogs,
-        submit: Callable[[Event], object],
+        submit: Callable[[AboutWorker], object],
         memory: MemoryWatch,
-        data_bytes: int | None = None,
+        limit_data: bool = False,
         cgroups: Cgroups | None = None,
         max_lent_bytes: int = 0,
     ) -> None:
@@ -96,7 +91,7 @@ class Fleet:
         self._logs = logs
         self._submit = submit
         self._memory = memory
-        self._data_bytes = data_bytes
+        self._limit_data = limit_data
         self._cgroups = cgroups
         self._workers: dict[WorkerId, Worker] = {}
         self._lines_dropped_before = 0
@@ -156,9 +151,11 @@ class Fleet:
             self._hand_over(self._workers[effect.template], worker)
 
     def _launch(self, worker: Worker, spec: AppSpec, env: Mapping[str, str]) -> None:
-        full = worker_environment(env, worker.token, worker.session, spec.name, str(self._run_dir))
+        users = {**spec.env, **env}
+        full = worker_environment(users, worker.token, worker.session, spec.name, str(self._run_dir))
         name, door = f"warmd-{worker.session[:13]}", str(self.door.path)
-        self._launcher.start(Launch(worker.id, name, door, full, worker.python, worker.log_path))
+        launch = Launch(worker.id, name, door, full, worker.python, worker.log_path, spec.requirements)
+        self._launcher.start(launch)
 
     def _hand_over(self, template: Worker, worker: Worker) -> None:
         """The process of a template is a session's from now on.  What is left here goes with its link."""
@@ -259,14 +256,13 @@ class Fleet:
         try:
             worker = self._recorded(id, session, spec)
             cgroup = str(worker.cgroup) if worker.cgroup is not None else None
+            data = worker.memory_bytes if self._limit_data else None
             start: Begin | Prepare
             if setup is None:
-                start = Prepare(session, spec, worker.log_path, self._data_bytes, cgroup, pickled)
+                start = Prepare(session, spec, worker.log_path, data, cgroup, pickled)
             else:
                 limit, lent = self._max_message_bytes, self.door.loans.limit_bytes
-                start = Begin(
-                    session, spec, worker.log_path, limit, self._data_bytes, cgroup, lent, setup, pickled
-                )
+                start = Begin(session, spec, worker.log_path, limit, data, cgroup, lent, setup, pickled)
             self.door.expect(worker.token, id, start, (worker.page.fd, worker.stack_fd))
         except (OSError, ValueError) as error:
             log.warning("worker %d could not be prepared: %s", id, error)
@@ -279,8 +275,9 @@ class Fleet:
         worker = self._workers[id] = new_worker(id, session)
         worker.python = spec.python if spec.python != sys.executable else None
         worker.log_path = self._logs.open_session(session)
+        worker.memory_bytes = self._memory.limit_for(spec.asks.memory_bytes)
         if self._cgroups is not None:
-            worker.cgroup = self._cgroups.make(worker.id, self._memory.limit_bytes)
+            worker.cgroup = self._cgroups.make(worker.id, worker.memory_bytes)
         return worker
 
     def _on_started(self, id: WorkerId, pid: int, pidfd: int) -> None:
@@ -294,7 +291,8 @@ class Fleet:
         worker.pid, worker.pidfd = pid, pidfd
         worker.kernel_kills = kernel_kills()
         if self._cgroups is None or not self._cgroups.limits_memory:
-            self._memory.add(pid, worker.token, lambda found: self._end_for_memory(worker, found))
+            limit = worker.memory_bytes
+            self._memory.add(pid, worker.token, limit, lambda found: self._end_for_memory(worker, found))
         self._submit(WorkerSpawned(id, pid))
         try:
             self._loop.watch(pidfd, lambda _mask: self._on_exit(worker))
@@ -345,14 +343,14 @@ class Fleet:
         self._memory.remove(worker.pid)
         if end.signal == "SIGKILL" and worker.sweep == "none":
             worker.out_of_memory = self._kernel_killed(worker)
-        tail = with_advice(self._logs.tail(worker.session), worker.python)
+        tail = self._logs.tail(worker.session)
         entered = Ordinal(worker.page.entered)
         self._submit(WorkerExited(worker.id, end.exit_code, end.signal, tail, entered, worker.out_of_memory))
         self._tell_if_gone(worker)
 
     def _kernel_killed(self, worker: Worker) -> OutOfMemory | None:
         """Whether the kernel has killed it for memory: its own cgroup's, or most likely for another's."""
-        limit, before = self._memory.limit_bytes, worker.kernel_kills
+        limit, before = worker.memory_bytes, worker.kernel_kills
         if worker.cgroup is not None and limit is not None and (found := out_of_memory(worker.cgroup, limit)):
             return found
         return OutOfMemory("kernel") if before is not None and (kernel_kills() or 0) > before else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from warmd.daemon.core.events import Event, SpawnFailed
+from warmd.daemon.core.events import AboutWorker, SpawnFailed
 from warmd.daemon.held import Worker
 from warmd.daemon.launch import Launcher
 from warmd.daemon.processes import is_child
@@ -24,7 +24,7 @@ class Forks:
         self,
         workers: Mapping[WorkerId, Worker],
         launcher: Launcher,
-        submit: Callable[[Event], object],
+        submit: Callable[[AboutWorker], object],
         started: Callable[[WorkerId, int, int], object],
     ) -> None:
         self._workers = workers

@@ -25,6 +25,8 @@ class Worker:
     python: str | None = None
     """The app's own interpreter."""
     log_path: str = ""
+    memory_bytes: int | None = None
+    """What it and its children may use."""
     pid: int = 0
     pidfd: int = -1
     exited: bool = False

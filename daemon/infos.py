@@ -12,6 +12,7 @@ import msgpack
 from warmd.daemon.core.views import CallView, SessionView, TemplateView
 from warmd.protocol import values
 from warmd.protocol.messages import Body
+from warmd.protocol.work import AppSpec
 
 MAX_PROGRESS_BYTES = 16 * 1024
 """A longer progress is left out of listings."""
@@ -19,7 +20,7 @@ PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
 def packed_info(view: SessionView, now: float) -> bytes:
-    return _with_progress(_info(view, now), view.progress)
+    return spliced(_info(view, now), "progress", view.progress, MAX_PROGRESS_BYTES)
 
 
 def _info(view: SessionView, now: float) -> dict[str, Any]:
@@ -103,30 +104,46 @@ def packed_call(view: CallView, now: float) -> bytes:
         "ran": view.ran,
         "ended": time.time() - seconds if view.state == "done" else None,
     }
-    return _with_progress(facts, view.progress)
+    return spliced(facts, "progress", view.progress, MAX_PROGRESS_BYTES)
 
 
-def _with_progress(facts: dict[str, Any], progress: Body) -> bytes:
-    """A packed map with the progress spliced in as the bytes that the worker sent: unpacking could
-    import numpy here, or blow up in memory."""
+def packed_description(spec: AppSpec, described: Body) -> bytes:
+    """What an app's process says of it, together with where it was found."""
+    asks = {name: value for name, value in spec.asks._asdict().items() if value is not None}
+    found = {
+        "target": spec.target,
+        "paths": list(spec.paths),
+        "python": spec.python,
+        "requirements": spec.requirements.splitlines(),
+        "env": sorted(spec.env),
+        "default_function": spec.default_function or None,
+        "reload": spec.reload,
+        "asks": {name: None if value == math.inf else value for name, value in asks.items()},
+    }
+    return spliced({"found": found}, "described", described, max(1, len(described)))
+
+
+def spliced(facts: dict[str, Any], name: str, body: Body, most_bytes: int) -> bytes:
+    """A packed map with one entry more, the bytes that a worker sent: unpacking them could import numpy
+    here, or blow up in memory.  None where they are more than `most_bytes`, or no value."""
     pieces = [_packer().pack_map_header(len(facts) + 1)]
-    for name, value in facts.items():
-        pieces += [values.pack(name), values.pack(value)]
-    shown = bytes(progress) if _sound(progress) else values.pack(None)
-    return b"".join([*pieces, values.pack("progress"), shown])
+    for key, value in facts.items():
+        pieces += [values.pack(key), values.pack(value)]
+    shown = bytes(body) if _sound(body, most_bytes) else values.pack(None)
+    return b"".join([*pieces, values.pack(name), shown])
 
 
-def _sound(progress: Body) -> bool:
+def _sound(body: Body, most_bytes: int) -> bool:
     """Whether these bytes are exactly one msgpack value, so that they cannot spoil their neighbours."""
-    if not 0 < len(progress) <= MAX_PROGRESS_BYTES:
+    if not 0 < len(body) <= most_bytes:
         return False
-    unpacker = msgpack.Unpacker(max_buffer_size=MAX_PROGRESS_BYTES)
+    unpacker = msgpack.Unpacker(max_buffer_size=most_bytes)
     try:
-        unpacker.feed(progress)
+        unpacker.feed(body)
         unpacker.skip()
     except Exception:  # msgpack raises eight unrelated kinds
         return False
-    return bool(unpacker.tell() == len(progress))
+    return bool(unpacker.tell() == len(body))
 
 
 def array(pieces: list[bytes]) -> bytes:

@@ -15,7 +15,6 @@ import logging
 import multiprocessing.process
 import os
 import queue
-import re
 import secrets
 import signal
 import sys
@@ -42,7 +41,6 @@ DESCRIPTORS_FOR_A_START = 12
 """loky's two pipes, that of its exec, what becomes of them; the pidfd and the link."""
 DESCRIPTORS_AT_ARRIVAL = 2
 """The pidfd and the link."""
-_LACKS_US = re.compile(r"No module named '?(?:warmd|msgpack)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,8 @@ class Launch:
     python: str | None
     log_path: str
     """Where the process writes from its first moment on."""
+    requirements: str = ""
+    """What its own environment is to have."""
 
 
 def new_token() -> str:
@@ -79,13 +79,6 @@ def worker_environment(
         DAEMON_PID_VARIABLE: str(os.getpid()),
         DAEMON_SESSION_VARIABLE: str(os.getsid(0)),
     }
-
-
-def with_advice(output: str, python: str | None) -> str:
-    """A worker's last output; of an interpreter that lacks what a worker needs, with the remedy."""
-    if python is None or not _LACKS_US.search(output):
-        return output
-    return f"{output.rstrip()}\nthis interpreter has no warmd: run `{python} -m pip install warmd`"
 
 
 def check_environment(env: Mapping[str, str]) -> None:
@@ -190,7 +183,7 @@ def _fork(launch: Launch) -> int:
     context: Any = get_context("loky")
     process = context.Process(
         target=start_worker,
-        args=(launch.door_path, launch.python, launch.log_path),
+        args=(launch.door_path, launch.python, launch.log_path, launch.requirements),
         name=launch.name,
         env=_Environment(launch.env),
     )

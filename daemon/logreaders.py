@@ -126,6 +126,12 @@ class Follower:
             self._end(None)
         return bool(chunk)
 
+    def finish(self) -> None:
+        """What is written by now is delivered yet, and then it is done."""
+        self._log.look()
+        self._last = self._log.end
+        self._log.wake(self)
+
     @property
     def goes_on(self) -> bool:
         """It waits for what is yet to be written."""

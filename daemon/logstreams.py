@@ -7,7 +7,9 @@ there may be is bounded, for each client and in all.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable
+from typing import Literal
 
 from warmd.daemon.logreaders import Follower
 from warmd.daemon.services import Services
@@ -15,6 +17,8 @@ from warmd.daemon.verbs import Refusal, invalid
 from warmd.protocol import messages, values
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import CallId, ClientId, Request, SessionId
+
+log = logging.getLogger("warmd.logs")
 
 MAX_STREAMS = 1024
 MAX_STREAMS_OF_CLIENT = 256
@@ -79,13 +83,22 @@ class LogStreams:
         if self.owns(client, id) and parts > 0:
             self._streams[client][id].follower.add_credit(parts)
 
-    def cancel(self, client: ClientId, id: CallId) -> None:
-        if self.owns(client, id):
-            self._streams[client][id].follower.close()
-            self._forget(client, id)
-            self._services.send(
-                client, messages.Failure(id, None, "CANCELLED", "the request was cancelled", "no")
-            )
+    def cancel(self, client: ClientId, id: CallId, how: Literal["cancel", "abandon"]) -> None:
+        """`cancel` ends what is followed with what is written by now; `abandon` at once."""
+        if not self.owns(client, id):
+            return
+        follower = self._streams[client][id].follower
+        try:
+            if how == "cancel":
+                follower.finish()
+                return
+        except OSError as error:
+            log.warning("a log cannot be looked at: %s", error)
+        follower.close()
+        self._forget(client, id)
+        self._services.send(
+            client, messages.Failure(id, None, "CANCELLED", "the request was cancelled", "no")
+        )
 
     def client_gone(self, client: ClientId) -> None:
         self._behind.discard(client)

@@ -23,6 +23,7 @@ from warmd.daemon.diary import ToldBroker
 from warmd.daemon.leftovers import kill_adopted
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.ownlog import OwnLog
+from warmd.daemon.prewarm import prewarm
 from warmd.daemon.processes import await_exit
 from warmd.daemon.security import AlreadyRunning, RunDirectory, StartError, harden
 from warmd.daemon.server import Server
@@ -102,6 +103,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
             _announce(server, settings, time.monotonic() - started)
             # From within the loop: by then SIGTERM is a stop and no longer a sudden death.
             server.loop.post(lambda: notice.give("ready\n"))
+            prewarm(server)
             server.run()
         finally:
             try:

@@ -39,24 +39,32 @@ class MemoryWatch:
     def __init__(self, loop: Loop, limit_bytes: int | None) -> None:
         self._loop = loop
         self.limit_bytes = limit_bytes
-        self._watched: dict[int, tuple[bytes, Callable[[OutOfMemory], object]]] = {}
+        """What goes for workers whose app asks for no less."""
+        self._watched: dict[int, tuple[bytes, int, Callable[[OutOfMemory], object]]] = {}
         self._ticking = False
 
-    def add(self, pid: int, token: str, exceeded: Callable[[OutOfMemory], object]) -> None:
+    def add(
+        self, pid: int, token: str, limit_bytes: int | None, exceeded: Callable[[OutOfMemory], object]
+    ) -> None:
         """Watch the tree of `pid` until `remove`; nothing happens where there is no limit."""
-        if self.limit_bytes is None:
+        if limit_bytes is None:
             return
-        self._watched[pid] = token.encode(), exceeded
+        self._watched[pid] = token.encode(), limit_bytes, exceeded
         if not self._ticking:
             self._ticking = True
             self._loop.call_in(MEASURE_SECONDS, self._measure)
+
+    def limit_for(self, asked_bytes: int | None) -> int | None:
+        """The limit of a worker whose app asks for `asked_bytes`: the lower of the two."""
+        limits = [limit for limit in (asked_bytes, self.limit_bytes) if limit is not None]
+        return min(limits, default=None)
 
     def remove(self, pid: int) -> None:
         self._watched.pop(pid, None)
 
     def _measure(self) -> None:
         self._ticking = bool(self._watched)
-        if not self._ticking or self.limit_bytes is None:
+        if not self._ticking:
             return
         self._loop.call_in(MEASURE_SECONDS, self._measure)
         try:
@@ -64,11 +72,11 @@ class MemoryWatch:
         except OSError as error:
             log.warning("the workers' memory cannot be measured: %s", error)
             return
-        for pid, (token, exceeded) in list(self._watched.items()):
+        for pid, (token, limit_bytes, exceeded) in list(self._watched.items()):
             roots = [pid, *(other for carried, other in adopted if carried == token)]
-            used = used_bytes(roots, self.limit_bytes)
-            if used > self.limit_bytes:
-                exceeded(OutOfMemory("limit", used, self.limit_bytes))
+            used = used_bytes(roots, limit_bytes)
+            if used > limit_bytes:
+                exceeded(OutOfMemory("limit", used, limit_bytes))
 
 
 def used_bytes(roots: Iterable[int], limit_bytes: int) -> int:

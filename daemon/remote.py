@@ -122,9 +122,7 @@ class Remote:
 def forbidden(message: FromClient) -> Problem | None:
     """Why this may not be asked for over TCP."""
     if isinstance(message, Request):
-        if message.verb not in FORBIDDEN_VERBS:
-            return None
-        return _not_here(f"{message.verb!r} is for the daemon's own machine")
+        return _forbidden_request(message)
     if not isinstance(message, Call):
         return None
     app, new = message.app, message.new
@@ -134,6 +132,15 @@ def forbidden(message: FromClient) -> Problem | None:
         return _not_here(f"{app.name[:80]!r} is a folder or module of the client's; {_INSTALL}")
     if new is not None and new.env:
         return _not_here("variables (env) could load other code; set them where the daemon is started")
+    return None
+
+
+def _forbidden_request(request: Request) -> Problem | None:
+    if request.verb in FORBIDDEN_VERBS:
+        return _not_here(f"{request.verb!r} is for the daemon's own machine")
+    if request.arguments.get("origin") is not None:
+        name = str(request.arguments.get("app"))
+        return _not_here(f"{name[:80]!r} is a folder or module of the client's; {_INSTALL}")
     return None
 
 

@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import warmd
-from warmd.daemon.catalog import AppLookupError, Catalog
+from warmd.daemon.catalog import Catalog
 from warmd.daemon.cgroup import Cgroups
 from warmd.daemon.control import Control
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.describing import Describer
 from warmd.daemon.diary import ToldBroker
+from warmd.daemon.failures import NoThread, consequence, problem_of_lookup
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.front import Front
 from warmd.daemon.launch import check_descriptors
@@ -37,7 +39,6 @@ from warmd.daemon.leftovers import in_service, kill_leftovers
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.memory import MemoryWatch
-from warmd.daemon.peers import refusal
 from warmd.daemon.remote import Remote
 from warmd.daemon.settings import Settings
 from warmd.daemon.tree import become_subreaper
@@ -45,9 +46,9 @@ from warmd.daemon.why import Why
 from warmd.daemon.worker.shortage import with_remedy
 from warmd.protocol import messages as msg
 from warmd.protocol import places
-from warmd.protocol.errors import Problem
 from warmd.protocol.keys import KeyFolder
 from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon, SessionId
+from warmd.protocol.work import NO_WORKER, AppSpec
 
 log = logging.getLogger("warmd.server")
 T = TypeVar("T")
@@ -60,10 +61,6 @@ SIGNALS_TO_LEAVE = 3
 
 class BrokenInvariant(BaseException):
     """The rule book contradicts itself (under WARMD_CHECK=1): nothing may go on from there."""
-
-
-class NoThread(Exception):
-    """The system gives the daemon no more threads."""
 
 
 class Server:
@@ -95,6 +92,7 @@ class Server:
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
         self.cgroups = Cgroups.open(settings.cgroup, os.path.realpath(run_dir), in_service)
         self.fleet = self._open_fleet(run_dir)
+        self.describer = Describer(self.fleet, self.loop, settings.start_timeout)
         self.front = self._open_front(run_dir)
         broker.story.who = self._who
         self.front.told_of_refusal = lambda call, said: broker.story.refused(call, said, self.now())
@@ -118,9 +116,9 @@ class Server:
             run_dir,
             settings.max_message_bytes,
             self.logs,
-            self.submit,
+            self._of_worker,
             MemoryWatch(self.loop, limit),
-            limit if settings.worker_memory_rlimit else None,
+            settings.worker_memory_rlimit,
             self.cgroups,
             settings.max_lent_bytes,
         )
@@ -187,6 +185,12 @@ class Server:
                 self._turn(waiting.popleft())
         finally:
             self._busy = False
+
+    def _of_worker(self, event: ev.AboutWorker) -> None:
+        if event.worker < NO_WORKER:
+            self.describer.told(event)
+        else:
+            self.submit(event)
 
     def request_stop(self, drain_seconds: float) -> None:
         """Take no more work, let what runs finish for `drain_seconds`, then leave `run()`."""
@@ -257,25 +261,13 @@ class Server:
         return self.broker.contain(event, error)
 
     def _not_performed(self, effect: fx.Effect, error: Exception) -> None:
-        """What waits for this order would wait in vain: let the rule book know."""
         log.exception("%s could not be performed", type(effect).__name__)
         text = f"{type(effect).__name__} failed in the daemon: {error!r:.300}"
-        match effect:
-            case fx.Send(client=client, message=message):
-                if call := getattr(message, "id", None):
-                    self.front.send(client, refusal(call, Problem("INTERNAL", text, "maybe")))
-            case fx.LookUp(session=session):
-                self.submit(ev.AppMissing(session, Problem("INTERNAL", text)))
-            case fx.Spawn(worker=worker) | fx.Prepare(worker=worker) | fx.Fork(worker=worker):
-                self.submit(ev.SpawnFailed(worker, text))
-            case fx.Answer(client=client, request=request):
-                self.front.send(client, refusal(request, Problem("INTERNAL", text, "maybe")))
-            case fx.CaptureStack(worker=worker, ordinal=ordinal):
-                self.submit(ev.StackCaptured(worker, ordinal, ""))
-            case fx.Tell(worker=worker) | fx.Withdraw(worker=worker) | fx.Interrupt(worker=worker):
-                self.submit(ev.LinkLost(worker, f"cannot be reached: {text}"))
-            case fx.RequestCancel(worker=worker):
-                self.submit(ev.LinkLost(worker, f"cannot be reached: {text}"))
+        follows = consequence(effect, text)
+        if isinstance(follows, fx.Send):
+            self.front.send(follows.client, follows.message)
+        elif follows is not None:
+            self.submit(follows)
 
     def _arm(self) -> bool:
         """Before each wait: see to it that the loop wakes by the rule book's next deadline."""
@@ -318,7 +310,7 @@ class Server:
 
     def _cancel(self, client: ClientId, cancel: msg.Cancel) -> None:
         if self.control.log_streams.owns(client, cancel.id):
-            self.control.log_streams.cancel(client, cancel.id)
+            self.control.log_streams.cancel(client, cancel.id, cancel.how)
         else:
             self.submit(ev.CancelArrived(client, cancel.id, cancel.how))
 
@@ -378,16 +370,12 @@ class Server:
         return perform
 
     def _look_up(self, effect: fx.LookUp) -> None:
-        def done(found: object) -> None:
-            if isinstance(found, AppLookupError):
-                self.submit(ev.AppMissing(effect.session, found.problem))
-            elif isinstance(found, NoThread):
-                self.submit(ev.AppMissing(effect.session, Problem("START_FAILED", str(found))))
-            elif isinstance(found, BaseException):
-                text = f"app {effect.app.name!r} could not be looked up: {found!r}"
-                self.submit(ev.AppMissing(effect.session, Problem("INTERNAL", text)))
+        def done(found: AppSpec | BaseException) -> None:
+            if isinstance(found, BaseException):
+                problem = problem_of_lookup(found, effect.app.name)
+                self.submit(ev.AppMissing(effect.session, problem))
             else:
-                self.submit(ev.AppFound(effect.session, found))  # type: ignore[arg-type]
+                self.submit(ev.AppFound(effect.session, found))
 
         self.in_thread(lambda: self.catalog.lookup(effect.app), done)
 

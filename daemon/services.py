@@ -12,7 +12,8 @@ from warmd.daemon.core.views import CallView, SessionView, TemplateView, Totals
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.settings import Settings
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import ClientId, FromDaemon, SessionId
+from warmd.protocol.messages import Body, ClientId, FromDaemon, SessionId
+from warmd.protocol.work import AppSpec
 
 T = TypeVar("T")
 
@@ -35,6 +36,12 @@ class Explains(Protocol):
     """`daemon.why.Why`."""
 
     def explain(self, text: str, now: float, done: Callable[[dict[str, Any]], None]) -> None: ...
+
+
+class Describes(Protocol):
+    """`daemon.describing.Describer`."""
+
+    def describe(self, spec: AppSpec, done: Callable[[Body | Problem], object]) -> None: ...
 
 
 class Listens(Protocol):
@@ -75,6 +82,9 @@ class Services(Protocol):
 
     @property
     def why(self) -> Explains: ...
+
+    @property
+    def describer(self) -> Describes: ...
 
     def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Call `work` on a helper thread, then `done` with its result on the loop's."""

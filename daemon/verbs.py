@@ -8,7 +8,7 @@ from typing import Any
 
 from warmd.protocol import names, units
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import CALL_ID_BYTES, Request, SessionId
+from warmd.protocol.messages import CALL_ID_BYTES, Origin, Request, SessionId
 
 
 class Refusal(Exception):
@@ -62,6 +62,14 @@ def _hold(value: object) -> float | None:
     return None if value is None else units.seconds(value, what="the value")
 
 
+def _origin(value: object) -> Origin | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(text, str) for text in value):
+        raise ValueError("must be the client's interpreter, working directory and sys.path[0]")
+    return Origin(*value)
+
+
 VERBS: Mapping[str, Mapping[str, Check]] = {
     "sessions.list": {"all": _switch},
     "sessions.get": {"session": _text},
@@ -71,9 +79,11 @@ VERBS: Mapping[str, Mapping[str, Check]] = {
     "calls.get": {"call": _call},
     "calls.list": {},
     "calls.cancel": {"call": _call},
+    "calls.watch": {"call": _call},
     "why": {"id": _text},
     "logs": {"session": _text, "tail": _lines, "follow": _switch},
     "apps.list": {},
+    "apps.describe": {"app": _text, "origin": _origin},
     "keys.reload": {},
     "status": {},
     "stop": {"drain_seconds": _drain},
@@ -85,8 +95,10 @@ REQUIRED = {
     "sessions.hold": "session",
     "calls.get": "call",
     "calls.cancel": "call",
+    "calls.watch": "call",
     "why": "id",
     "logs": "session",
+    "apps.describe": "app",
 }
 
 

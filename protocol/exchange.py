@@ -57,8 +57,11 @@ PATIENCE_SECONDS = 2.5
 not, it is stopped or hangs."""
 SPARE_DUES = 64
 READING = frozenset(
-    ("sessions.list", "sessions.get", "calls.get", "calls.list", "why", "logs", "apps.list", "status")
-)
+    (
+        "sessions.list", "sessions.get", "calls.get", "calls.list", "calls.watch", "why", "logs",
+        "apps.list", "apps.describe", "status",
+    )
+)  # fmt: skip
 """Requests that change nothing, so that nobody need ask whether they were carried out."""
 
 

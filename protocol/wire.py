@@ -296,6 +296,7 @@ TO_WORKER: Codec[work.ToWorker] = Codec(
         6: work.Prepare,
         7: work.Fork,
         8: messages.HandBack,
+        9: work.Describe,
     }
 )
 FROM_WORKER: Codec[work.FromWorker] = Codec(
@@ -314,7 +315,8 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         12: work.Outdated,
         13: messages.HandBack,
         14: work.Lend,
-        15: work.Reloaded,
-        16: work.NoFunction,
+        15: work.Described,
+        17: work.Reloaded,
+        18: work.NoFunction,
     }
 )

@@ -14,6 +14,7 @@
                                             NoFunction   the function is not, or no longer, there
     to a template:                          of a template:
     Prepare      import this app            Prepared     it is imported, and may be forked or not
+    Describe     what can be called         Described    the functions, what they take and give
     Fork         make a worker of yourself  Forked       the worker's process id
                                             ForkFailed   there is no such process
                                             Outdated     the app's files have changed since
@@ -32,8 +33,25 @@ from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
 
 WorkerId = NewType("WorkerId", int)
-"""One process incarnation; never reused within a daemon's life."""
+"""One process incarnation; never reused within a daemon's life.  Those below 0 are no business of the
+rule book's (`daemon.describing`)."""
+NO_WORKER = WorkerId(0)
 Ordinal = NewType("Ordinal", int)
+
+
+class Asks(NamedTuple):
+    """What an app's manifest asks of the daemon; None: what goes for all apps."""
+
+    idle_seconds: float | None = None
+    """Of a session that asks for no other time."""
+    lifetime_seconds: float | None = None
+    start_seconds: float | None = None
+    """For import and `setup`, and for making its environment."""
+    memory_bytes: int | None = None
+    spares: int = 0
+    """So many are started together with the daemon, and wait as long as it takes."""
+    template: bool = True
+    """It may be imported once and forked."""
 
 
 class AppSpec(NamedTuple):
@@ -55,6 +73,7 @@ class AppSpec(NamedTuple):
     """What a call of `run` means; empty: `run` itself."""
     reload: bool = False
     """Functions that were edited are taken over by sessions that live."""
+    asks: Asks = Asks()
 
 
 @record
@@ -129,6 +148,23 @@ class Fork:
 
 
 @record
+class Describe:
+    """Asks what the functions of the app take and give; where its files have changed, `Outdated` comes."""
+
+    max_bytes: int
+
+
+@record
+class Described:
+    """`value` is a packed map (`worker.schema`) of `size` bytes; left out where that is over `max_bytes`."""
+
+    FRAMES: ClassVar = ("value",)
+
+    size: int
+    value: Body = NOTHING
+
+
+@record
 class Prepared:
     """`unforkable` says why forks of this process would not be safe; empty where they are."""
 
@@ -152,7 +188,10 @@ class ForkFailed:
 
 @record
 class Outdated:
-    """There is no such process, because what the template has imported is not what is there now."""
+    """There is no such process, because what the template has imported is not what is there now.
+
+    `NO_WORKER` where it was to describe the app.
+    """
 
     worker: WorkerId
 
@@ -280,7 +319,7 @@ class Progressed:
     value: Body = NOTHING
 
 
-ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Fork | HandBack
+ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Describe | Fork | HandBack
 FromWorker: TypeAlias = (
     Arrived
     | Ready
@@ -293,6 +332,7 @@ FromWorker: TypeAlias = (
     | Reloaded
     | NoFunction
     | Prepared
+    | Described
     | Forked
     | ForkFailed
     | Outdated

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from warmd import plan
+from warmd.aiocalls import AsyncLogs, AsyncStream, AsyncSubmitted
 from warmd.aiodetached import AsyncCalls
 from warmd.aiolink import AsyncLink
 from warmd.aiosession import AsyncSession, AsyncSessions
-from warmd.calls import Parts, ended
 from warmd.connect import Connector
 from warmd.link import admitted, done
-from warmd.protocol.errors import CallGone, Invalid
+from warmd.protocol.errors import Invalid
 from warmd.protocol.messages import Attach, Call, Request
 from warmd.protocol.pending import Pending
 from warmd.protocol.regions import settled
-from warmd.result import Info, Result, answer, infos, outcome, raise_problem, unpacked
+from warmd.reference import description as description_of
+from warmd.result import Info, Result, answer, description, infos, outcome, raise_problem
 
 
 class AsyncClient:
@@ -142,6 +143,11 @@ class AsyncClient:
         """The apps that the daemon knows: name, target, folder, source."""
         return infos(await self._request("apps.list", {}))
 
+    async def describe(self, app: object) -> dict[str, Any]:
+        """What an app's functions take and give; as `Client.describe`."""
+        asked = description_of(app)
+        return description(await self._request("apps.describe", asked, plan.DESCRIBING_SECONDS))
+
     async def status(self) -> Info:
         """The daemon itself: version, pid, address, uptime, counts."""
         return Info(await self._request("status", {}))
@@ -158,9 +164,9 @@ class AsyncClient:
         """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
         return Info(await self._request("keys.reload", {}))
 
-    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncStream:
+    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncLogs:
         """What a session's processes print, in pieces of bytes; as `Client.logs`."""
-        return AsyncStream(self, plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW), follow)
+        return AsyncLogs(self, plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW), follow)
 
     async def aclose(self) -> None:
         """Give up the connection; what is under way ends with DaemonLost here, sessions live on."""
@@ -269,114 +275,6 @@ class AsyncClient:
     @staticmethod
     def _new_lock() -> asyncio.Lock:
         return asyncio.Lock()
-
-
-class AsyncStream(Parts, AsyncIterator[Any]):
-    """The values that a generator function yields, as they come; as `Stream`.
-
-    An `async for` that is left early ends the generator when the stream is forgotten; `aclose()` and
-    `async with` do so at once.
-    """
-
-    def __init__(self, client: AsyncClient, message: Call | Request | Attach, follow: bool = False) -> None:
-        super().__init__()
-        self._client = client
-        self._pending = Pending(message, begun=0.0, due=None)
-        self._link: AsyncLink | None = None
-        self._patience = plan.ANSWER_SECONDS if isinstance(message, Request) and not follow else None
-
-    async def __anext__(self) -> Any:
-        if self._link is None and not self._over:
-            self._link, self._pending = await self._client._begin(self._pending.message, self._patience)
-        more, value = self._value(
-            None if self._over or self._link is None else await self._link.take(self._pending)
-        )
-        if more:
-            return value
-        raise StopAsyncIteration
-
-    async def batch(self) -> list[Any]:
-        """The yielded values that have come, at least one; none at the end.  For who hands them on.
-
-        Not the result of a function that is no generator.  Raises as `__anext__`.
-        """
-        if self._link is None and not self._over:
-            self._link, self._pending = await self._client._begin(self._pending.message, self._patience)
-        if self._over or self._link is None:
-            return []
-        part = await self._link.take(self._pending)
-        values = []
-        while part is not None:
-            values.append(unpacked(self._pending, part.value))
-            part = self._link.take_now(self._pending)
-        if not values:
-            self._over = True
-            raise_problem(self._pending)
-        return values
-
-    async def aclose(self) -> None:
-        """End the generator, if it still runs.  Never waits."""
-        self._over = True
-        if self._link is not None and not done(self._pending):
-            self._link.drop(self._pending.id, "abandon")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __del__(self) -> None:
-        link = getattr(self, "_link", None)
-        if link is not None and not done(self._pending):
-            link.abandon_later(self._pending.id)
-
-
-class AsyncSubmitted:
-    """A call that was started and not waited for."""
-
-    def __init__(self, client: AsyncClient, link: AsyncLink, pending: Pending) -> None:
-        self._client = client
-        self._link = link
-        self._pending = pending
-
-    @property
-    def call_id(self) -> str:
-        return self._pending.id.hex()
-
-    @property
-    def session_id(self) -> str | None:
-        """The session's id; None for the shared pool, or if the call was refused."""
-        return self._pending.session or plan.session_of(self._pending.message)
-
-    async def result(self, timeout: float | str | None = None) -> Result:
-        """Wait for the end, at most `timeout`.  Raises the call's error, or TimeoutError when it
-        goes on: then it can be asked again.  A cancelled task does not cancel the call."""
-        await self._link.wait_for_end(self._pending, plan.duration(timeout, "timeout"))
-        return outcome(self._pending)
-
-    def done(self) -> bool:
-        """Whether the call has ended."""
-        return done(self._pending)
-
-    def cancel(self) -> bool:
-        """Ask for the end of the call; `result()` then raises CallCancelled.  False if it has ended."""
-        if self.done():
-            return False
-        self._link.cancel(self._pending)
-        return True
-
-    async def status(self) -> Info:
-        """Where the call is: state (queued, starting, running, cancelling, done), position, progress."""
-        if not self.done():
-            try:
-                return await self._client.calls.get(self.call_id)
-            except CallGone:
-                if not self.done():
-                    raise
-        return ended(self._pending)
 
 
 def _seen(task: asyncio.Task[AsyncLink]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from warmd import plan
+from warmd.aiocalls import AsyncStream
 from warmd.result import Info, Result, infos, outcome
 from warmd.session import Infos
 
 if TYPE_CHECKING:
-    from warmd.aio import AsyncClient, AsyncStream
+    from warmd.aio import AsyncClient
 
 
 class AsyncCalls:
@@ -28,9 +29,12 @@ class AsyncCalls:
 
     def attach(self, id: str, offset: int = 0) -> AsyncStream:
         """The values that a detached call yields, from number `offset` on; as `Calls.attach`."""
-        from warmd.aio import AsyncStream
-
         return AsyncStream(self._client, plan.attach(id, offset, plan.WINDOW))
+
+    def watch(self, id: str) -> AsyncStream:
+        """What the app tells of how far a call is; as `Calls.watch`."""
+        request = plan.request("calls.watch", {"call": plan.call_id(id).hex()}, window=1)
+        return AsyncStream(self._client, request, follow=True)
 
     async def result(self, id: str, timeout: float | str | None = None) -> Result:
         """Wait for the end of a detached call, at most `timeout`, as `AsyncSubmitted.result`."""

@@ -14,7 +14,8 @@ from warmd.result import Info, Result, infos
 from warmd.session import Infos, Running
 
 if TYPE_CHECKING:
-    from warmd.aio import AsyncClient, AsyncStream, AsyncSubmitted
+    from warmd.aio import AsyncClient
+    from warmd.aiocalls import AsyncStream, AsyncSubmitted
 
 
 class AsyncSession:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -94,6 +95,15 @@ class Stream(Parts, Iterator[Any]):
             self._link.abandon_later(pending.id)
 
 
+class Logs(Stream):
+    """What a session's processes print, in pieces of bytes."""
+
+    def finish(self) -> None:
+        """Follow no further: what is written by now still comes, and then the end."""
+        if not done(self._pending):
+            self._link.cancel(self._pending)
+
+
 class Submitted:
     """A call that was started and not waited for."""
 
@@ -128,6 +138,12 @@ class Submitted:
         if not self._link.wait(self._pending, done, until):
             raise TimeoutError(f"the call has not ended within {seconds:g} s; it goes on")
         return outcome(self._pending)
+
+    def progress(self) -> Iterator[Any]:
+        """How far the call is, whenever the app tells by `warmd.context.progress` (or a bar of tqdm), until
+        it ends; the latest value where this reader is slower.  Then `result()` has its end."""
+        with contextlib.suppress(CallGone):  # it has ended
+            yield from self._client.calls.watch(self.call_id)
 
     def done(self) -> bool:
         """Whether the call has ended.  Never waits."""

@@ -9,14 +9,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from warmd import plan
-from warmd.calls import Stream, Submitted
+from warmd.calls import Logs, Stream, Submitted
 from warmd.connect import Connector
 from warmd.detached import Calls
 from warmd.link import Link, admitted, done
 from warmd.protocol.errors import Invalid
 from warmd.protocol.messages import Attach, Call, Request
 from warmd.protocol.pending import Pending
-from warmd.result import Info, Result, answer, infos, outcome, raise_problem
+from warmd.reference import description as description_of
+from warmd.result import Info, Result, answer, description, infos, outcome, raise_problem
 from warmd.session import Session, Sessions
 
 
@@ -166,6 +167,16 @@ class Client:
         """The apps that the daemon knows: name, target, folder, source."""
         return infos(self._request("apps.list", {}))
 
+    def describe(self, app: object) -> dict[str, Any]:
+        """What an app's functions take and give, as JSON Schemas, and where it is found; it is imported, but
+        its `setup` is not run.
+
+        `functions` has a dict for each: name, doc, input_schema, output_schema, streams, async.  Raises
+        StartFailed where it cannot be imported.
+        """
+        asked = description_of(app)
+        return description(self._request("apps.describe", asked, plan.DESCRIBING_SECONDS))
+
     def status(self) -> Info:
         """The daemon itself: version, pid, address, uptime, counts."""
         return Info(self._request("status", {}))
@@ -186,13 +197,13 @@ class Client:
         """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
         return Info(self._request("keys.reload", {}))
 
-    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Stream:
+    def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Logs:
         """What a session's processes print, in pieces of bytes: the last `tail` lines or all.
 
-        With `follow` it goes on until the session is gone.
+        With `follow` it goes on until the session is gone, or `finish()` of what is returned is called.
         """
         request = plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW)
-        return Stream(*self._begin(request, None if follow else plan.ANSWER_SECONDS))
+        return Logs(*self._begin(request, None if follow else plan.ANSWER_SECONDS))
 
     def close(self) -> None:
         """Give up the connection; what is under way ends with DaemonLost here, sessions live on."""

@@ -46,6 +46,15 @@ class Calls:
         """
         return Stream(*self._client._begin(plan.attach(id, offset, plan.WINDOW)))
 
+    def watch(self, id: str) -> Stream:
+        """What the app tells by `warmd.context.progress` of a call under way, until its end: the latest at
+        once and then each as it comes, or the latest of them where this reader is slower.
+
+        Leaving the stream leaves the call alone.
+        """
+        request = plan.request("calls.watch", {"call": plan.call_id(id).hex()}, window=1)
+        return Stream(*self._client._begin(request))
+
     def result(self, id: str, timeout: float | str | None = None) -> Result:
         """Wait for the end of a detached call, at most `timeout`, as `Submitted.result`."""
         seconds = plan.duration(timeout, "timeout")

@@ -58,6 +58,8 @@ SPARE_SECONDS = 600.0
 """How long a spare waits for a call that takes it, unless another time is asked for."""
 ANSWER_SECONDS = 30.0
 """How soon an administrative request is answered."""
+DESCRIBING_SECONDS = 900.0
+"""How soon an app is described: its environment is made, and it is imported."""
 ENDING_SECONDS = 120.0
 """How soon a session has ended: its call is cancelled, `unload` runs, the tree is killed."""
 _NONE = pack(None)

@@ -34,6 +34,14 @@ def reference(app: object) -> tuple[AppRef, Body]:
     raise Invalid(f"app: expected a name, a folder, module:Class or a class, got {type(app).__name__}{hint}")
 
 
+def description(app: object) -> dict[str, Any]:
+    """What a request to describe an app says.  Raises Invalid."""
+    ref, pickled = reference(app)
+    if pickled:
+        raise Invalid(f"app: {ref.name} can only be described from a file: give it as module:Class or a path")
+    return {"app": ref.name, "origin": None if ref.origin is None else list(ref.origin)}
+
+
 def _named(app: str) -> AppRef:
     if not app or app != app.strip():
         raise Invalid(f"app: {app!r} is no name: give a registered name, a folder, or module:Class")

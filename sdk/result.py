@@ -101,6 +101,12 @@ def infos(told: object) -> list[Info]:
     return [Info(info) for info in told]
 
 
+def description(told: object) -> dict[str, Any]:
+    """What an app says of itself, and where it is found.  Raises DaemonFailed for an answer without it."""
+    whole = _as_map(told)
+    return {**_as_map(whole.get("described")), "found": _as_map(whole.get("found"))}
+
+
 def _as_map(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _tells_nothing(value)

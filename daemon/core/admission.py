@@ -111,6 +111,7 @@ def _into_new_session(book: Book, event: CallArrived) -> Problem | None:
         idle_seconds=book.limits.session_timeout_seconds if asked is None else asked,
         lifetime_seconds=min(options.lifetime_seconds or math.inf, book.limits.max_lifetime_seconds),
         opener=event.client,
+        idle_asked=asked is not None,
         setup=call.setup,
         pickled=call.pickled,
         env=options.env,

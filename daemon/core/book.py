@@ -30,6 +30,7 @@ from warmd.daemon.core.session import (
     TemplateKey,
 )
 from warmd.daemon.core.views import SessionView, view_of
+from warmd.daemon.core.watching import Watchers
 from warmd.protocol.errors import Problem, Ran, quoted
 from warmd.protocol.messages import (
     NOTHING,
@@ -88,6 +89,7 @@ class Book:
         self.credits_dropped = 0
         self.deadlines = Deadlines()
         self.keep = Keep(limits, started, self.deadlines, self.behind, self.send, lambda: self.now)
+        self.watchers = Watchers(limits, self.behind, self.send)
         self.due: Key | None = None
         """The timer that is being dealt with."""
         self.draining = False
@@ -103,6 +105,7 @@ class Book:
 
     def add(self, session: Session) -> None:
         self.sessions[session.id] = session
+        session.start_seconds = self.limits.start_timeout_seconds
         if session.pool is not None:
             session.pool.members[session.id] = session
         if session.spare:
@@ -113,6 +116,9 @@ class Book:
         """It can be found by its name, and has a greatest age."""
         if session.name is not None:
             self.names[session.name] = session
+        self.set_lifetime_timer(session)
+
+    def set_lifetime_timer(self, session: Session) -> None:
         if session.lifetime_seconds < inf:
             self.deadlines.set(("lifetime", session.id), session.created + session.lifetime_seconds)
 
@@ -243,6 +249,8 @@ class Book:
             self.keep.end(job.kept, message, self.now)
         elif not job.orphan:
             self.effects.append(fx.Send(job.client, message))
+        if job.id in self.watchers.of_job:
+            self.watchers.over(job, message.session)
 
     def fail(self, job: Job, code: str, message: str, ran: Ran = "no", **details: Any) -> None:
         in_session = job.session.id if job.session and not job.session.pool else None

@@ -15,6 +15,7 @@ Where the rules are:
     readers     clients that do not read what they are sent
     clients     credits, cancels, clients that leave, deadlines of calls
     detached    calls that outlive their clients; `kept` is what is kept of them
+    watching    who hears how far calls are
     ladder      how a running call is stopped
     lifetimes   sessions expire: idle, or too old
     ending      sessions end: on request, dead, with the daemon
@@ -301,6 +302,7 @@ _RULES: Mapping[type, Rule] = {
     ev.CreditArrived: clients.credit_arrived,
     ev.CancelArrived: clients.cancel_arrived,
     ev.AttachArrived: detached.attach_arrived,
+    ev.WatchArrived: clients.watch_arrived,
     ev.StopArrived: clients.stop_arrived,
     ev.ClientInside: clients.client_inside,
     ev.ClientGone: clients.client_gone,

@@ -5,9 +5,18 @@ from __future__ import annotations
 from warmd.daemon.core import ahead, ladder, policy, readers, starting
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import CancelArrived, ClientGone, ClientInside, CreditArrived, StopArrived
+from warmd.daemon.core.events import (
+    CancelArrived,
+    ClientGone,
+    ClientInside,
+    CreditArrived,
+    StopArrived,
+    WatchArrived,
+)
 from warmd.daemon.core.session import Job, Withdrawal
 from warmd.daemon.core.views import calls_before, runs
+from warmd.protocol.errors import Problem
+from warmd.protocol.messages import Result
 from warmd.protocol.work import MoreCredit, WorkerId
 
 CANCELLED = "the call was cancelled by its caller"
@@ -18,6 +27,9 @@ MOST_COUNTED = 2**63 - 1
 def credit_arrived(book: Book, event: CreditArrived) -> None:
     """Room for more parts; more than `max_stream_window` at once would only flood the worker's link."""
     if event.parts <= 0:
+        return
+    if book.watchers.owns(event.client, event.call):
+        book.watchers.credit(event.client, event.call, event.parts)
         return
     job = _own_job(book, event)
     if job is None or job.kept is not None:
@@ -36,6 +48,7 @@ def credit_arrived(book: Book, event: CreditArrived) -> None:
 
 
 def cancel_arrived(book: Book, event: CancelArrived) -> None:
+    book.watchers.leave(event.client, event.call)
     job = _own_job(book, event)
     if job is None or (job.kept is not None and event.how == "abandon"):
         book.keep.detach(event.client, event.call)
@@ -43,6 +56,23 @@ def cancel_arrived(book: Book, event: CancelArrived) -> None:
         _stop(book, job)
     else:
         _abandon(book, job)
+
+
+def watch_arrived(book: Book, event: WatchArrived) -> None:
+    """A reader for the progress of a call; where that has ended there is none, and nothing is wrong."""
+    client, id = event.client, event.request
+    job, kept = book.jobs.get(event.call), book.keep.calls.get(event.call)
+    problem: Problem | None = None
+    if id in book.jobs or book.watchers.owns(client, id) or book.keep.reader(client, id) is not None:
+        problem = Problem("INVALID", "the id is in use: choose 16 random bytes")
+    elif job is not None:
+        problem = book.watchers.begin(client, id, job, event.window)
+    elif kept is not None:
+        book.send(client, Result(id, kept.session))
+    else:
+        problem = book.keep.missing(event.call, book.now)
+    if problem is not None:
+        book.refuse(client, id, None, problem)
 
 
 def stop_arrived(book: Book, event: StopArrived) -> None:
@@ -70,6 +100,7 @@ def client_gone(book: Book, event: ClientGone) -> None:
     """
     book.inside.pop(event.client, None)
     book.keep.leave(event.client)
+    book.watchers.client_gone(event.client)
     readers.client_gone(book, event.client)
     for job in list(book.jobs_of.get(event.client, {}).values()):
         job.orphan = True

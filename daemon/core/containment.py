@@ -35,11 +35,15 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
         case ev.CancelArrived(client=client, call=id) | ev.CreditArrived(client=client, call=id):
             _give_up_call(book, book.jobs.get(id), why)
             book.keep.detach(client, id)
+            book.watchers.leave(client, id)
         case ev.StopArrived(call=id):
             _give_up_call(book, book.jobs.get(id), why)
         case ev.AttachArrived(client=client, attach=attach):
             book.keep.detach(client, attach.id)
             _refuse(book, client, attach.id, why)
+        case ev.WatchArrived(client=client, request=id):
+            book.watchers.leave(client, id)
+            _refuse(book, client, id, why)
         case (
             ev.KeepaliveArrived(client=client, request=id)
             | ev.HoldArrived(client=client, request=id)
@@ -145,6 +149,7 @@ def _give_up_call(book: Book, job: Job | None, why: str) -> None:
 def _forget_client(book: Book, client: ClientId, why: str) -> None:
     """Nobody is there to be answered: what waits is dropped, what runs ends by itself."""
     book.keep.leave(client)
+    book.watchers.client_gone(client)
     book.inside.pop(client, None)
     book.behind.pop(client, None)
     book.deadlines.drop(("behind", client))

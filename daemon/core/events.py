@@ -44,6 +44,16 @@ class AttachArrived:
 
 
 @record
+class WatchArrived:
+    """A client asks to hear how far a call is, for as long as that goes on."""
+
+    client: ClientId
+    request: CallId
+    call: CallId
+    window: int | None
+
+
+@record
 class StopArrived:
     """Somebody of the same user, not only the caller, asks for the end of a call."""
 
@@ -239,6 +249,7 @@ Event: TypeAlias = (
     | CreditArrived
     | CancelArrived
     | AttachArrived
+    | WatchArrived
     | StopArrived
     | KeepaliveArrived
     | HoldArrived

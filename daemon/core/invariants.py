@@ -37,6 +37,7 @@ def check(book: Book) -> None:
     _check_indexes(book)
     _check_timers(book)
     _check_keep(book)
+    _check_watchers(book)
     assert not book.effects, "effects were left from an event before"
 
 
@@ -219,6 +220,18 @@ def _check_keep(book: Book) -> None:
         assert reader in reader.kept.readers, "a reader's call does not know it"
     assert set(keep.unserved) <= set(listed), "a reader that has left is to be served"
     assert not keep.unserved or ("unserved", None) in book.deadlines, "readers wait for nothing"
+
+
+def _check_watchers(book: Book) -> None:
+    watchers = book.watchers
+    by_client = {watcher for mine in watchers.of_client.values() for watcher in mine.values()}
+    by_job = {watcher for of in watchers.of_job.values() for watcher in of}
+    assert by_client == by_job, "a reader of progress is known to one side alone"
+    assert all(watchers.of_client.values()) and all(watchers.of_job.values()), "readers that are none"
+    for watcher in by_job:
+        assert book.jobs.get(watcher.job.id) is watcher.job, "somebody watches a call that has ended"
+        waits = not watcher.fresh or not watcher.credit or watcher.client in book.behind
+        assert waits, "a reader was not told how far its call is"
 
 
 def _check_kept(book: Book, kept: Kept) -> None:

@@ -48,6 +48,8 @@ TELL_AGAIN_SECONDS = 0.001
 """Then the next slice follows."""
 MAX_READERS = 64
 """How many may be attached to one call at one time."""
+MAX_WATCHED = 256
+"""Of so many calls one client may hear how far they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def client_caught_up(book: Book, event: ClientCaughtUp) -> None:
             book.emit(fx.Tell(ahead.worker_of(job.session), MoreCredit(job.ordinal, job.withheld)))
             job.withheld = 0
     book.keep.serve(event.client)
+    book.watchers.serve(event.client)
     _settle_all(book, event.client)
 
 

@@ -221,10 +221,11 @@ def _read_by_somebody(session: Session, said: work.Yielded | YieldedMany, count:
     return None if job.ladder is not None or job.abandoned else job
 
 
-def progressed(_book: Book, session: Session, said: work.Progressed) -> None:
+def progressed(book: Book, session: Session, said: work.Progressed) -> None:
     job = session.running
     if job is not None and job.ordinal == said.ordinal:
         job.progress = said.value
+        book.watchers.news(job)
 
 
 def _answer(book: Book, session: Session, job: Job, run_seconds: float, parts: int, value: Value) -> None:

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Literal, NamedTuple, TypeAlias
 
 from warmd.daemon.core.record import Kept
@@ -213,6 +214,12 @@ class Session:
     idle_seconds: float
     lifetime_seconds: float
     opener: ClientId
+    idle_asked: bool = False
+    """Its idle time was asked for; else it is what is usual for its app, known after the lookup."""
+    usual_idle_seconds: float = 0.0
+    usual_lifetime_seconds: float = inf
+    start_seconds: float = inf
+    """How long its start may take."""
     setup: Body = NOTHING
     pickled: Body = NOTHING
     env: Mapping[str, str] = field(default_factory=dict)

@@ -32,27 +32,29 @@ def find(book: Book, call: Call) -> Session | None:
 def take(book: Book, spare: Session, event: CallArrived) -> None:
     """From now on it is the session that the call opens."""
     options = event.call.new or NO_OPTIONS
-    idle_seconds = spare.idle_seconds
+    waits_seconds = spare.idle_seconds if spare.idle_asked else None
     book.leave_spares(spare)
     book.held.drop(spare.opener, len(spare.setup))
     spare.opener, spare.setup = event.client, event.call.setup if options.name is not None else b""
     book.held.add(spare.opener, len(spare.setup))
     asked, lifetime = options.idle_seconds, options.lifetime_seconds
-    spare.idle_seconds = book.limits.session_timeout_seconds if asked is None else asked
-    spare.lifetime_seconds = min(lifetime or math.inf, book.limits.max_lifetime_seconds)
+    spare.idle_seconds = spare.usual_idle_seconds if asked is None else asked
+    spare.idle_asked = asked is not None
+    spare.lifetime_seconds = min(lifetime or math.inf, spare.usual_lifetime_seconds)
     spare.created = book.now
     spare.name, spare.labels = options.name, options.labels
     book.enlist(spare)
     if book.has_room():
-        _replace(book, spare, event, idle_seconds)
+        _replace(book, spare, event, waits_seconds)
 
 
-def _replace(book: Book, taken: Session, event: CallArrived, idle_seconds: float) -> None:
+def _replace(book: Book, taken: Session, event: CallArrived, waits_seconds: float | None) -> None:
     another = Session(
         id=SessionId(f"sess_{event.fresh}"),
         app=taken.app,
         created=book.now,
-        idle_seconds=idle_seconds,
+        idle_seconds=math.inf if waits_seconds is None else waits_seconds,
+        idle_asked=waits_seconds is not None,
         lifetime_seconds=book.limits.max_lifetime_seconds,
         opener=event.client,
         setup=event.call.setup,

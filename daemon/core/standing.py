@@ -65,7 +65,7 @@ def _standing(book: Book, session: Session) -> Standing:
         running_function=running.function if running else None,
         ordinal=running.ordinal if running else None,
         start_since=session.spawn_ordered if looked_up else session.created,
-        start_limit_seconds=book.limits.start_timeout_seconds,
+        start_limit_seconds=session.start_seconds,
         died=session.verdict is not None and session.verdict.state == "died",
         waiting=len(session.ahead) + len(session.queue),
     )

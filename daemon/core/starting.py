@@ -6,22 +6,26 @@ has timed out, been cancelled or lost its client, the start is given up.
 
 from __future__ import annotations
 
+from warmd.daemon.core import asked, pools, serving, stopping
 from warmd.daemon.core import effects as fx
-from warmd.daemon.core import pools, serving, stopping
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.session import Phase, Session, Verdict
 from warmd.protocol import work
 from warmd.protocol.errors import Problem, quoted
-from warmd.protocol.work import AppSpec, WorkerId
+from warmd.protocol.work import AppSpec, Asks, WorkerId
 
 
-def app_found(book: Book, session: Session) -> bool:
+def app_found(book: Book, session: Session, asks: Asks) -> bool:
     """Whether a process is to be started for it now."""
     if session.phase is not Phase.LOOKING_UP:
         return False
+    if (problem := asked.objection(book.limits, asks)) is not None:
+        fail(book, session, problem.code, problem.message)
+        return False
+    asked.apply(book, session, asks)
     book.move(session, Phase.STARTING)
     session.spawn_ordered = book.now
-    book.deadlines.set(("start", session.id), book.now + book.limits.start_timeout_seconds)
+    book.deadlines.set(("start", session.id), book.now + session.start_seconds)
     if session.pool is not None:
         session.pool.found = True
     for job in session.queue:
@@ -95,7 +99,7 @@ def failed(book: Book, session: Session, said: work.StartFailed) -> None:
 
 
 def overdue(book: Book, session: Session) -> None:
-    seconds = book.limits.start_timeout_seconds
+    seconds = session.start_seconds
     fail(book, session, "TIMEOUT", f"the start took longer than start_timeout ({seconds:g} s)", limit=seconds)
 
 

@@ -45,7 +45,7 @@ NO_ROOM = "there was no place for a template (max_templates)"
 
 
 def app_found(book: Book, session: Session, event: AppFound) -> None:
-    if starting.app_found(book, session):
+    if starting.app_found(book, session, event.spec.asks):
         _start(book, session, event.spec)
 
 
@@ -56,7 +56,7 @@ def _start(book: Book, session: Session, spec: AppSpec) -> None:
     if template is not None and template.up and template.spec != spec:
         retire(book, template)
         template = None
-    if not book.limits.max_templates:
+    if not (book.limits.max_templates and spec.asks.template):
         starting.spawn(book, session, spec)
     elif reason := _unforkable(book, key):
         starting.spawn(book, session, spec, reason)
@@ -84,7 +84,7 @@ def _prepare(book: Book, session: Session, spec: AppSpec) -> Template | None:
     name = SessionId(f"tmpl_{worker:08x}".ljust(37, "0"))
     template = Template(name, session.template_key, spec, worker, book.now)
     book.templates[template.key] = book.template_workers[worker] = template
-    book.deadlines.set(("import", worker), book.now + book.limits.start_timeout_seconds)
+    book.deadlines.set(("import", worker), book.now + session.start_seconds)
     book.emit(fx.Prepare(worker, name, spec, session.env, session.pickled))
     return template
 

@@ -7,8 +7,7 @@ from typing import Any, TypeAlias
 
 from warmd.app import Interrupted
 from warmd.daemon.worker import output
-from warmd.daemon.worker.calling import Plan
-from warmd.daemon.worker.runtime import Runtime, UnknownFunction
+from warmd.daemon.worker.runtime import Runtime
 from warmd.daemon.worker.text import describe
 from warmd.daemon.worker.window import Window
 from warmd.protocol.mappings import Borrowed
@@ -44,8 +43,8 @@ def arguments(runtime: Runtime, invoke: Invoke) -> tuple[Any, tuple[Any, ...], d
     Raises AttributeError, TypeError, ValueError, and what `Runtime.reload` raises.
     """
     if runtime.reloader is not None:
-        runtime.reload(runtime.reloader)
-    plan = _plan(runtime, invoke.function)
+        runtime.reload(runtime.reloader, invoke.function)
+    plan = runtime.app.plan(invoke.function)
     try:
         args, kwargs = plan.arguments(unpack(invoke.input) if len(invoke.input) else None)
     finally:
@@ -53,15 +52,6 @@ def arguments(runtime: Runtime, invoke: Invoke) -> tuple[Any, tuple[Any, ...], d
         if isinstance(invoke.input, Parcel) and isinstance(invoke.input.region, Borrowed):
             invoke.input.region.close()
     return plan.function, args, kwargs
-
-
-def _plan(runtime: Runtime, function: str) -> Plan:
-    try:
-        return runtime.app.plan(function)
-    except AttributeError:
-        if runtime.reloader is None:
-            raise
-        raise UnknownFunction(function) from None
 
 
 class Calls:

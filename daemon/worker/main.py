@@ -25,7 +25,7 @@ from warmd.daemon.worker.runtime import Runtime, leave_fork
 from warmd.daemon.worker.text import describe
 from warmd.protocol.messages import PROTOCOL, Body
 from warmd.protocol.values import unpack
-from warmd.protocol.work import AppSpec, Arrived, Begin, Prepare, Ready, StartFailed
+from warmd.protocol.work import Arrived, Begin, Prepare, Ready, StartFailed
 
 if TYPE_CHECKING:
     from warmd.daemon.worker.invoke_async import AsyncCalls
@@ -43,16 +43,17 @@ class Arrival:
     stack_fd: int
 
 
-def start_worker(door_path: str, python: str | None = None, log_path: str | None = None) -> NoReturn:
+def start_worker(
+    door_path: str, python: str | None = None, log_path: str | None = None, requirements: str = ""
+) -> NoReturn:
     """Runs a worker in this process to its end; what goes wrong before it has a link is in the log.
 
-    The environment says the rest: `WARMD_WORKER_TOKEN` and, for a parent check, `WARMD_DAEMON_PID`.
+    With `requirements` it runs in an environment that has them.  The process's own environment says the
+    rest: `WARMD_WORKER_TOKEN` and, for a parent check, `WARMD_DAEMON_PID`.
     """
-    failed = None
     if log_path is not None:
         output.write_to(log_path)
-    if python is not None and process.is_other_interpreter(python):
-        failed = process.exec_interpreter(python, door_path)
+    failed = _become_interpreter(door_path, python, requirements)
     process.become_worker()
     arrival, heritage = _come_in(door_path), None
     faulthandler.enable(file=2)
@@ -65,6 +66,24 @@ def start_worker(door_path: str, python: str | None = None, log_path: str | None
     if heritage is not None:
         output.repeat(heritage.log_path)
     sys.exit(_live(arrival, arrival.begin, failed, heritage))
+
+
+def _become_interpreter(door_path: str, python: str | None, requirements: str) -> ImportError | None:
+    """Go on as the app's own interpreter; returns where there is none, or with why it cannot be run."""
+    if requirements:
+        from warmd.daemon.worker import environment
+
+        process.belong_to_daemon()  # to make it takes long
+        try:
+            python = environment.interpreter(python, requirements)
+        except environment.EnvironmentFailed as failure:
+            return ImportError(f"the app's environment could not be made: {failure}")
+    if python is None or not process.is_other_interpreter(python):
+        return None
+    failed = process.exec_interpreter(python, door_path)
+    error = ImportError(f"the interpreter {python} cannot be run: {failed.strerror}")
+    error.__cause__ = failed
+    return error
 
 
 def _come_in(door_path: str) -> Arrival:
@@ -84,10 +103,10 @@ def _come_in(door_path: str) -> Arrival:
     return Arrival(link, begin, page, stack_fd)
 
 
-def _be_template(arrival: Arrival, prepare: Prepare, failed: OSError | None) -> template.Heritage:
+def _be_template(arrival: Arrival, prepare: Prepare, failed: ImportError | None) -> template.Heritage:
     """Returns in forks, each of them a worker to be, with nothing left of the template's own."""
     try:
-        heritage = template.live(arrival.link, prepare, _as_import_error(prepare.spec, failed))
+        heritage = template.live(arrival.link, prepare, failed)
     except BaseException as error:
         sys.exit(_start_failed(arrival.link, "imports", error))
     arrival.page.close()
@@ -95,22 +114,16 @@ def _be_template(arrival: Arrival, prepare: Prepare, failed: OSError | None) -> 
     return heritage
 
 
-def _as_import_error(spec: AppSpec, failed: OSError | None) -> ImportError | None:
-    if failed is None:
-        return None
-    error = ImportError(f"the interpreter {spec.python} cannot be run: {failed.strerror}")
-    error.__cause__ = failed
-    return error
-
-
-def _live(arrival: Arrival, begin: Begin, failed: OSError | None, heritage: template.Heritage | None) -> int:
+def _live(
+    arrival: Arrival, begin: Begin, failed: ImportError | None, heritage: template.Heritage | None
+) -> int:
     link = arrival.link
     link.inbox.max_body_bytes = begin.max_message_bytes
     link.lend_up_to(begin.max_lent_bytes)
     started, began_ns = time.perf_counter(), time.time_ns()
     try:
-        if (cannot_run := _as_import_error(begin.spec, failed)) is not None:
-            raise cannot_run
+        if failed is not None:
+            raise failed
         if heritage is None:
             app = load(begin.spec, begin.pickled)
             reloader = template.reloader_for(begin.spec, began_ns)

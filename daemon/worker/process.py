@@ -13,6 +13,8 @@ import sys
 
 TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
 DAEMON_PID_VARIABLE = "WARMD_DAEMON_PID"
+WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+LENT = ("warmd", "warmd.daemon", "warmd.protocol", "warmd.apps", "msgpack")
 OOM_SCORE_ADJ = 500
 """The kernel's choice when memory runs out: a worker before the daemon."""
 
@@ -39,10 +41,21 @@ def exec_interpreter(python: str, door_path: str) -> OSError:
             except OSError:  # the listing's own descriptor
                 continue
     try:
-        # -P: a module in the daemon's working directory must not shadow ours.
-        os.execve(python, [python, "-P", "-m", "warmd.daemon.worker", door_path], os.environ)
+        os.execve(python, [python, WORKER, door_path, *lent()], os.environ)
     except OSError as error:
         return error
+
+
+def lent() -> list[str]:
+    """The packages that a worker needs, as `package=folder`, for `__main__` to find them by."""
+    from importlib.util import find_spec
+
+    found = [find_spec(name) for name in LENT]
+    return [
+        f"{spec.name}={spec.submodule_search_locations[0]}"
+        for spec in found
+        if spec is not None and spec.submodule_search_locations
+    ]
 
 
 def become_worker() -> None:

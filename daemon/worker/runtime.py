@@ -167,14 +167,16 @@ class Runtime:
             reloader.remedy = f"end the app's shared workers ({end}), or undo the change"
         self.reloader = reloader
 
-    def reload(self, reloader: Reloader) -> None:
-        """Takes over what was edited.  Raises NotReloaded."""
+    def reload(self, reloader: Reloader, function: str) -> None:
+        """Takes over what was edited, for a call of `function`.  Raises NotReloaded, UnknownFunction."""
         app = reloader.renew(self.app, self.guarded)
         if app is not self.app:
             before, had_on_cancel = self.app.functions, self.on_cancel is not None
             self.app, self.on_cancel = app, app.hook("on_cancel")
             if (before, had_on_cancel) != (app.functions, self.on_cancel is not None):
                 self.link.send(Reloaded(app.functions, self.on_cancel is not None))
+        if function not in app.functions:
+            raise UnknownFunction(function)
 
     def close(self) -> None:
         """Ends what the runtime runs besides calls."""

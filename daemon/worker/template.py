@@ -34,7 +34,20 @@ from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App, load
 from warmd.daemon.worker.runtime import leave_fork
 from warmd.daemon.worker.shortage import with_remedy
-from warmd.protocol.work import AppSpec, Fork, Forked, ForkFailed, Outdated, Prepare, Prepared
+from warmd.protocol.messages import NOTHING
+from warmd.protocol.values import pack
+from warmd.protocol.work import (
+    NO_WORKER,
+    AppSpec,
+    Describe,
+    Described,
+    Fork,
+    Forked,
+    ForkFailed,
+    Outdated,
+    Prepare,
+    Prepared,
+)
 
 if TYPE_CHECKING:
     from warmd.daemon.worker.reload import Reloader
@@ -99,7 +112,7 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     gc.collect()
     gc.freeze()
     link.send(Prepared(seconds, private_bytes(), unforkable))
-    _serve(link, identity, imported)
+    _serve(link, identity, app, imported)
     return Heritage(app, prepare.log_path, reloader)
 
 
@@ -112,10 +125,12 @@ def reloader_for(spec: AppSpec, began_ns: int) -> Reloader | None:
     return Reloader(spec.target, began_ns)
 
 
-def _serve(link: Link, identity: Identity, imported: list[sources.Source]) -> None:
+def _serve(link: Link, identity: Identity, app: App, imported: list[sources.Source]) -> None:
     """Fork when told to; returns in workers only."""
     while True:
         order = link.receive()
+        if isinstance(order, Describe):
+            _describe(link, order, app, imported)
         if not isinstance(order, Fork):
             continue
         if order.whole:
@@ -126,6 +141,16 @@ def _serve(link: Link, identity: Identity, imported: list[sources.Source]) -> No
         elif _fork(link, identity, order):
             _renew()
             return
+
+
+def _describe(link: Link, order: Describe, app: App, imported: list[sources.Source]) -> None:
+    if not sources.unchanged(imported):
+        link.send(Outdated(NO_WORKER))
+        return
+    from warmd.daemon.worker.schema import describe
+
+    value = pack(describe(app))
+    link.send(Described(len(value), value if len(value) <= order.max_bytes else NOTHING))
 
 
 def _become_worker(link: Link, identity: Identity, order: Fork) -> None:

@@ -80,6 +80,7 @@ SCHEMAS = {
             "error": MAYBE_TEXT,
             "error_code": MAYBE_TEXT,
             "ran": {"enum": ["no", "yes", "maybe", None]},
+            "progress": {"description": "The last that the app told of how far it is; null for nothing."},
             "created_at": TEXT,
             "updated_at": TEXT,
         },

@@ -24,16 +24,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warmd.http.outputs import Outputs
 from warmd.http.problems import HttpProblem
+from warmd.http.progress import Listener, Progress
 from warmd.http.task import Status, Task
 from warmd.http.tasks import LOOK_SECONDS, Tasks
 from warmd.protocol.errors import CallGone, WarmdError
 
 if TYPE_CHECKING:
-    from warmd.aio import AsyncClient, AsyncStream
+    from warmd.aio import AsyncClient
+    from warmd.aiocalls import AsyncStream
 
 REPEAT_SECONDS = 15.0
 LOOKS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """When a task that waits for its turn is asked after again; then with each repetition."""
+LONG_SECONDS = 0.5
+"""A run that gives nothing for so long may tell how far it is."""
 MOST_TOGETHER_BYTES = 64 * 1024
 
 
@@ -44,6 +48,7 @@ class Streams:
         self._client = client
         self._tasks = tasks
         self._outputs = outputs
+        self._progress = Progress(client)
         self.open: dict[asyncio.Task[Any], Scope] = {}
         """Those who read one, and what they asked."""
 
@@ -82,13 +87,23 @@ class Streams:
 
     async def _until_its_end(self, task: Task, number: int) -> AsyncGenerator[bytes]:
         """Lines from its part `number` on, and the whole task where there is none for long."""
+        with self._progress.stream(task) as progress:
+            async with aclosing(self._parts_and_progress(task, number, progress)) as lines:
+                async for line in lines:
+                    yield line
+
+    async def _parts_and_progress(
+        self, task: Task, number: int, progress: Listener
+    ) -> AsyncGenerator[bytes]:
         pace = _Pace()
         parts: AsyncStream | None = self._client.calls.attach(task.call, number)
         try:
             while parts is not None or not task.ended.is_set():
                 try:
-                    async with asyncio.timeout(pace.seconds(task.status < Status.RUNNING)):
-                        values = await _next(task, parts)
+                    seconds = pace.seconds(task.status < Status.RUNNING)
+                    async with asyncio.timeout(seconds) as limit:
+                        with progress.ends(limit):
+                            values = await _next(task, parts)
                 except CallGone as gone:
                     number = gone.details.get("first_part", number)
                     parts = self._rest(task, gone)
@@ -98,7 +113,9 @@ class Streams:
                     before = task.status
                     if before < Status.RUNNING:  # later it is told by what comes of it
                         await self._tasks.look(task)
-                    if pace.is_due or task.status is not before:
+                    else:
+                        progress.begin()
+                    if progress.has_news() or pace.is_due or task.status is not before:
                         yield task.json()
                         pace.begin()
                 else:
@@ -153,6 +170,7 @@ class _Pace:
 
     def __init__(self) -> None:
         self._looks = iter(LOOKS_SECONDS)
+        self._first = iter((LONG_SECONDS,))
         self.begin()
 
     def begin(self) -> None:
@@ -165,7 +183,7 @@ class _Pace:
     def seconds(self, waits: bool) -> float:
         """How long to wait for what comes by itself."""
         left = max(0.0, self._due - time.monotonic())
-        return min(left, next(self._looks, left)) if waits else left
+        return min(left, next(self._looks if waits else self._first, left))
 
 
 async def _next(task: Task, parts: AsyncStream | None) -> list[Any]:

@@ -96,6 +96,8 @@ class Task:
     code: str | None = None
     ran: str | None = None
     traceback: str = ""
+    progress: bytes = NULL
+    """JSON: the last that the app told of how far it is."""
     events: list[tuple[str | None, Status]] = field(default_factory=list)
     """When it became what, as it is told."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -161,7 +163,7 @@ class Task:
                 for n, (at, status) in enumerate(self.events)
             ],
         }  # fmt: skip
-        rest = b"," + orjson.dumps(told)[1:-1] + b',"output":'
+        rest = b"," + orjson.dumps(told)[1:-1] + b',"progress":' + self.progress + b',"output":'
         return (self.head() + b',"input":', self.facts.input, rest, self.output, b"}")
 
     def line(self, output: bytes) -> bytes:

@@ -22,6 +22,7 @@ from warmd.http.moments import moment
 from warmd.http.outputs import Outputs
 from warmd.http.owners import Owners, label_of
 from warmd.http.problems import HttpProblem, text_of
+from warmd.http.progress import json_of
 from warmd.http.requests import Run
 from warmd.http.task import OF_STATE, PREFIX, Facts, Status, Task
 from warmd.protocol.errors import (
@@ -138,6 +139,8 @@ class Tasks:
         status = OF_STATE.get(info["state"])
         if status is not None:
             task.becomes(status)
+        if info["progress"] is not None:
+            task.progress = json_of(info["progress"])
         return int(info["parts"])
 
     async def ended(self, task: Task, seconds: float) -> None:

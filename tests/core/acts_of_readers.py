@@ -56,6 +56,22 @@ class ActsOfReaders(Scene):
         assert reading.code == "CANCELLED"
 
     @up
+    @precondition(lambda self: self.world.history)
+    @rule(pick=PICK, by=PICK, window=st.sampled_from([None, -1, 0, 1, 3]))
+    def watch(self, pick: int, by: int, window: int | None) -> None:
+        """A call that waits, runs or has ended, whoever began it."""
+        history = self.world.history
+        heard, sabotaged = history[pick % len(history)], self.world.sabotage is not None
+        under_way = heard.call.id in self.world.broker._book.jobs
+        watching = self.world.watch(heard, window, by=self.client(by))
+        if sabotaged:
+            assert not watching.open or watching.code == ""
+        elif not under_way:
+            assert watching.code in ("ok", "CALL_GONE")
+        elif window is None or window < 0:
+            assert watching.code == "INVALID"
+
+    @up
     @precondition(lambda self: any(heard.call.detach for heard in self.world.history))
     @rule(pick=PICK)
     def stop_a_detached_call(self, pick: int) -> None:

@@ -173,6 +173,25 @@ class Reading:
                 assert whole if self.credit is not None else message.parts == 0, "a stream ends short"
 
 
+@dataclass(eq=False)
+class Watching(Reading):
+    """What one reader of a call's progress hears; `at` counts what it was told."""
+
+    def hear(self, message: FromDaemon) -> None:
+        assert self.open, f"a reader that is gone or was answered is told {message}"
+        if isinstance(message, Part):
+            assert self.credit, "progress came without credit"
+            assert message.number == self.at, "values are counted without gaps"
+            self.parts.append(bytes(message.value))
+            self.at, self.credit = self.at + 1, self.credit - 1
+            return
+        assert isinstance(message, Result | Failure)
+        self.final = message
+        if isinstance(message, Result):
+            assert message.parts == self.at, "a value was lost"
+            assert self.heard.over or not self.heard.open, "it ends before its call"
+
+
 @dataclass(slots=True)
 class Hold:
     """Of a session, which may have no worker yet."""

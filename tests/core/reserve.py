@@ -19,9 +19,6 @@ class Spares:
         view = self.broker.view(session)
         if view is not None and view.kind == "spare":
             self.spares[session] = view.idle_seconds
-            asked = {one.call.new.idle_seconds for one in self.history if one.call.new}
-            known = asked | {self.limits.session_timeout_seconds}
-            assert view.idle_seconds in known, "a spare with an idle time that nobody has given"
 
     def sees_taken(self: Any, heard: Heard, before: dict[str, float]) -> None:
         """A call that opens a session may have been given a spare, which lives by that call from now on."""
@@ -35,8 +32,8 @@ class Spares:
         assert start == asked and fake.ready, "a spare of another kind was taken, or one that was not up"
         idle, lifetime = (options.idle_seconds, options.lifetime_seconds) if options else (None, None)
         del self.spares[session]
-        fake.idle_seconds = self.limits.session_timeout_seconds if idle is None else idle
-        fake.lives_until = self.now + min(lifetime or inf, self.limits.max_lifetime_seconds)
+        fake.idle_seconds = self._usual_idle_seconds() if idle is None else idle
+        fake.lives_until = self.now + min(lifetime or inf, self._longest_life_seconds())
         self.opener[session], self.born[session] = heard, self.now
         if not fake.given:
             fake.restart_idle_clock(self.now)
@@ -44,13 +41,28 @@ class Spares:
     def _idle_seconds(self: Any, session: str) -> float:
         """What the call that opened the session asked for; workers of the pool have the default."""
         if session in self.spares:
-            return self.spares[session]
+            return self._spare_seconds(session)
         options = self.opener[session].call.new if session.startswith("sess_") else None
         asked = options.idle_seconds if options else None
-        return self.limits.session_timeout_seconds if asked is None else asked
+        return self._usual_idle_seconds() if asked is None else asked
+
+    def _spare_seconds(self: Any, session: str) -> float:
+        """How long a spare waits: as it was asked for, or for good where the manifest wants it."""
+        seconds: float = self.broker.view(session).idle_seconds
+        asked = {one.call.new.idle_seconds for one in self.history if one.call.new}
+        known = asked | {inf if self.asks.spares else self._usual_idle_seconds()}
+        assert seconds in known, "a spare with an idle time that nobody has given"
+        self.spares[session] = seconds
+        return seconds
+
+    def _usual_idle_seconds(self: Any) -> float:
+        return self.asks.idle_seconds or self.limits.session_timeout_seconds
+
+    def _longest_life_seconds(self: Any) -> float:
+        return self.asks.lifetime_seconds or self.limits.max_lifetime_seconds
 
     def _lifetime_seconds(self: Any, session: str) -> float:
         opened = session.startswith("sess_") and session not in self.spares
         options = self.opener[session].call.new if opened else None
         asked = options.lifetime_seconds if options else None
-        return min(self.limits.max_lifetime_seconds, asked or inf)
+        return min(self._longest_life_seconds(), asked or inf)

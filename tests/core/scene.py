@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition
 from tests.core.fakes import FakeWorker, Heard
 from tests.core.world import EVERYTHING, World
 from warmd.daemon.core.policy import Limits
+from warmd.protocol.work import Asks
 
 LIMITS = Limits(
     max_sessions=3,
@@ -68,12 +69,13 @@ class Scene(RuleBasedStateMachine):
         ahead=st.sampled_from([0, 2]),
         lags=st.booleans(),
         templates=st.sampled_from([0, 1, 2]),
+        asks=st.sampled_from([Asks(), Asks(), Asks(3.0, 30.0, 6.0, spares=1), Asks(template=False)]),
     )
-    def begin(self, on_cancel: bool, warm: str, ahead: int, lags: bool, templates: int) -> None:
+    def begin(self, on_cancel: bool, warm: str, ahead: int, lags: bool, templates: int, asks: Asks) -> None:
         """`ahead`: calls are sent before their turn.  `lags`: what workers say is not read at once."""
         limits = replace(LIMITS, dispatch_ahead=ahead, max_templates=templates)
         self.world = World(limits, holds=EVERYTHING, on_cancel=on_cancel)
-        self.world.lags = lags
+        self.world.lags, self.world.asks = lags, asks
         self.lag_since: float | None = None
         self.clients = ["ann", "bob", "cat"]
         self.left = 0

@@ -38,7 +38,7 @@ from warmd.protocol.messages import (
     Result,
     SessionId,
 )
-from warmd.protocol.work import AppSpec, Invoke, WorkerId
+from warmd.protocol.work import AppSpec, Asks, Invoke, WorkerId
 
 FUNCTIONS = ("run", "count", "fail")
 STACK = "app.py:12 in run"
@@ -63,6 +63,8 @@ class Stage(Nursery, Spares):
         self.now = 1000.0
         self.holds = frozenset(holds)
         self.on_cancel = on_cancel
+        self.asks = Asks()
+        """What the manifests of all apps ask for."""
         self.lags = False
         """Workers turn to their calls, and their words are read, only when the test says so."""
         self.calls: dict[CallId, Heard] = {}
@@ -379,7 +381,7 @@ class Stage(Nursery, Spares):
 
     def _found(self, session: SessionId) -> ev.AppFound:
         name = self.lookups.pop(session).name
-        return ev.AppFound(session, AppSpec(name, f"{name}:App"))
+        return ev.AppFound(session, AppSpec(name, f"{name}:App", asks=self.asks))
 
     def _settled(self, fake: FakeWorker) -> ev.WithdrawalSettled:
         """What the control page says about the oldest withdrawal."""

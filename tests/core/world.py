@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.fakes import FakeWorker, Heard, Reading
+from tests.core.fakes import FakeWorker, Heard, Reading, Watching
 from tests.core.stage import FUNCTIONS, STACK, Stage
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -110,6 +110,13 @@ class World(Stage):
         else:
             self.tell(ev.AttachArrived(client(by), Attach(id, heard.call.id, offset, window)))
         return reading
+
+    def watch(self, heard: Heard, window: int | None = 1, by: str = "bob") -> Watching:
+        """Somebody asks how far a call is."""
+        id = self.new_id()
+        watching = self.readings[client(by), id] = Watching(client(by), heard, 0, window)
+        self.tell(ev.WatchArrived(client(by), id, heard.call.id, window))
+        return watching
 
     def read_on(self, reading: Reading, parts: int) -> None:
         """A reader gives credit."""

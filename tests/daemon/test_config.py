@@ -83,7 +83,7 @@ def test_standard_files(tmp_path):
 
 def test_a_project_is_read_only_when_asked_for(tmp_path, monkeypatch):
     write(tmp_path / "warmd.toml", "max_queue = 3")
-    write(tmp_path / "pyproject.toml", "[tool.warmd]\nmax_queue = 4\nlog_keep = 5\n[tool.other]\nx = 1")
+    write(tmp_path / "pyproject.toml", "[tool.warmd]\nmax_queue = 4\nlog_keep = 5\n[tool.warmd.app]\nx = 1")
     monkeypatch.chdir(tmp_path)
     assert load({}, {"HOME": "/nowhere"}).max_queue == 256
     settings = load({}, {}, config.project_files(tmp_path))

@@ -217,7 +217,7 @@ def test_end_takes_exactly_one_choice(world, arguments):
     ("verb", "arguments", "text"),
     [
         ("session.list", {}, "did you mean 'sessions.list'?"),
-        ("xyzzy", {}, "there are apps.list, calls.cancel, calls.get, calls.list"),
+        ("xyzzy", {}, "there are apps.describe, apps.list, calls.cancel, calls.get, calls.list"),
         ("__init__", {}, "unknown request"),
         ("sessions.list", {"al": True}, "did you mean 'all'?"),
         ("status", {"x": 1}, "it takes no arguments"),

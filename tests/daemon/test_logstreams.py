@@ -10,6 +10,7 @@ from warmd.daemon import descriptors, logreaders, logstreams
 from warmd.daemon.logfile import CHUNK_BYTES
 from warmd.protocol import values
 from warmd.protocol.messages import Part, Request, Result
+from warmd.protocol.values import unpack
 
 
 @pytest.fixture
@@ -127,13 +128,27 @@ def test_followed_logs_wait_for_credit_and_end_with_the_session(world):
     assert not world.control.log_streams.owns(CLIENT, ID)
 
 
-def test_a_cancelled_follower_is_told_and_forgotten(world):
+def test_a_follower_that_is_cancelled_ends_with_what_is_written_by_then(world):
+    path = write_log(world, b"x\n")
+    world.ask("logs", 1, session=A, follow=True)
+    with open(path, "ab") as file:
+        file.write(b"more\n")
+    world.control.log_streams.cancel(CLIENT, ID, "cancel")
+    world.control.log_streams.credit(CLIENT, ID, 5)
+    serve(world.logs)
+    *parts, last = [message for _, message in world.sent]
+    assert b"".join(map(bytes, (unpack(part.value) for part in parts))) == b"x\nmore\n"
+    assert last == Result(ID, None, len(parts))
+    assert not world.control.log_streams.owns(CLIENT, ID)
+
+
+def test_an_abandoned_follower_is_told_and_forgotten(world):
     path = write_log(world, b"x\n")
     world.ask("logs", 9, session=A, follow=True)
-    world.control.log_streams.cancel(CLIENT, ID)
+    world.control.log_streams.cancel(CLIENT, ID, "abandon")
     assert world.sent[-1][1].code == "CANCELLED"
     count = len(world.sent)
-    world.control.log_streams.cancel(CLIENT, ID)
+    world.control.log_streams.cancel(CLIENT, ID, "abandon")
     with open(path, "ab") as file:
         file.write(b"more\n")
     close(world.logs, A)

@@ -54,6 +54,16 @@ class App:
             time.sleep(0.01)
         return "done"
 
+    def tells_of(self, folder: str) -> str:
+        """Tells how far it is: of each file as it appears, until `done` does."""
+        told: set[str] = set()
+        while "done" not in told:
+            for name in sorted({path.name for path in Path(folder).iterdir()} - told):
+                warmd.context.progress({"file": name, "of": (1, 2)})
+                told.add(name)
+            time.sleep(0.01)
+        return "done"
+
     def raise_error(self, text: str) -> None:
         raise ValueError(text)
 

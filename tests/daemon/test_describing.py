@@ -1,0 +1,190 @@
+"""Describing apps: one process for all who ask, whatever becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from warmd.daemon.core import effects as fx
+from warmd.daemon.core import events as ev
+from warmd.daemon.describing import KEPT_SECONDS, MAX_BYTES, MAX_PROCESSES, Describer
+from warmd.daemon.loop import Timer
+from warmd.protocol import work
+from warmd.protocol.errors import Problem
+from warmd.protocol.work import NO_WORKER, AppSpec, Asks, WorkerId
+
+SPEC = AppSpec("demo", "demo:App")
+START_SECONDS = 600.0
+FIRST = WorkerId(-1)
+
+
+class World:
+    """A fleet that only writes down its orders, and a clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.orders: list[object] = []
+        self.timers: list[Timer] = []
+        self.now = 0.0
+        self.answers: list[bytes | Problem] = []
+        self.describer = Describer(self, self, START_SECONDS)
+        self.prepare = self.kill = self.forget = self.orders.append
+
+    def tell(self, worker: WorkerId, message: object) -> None:
+        self.orders.append((worker, message))
+
+    def call_in(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        timer = Timer(self.now + seconds, callback)
+        self.timers.append(timer)
+        return timer
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in list(self.timers):
+            callback = timer.callback
+            if timer.when <= self.now and callback is not None:
+                timer.cancel()
+                callback()
+
+    def ask(self, spec: AppSpec = SPEC) -> None:
+        self.describer.describe(spec, self.answers.append)
+
+    def spawned(self, worker: WorkerId = FIRST) -> None:
+        self.describer.told(ev.WorkerSpawned(worker, 100))
+
+    def says(self, message: ev.Word, worker: WorkerId = FIRST) -> None:
+        self.describer.told(ev.WorkerSaid(worker, message))
+
+    def up(self, worker: WorkerId = FIRST) -> None:
+        self.spawned(worker)
+        self.says(work.Prepared(0.1, 1000, ""), worker)
+
+    def killed(self, worker: WorkerId = FIRST) -> bool:
+        return fx.Kill(worker) in self.orders
+
+    def problem(self) -> Problem:
+        (answer,) = self.answers
+        assert isinstance(answer, Problem)
+        return answer
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_all_who_ask_are_answered_by_one_process(world: World) -> None:
+    world.ask()
+    world.ask()
+    (order,) = world.orders
+    assert isinstance(order, fx.Prepare)
+    assert (order.worker, order.spec) == (FIRST, SPEC)
+    assert str(order.log).startswith("desc_")
+    world.up()
+    world.ask()
+    world.says(work.Described(4, b"what"))
+    assert world.answers == [b"what"] * 3
+    assert world.orders[1:] == [(FIRST, work.Describe(MAX_BYTES))]
+
+
+def test_it_is_kept_for_the_next_question_and_then_ended(world: World) -> None:
+    world.ask()
+    world.up()
+    world.says(work.Described(4, b"what"))
+    world.wait(KEPT_SECONDS - 1)
+    world.ask()
+    world.says(work.Described(5, b"again"))
+    assert world.answers == [b"what", b"again"]
+    world.wait(KEPT_SECONDS - 1)
+    assert not world.killed()
+    world.wait(2)
+    assert world.killed()
+    world.describer.told(ev.WorkerExited(FIRST, None, "SIGKILL", ""))
+    world.describer.told(ev.TreeGone(FIRST))
+    assert isinstance(world.orders[-1], fx.Forget)
+    world.ask()
+    assert isinstance(world.orders[-1], fx.Prepare)
+    assert world.answers == [b"what", b"again"]
+
+
+def test_what_has_changed_is_imported_anew(world: World) -> None:
+    world.ask()
+    world.up()
+    world.says(work.Outdated(NO_WORKER))
+    assert world.killed()
+    assert world.answers == []
+    world.up(WorkerId(-2))
+    world.says(work.Described(3, b"new"), WorkerId(-2))
+    assert world.answers == [b"new"]
+
+
+def test_an_import_that_fails_is_told_with_its_traceback(world: World) -> None:
+    world.ask()
+    world.spawned()
+    world.says(work.StartFailed("imports", "ImportError", "no torch", "Traceback ..."))
+    problem = world.problem()
+    assert (problem.code, problem.ran) == ("START_FAILED", "no")
+    assert problem.message.endswith("not be described: importing the app failed: ImportError: no torch")
+    assert problem.details["log_tail"] == "Traceback ..."
+    assert world.killed()
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (ev.WorkerExited(FIRST, None, "SIGSEGV", "last words"), "its worker was killed by SIGSEGV"),
+        (ev.LinkLost(FIRST, "closed its link"), "its process closed its link"),
+        (ev.WorkerSaid(FIRST, work.Returned(work.Ordinal(1), 0.0)), "its process spoke nonsense"),
+    ],
+)
+def test_a_process_that_falls_over(world: World, event: ev.AboutWorker, text: str) -> None:
+    world.ask()
+    world.spawned()
+    world.describer.told(event)
+    assert text in world.problem().message
+    assert world.killed()
+    world.describer.told(ev.TreeGone(FIRST))
+    world.describer.told(ev.TreeGone(FIRST))
+    assert sum(isinstance(order, fx.Forget) for order in world.orders) == 1
+
+
+def test_a_process_that_never_comes(world: World) -> None:
+    world.ask()
+    world.describer.told(ev.SpawnFailed(FIRST, "no memory"))
+    assert "the process could not be started: no memory" in world.problem().message
+    assert not world.killed()
+    assert isinstance(world.orders[-1], fx.Forget)
+
+
+@pytest.mark.parametrize(("asks", "seconds"), [(Asks(), START_SECONDS), (Asks(start_seconds=5.0), 5.0)])
+def test_an_import_that_takes_too_long(world: World, asks: Asks, seconds: float) -> None:
+    world.ask(SPEC._replace(asks=asks))
+    world.wait(seconds - 1)
+    assert world.answers == []
+    world.wait(2)
+    assert f"longer than start_timeout ({seconds:g} s)" in world.problem().message
+    assert not world.killed()  # there is no process yet
+    world.spawned()
+    assert world.killed()
+
+
+def test_a_process_that_does_not_answer(world: World) -> None:
+    world.ask()
+    world.up()
+    world.wait(START_SECONDS + 1)
+    assert "not described within 600 s" in world.problem().message
+    assert world.killed()
+
+
+def test_no_more_than_so_many_at_one_time(world: World) -> None:
+    for number in range(MAX_PROCESSES):
+        world.ask(SPEC._replace(name=str(number)))
+    world.ask()
+    assert world.problem().code == "QUEUE_FULL"
+
+
+def test_a_description_that_is_too_large(world: World) -> None:
+    world.ask()
+    world.up()
+    world.says(work.Described(MAX_BYTES + 1))
+    assert "has 1048577 bytes, the most are 1048576" in world.problem().message
