@@ -49,6 +49,7 @@ from warmd.protocol.work import (
     AppSpec,
     AskCancel,
     Begin,
+    Declined,
     Forked,
     ForkFailed,
     Interrupted,
@@ -67,7 +68,7 @@ WITHDRAWAL_SECONDS = 0.002
 LOOK_AGAIN_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
-ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted, NoFunction})
+ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted, Declined, NoFunction})
 
 
 class Fleet:

@@ -28,6 +28,7 @@ their bytes.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -53,6 +54,7 @@ _PLACE = struct.Struct("<BQQ")
 _MOST_LOOKED_AT = 64
 """So many elements of the value itself are looked at for large bytes, which msgpack would copy."""
 _BUFFER_BYTES = 1024
+_NATIVE = frozenset({type(None), bool, int, float, str, bytes, list, dict})
 _MAX_PATH_STEPS = 20
 
 
@@ -62,6 +64,22 @@ class Unpackable(TypeError):
 
 class _TooDeep(ValueError):
     pass
+
+
+def _know_nothing(_value: Any) -> Any:
+    return NotImplemented
+
+
+_fallback: Callable[[Any], Any] = _know_nothing
+
+
+def fall_back_on(plain: Callable[[Any], Any]) -> None:
+    """From now on, in this process, what cannot travel is shown to `plain`.
+
+    It returns what is to travel in its place, or NotImplemented.
+    """
+    global _fallback
+    _fallback = plain
 
 
 def pack(value: Any, name: str = "value") -> bytes:
@@ -150,7 +168,11 @@ def _default(depth: int, value: Any, leaves: Leaves | None = None) -> Any:
     encoded = in_band(tensors.describe(value) or arrow.describe(value))
     if encoded is not None:
         return msgpack.ExtType(*encoded)
-    raise TypeError(f"object of type {type(value).__qualname__}{arrow.remedy(value)}")
+    substitute = _fallback(value)
+    if substitute is NotImplemented:
+        raise TypeError(f"object of type {type(value).__qualname__}{arrow.remedy(value)}")
+    # Again: msgpack does not ask about what is returned here.
+    return substitute if type(substitute) in _NATIVE else _default(depth, substitute, leaves)
 
 
 def _described(value: Any) -> Described | None:
@@ -277,6 +299,9 @@ def _refuse(value: Any, path: str) -> NoReturn:
 
 
 def _inside(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+    with contextlib.suppress(Exception):  # then it is itself what cannot travel
+        substitute = _fallback(value)
+        value = value if substitute is NotImplemented else substitute
     if isinstance(value, dict):
         yield from ((f"{path}, key {_shown(key)}", key) for key in dict.keys(value))
         yield from ((f"{path}[{_shown(key)}]", item) for key, item in dict.items(value))

@@ -316,6 +316,7 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         13: messages.HandBack,
         14: work.Lend,
         15: work.Described,
+        16: work.Declined,
         17: work.Reloaded,
         18: work.NoFunction,
     }

@@ -9,6 +9,7 @@
     HandBack     lent memory is read        HandBack     the same
                                             Raised       the function's exception
                                             Interrupted  the call was cut off, the state kept
+                                            Declined     the input does not fit: nothing was run
                                             Progressed   what `context.progress()` was given
                                             Reloaded     what may be called has changed
                                             NoFunction   the function is not, or no longer, there
@@ -297,6 +298,14 @@ class Interrupted:
 
 
 @record
+class Declined:
+    """The function was not entered: it cannot take this input."""
+
+    ordinal: Ordinal
+    message: str
+
+
+@record
 class Reloaded:
     """Before the answer to the call for which the worker has looked: as in `Ready`."""
 
@@ -328,6 +337,7 @@ FromWorker: TypeAlias = (
     | Returned
     | Raised
     | Interrupted
+    | Declined
     | Progressed
     | Reloaded
     | NoFunction

@@ -222,6 +222,7 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Returned: serving.returned,
     work.Raised: serving.raised,
     work.Interrupted: serving.interrupted,
+    work.Declined: serving.declined,
     work.Progressed: serving.progressed,
     work.Reloaded: serving.reloaded,
     work.NoFunction: serving.no_function,
@@ -239,6 +240,7 @@ _IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
     work.Returned: serving.miscounts,
     work.NoFunction: serving.has_all_functions,
     work.Raised: serving.says_too_much,
+    work.Declined: serving.declines_too_late,
     work.StartFailed: serving.says_too_much,
 }
 

@@ -130,6 +130,13 @@ def miscounts(session: Session, said: work.Yielded | YieldedMany | work.Returned
     return job.parts != (said.parts if isinstance(said, work.Returned) else said.number)
 
 
+def declines_too_late(session: Session, said: work.Declined) -> bool:
+    """Whether parts of the call's stream came before, or the text is too long."""
+    job = session.running
+    too_late = job is not None and job.ordinal == said.ordinal and job.parts > 0
+    return too_late or len(said.message.encode()) > MAX_RAISED_BYTES
+
+
 def has_all_functions(session: Session, said: work.NoFunction) -> bool:
     """Whether the worker has none to look for, or has begun with the call that it disowns."""
     job = session.running
@@ -188,6 +195,17 @@ def interrupted(book: Book, session: Session, said: work.Interrupted) -> None:
     if job is not None:
         serve_next(book, session)
         _end_stopped(book, job)
+
+
+def declined(book: Book, session: Session, said: work.Declined) -> None:
+    job = _take_running(session, said.ordinal)
+    if job is None:
+        return
+    serve_next(book, session)
+    if job.ladder is not None:
+        _end_stopped(book, job)
+    else:
+        book.fail(job, "INVALID", said.message)
 
 
 def yielded(book: Book, session: Session, said: work.Yielded) -> None:

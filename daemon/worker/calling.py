@@ -1,81 +1,218 @@
 """The calling convention: how a call's one input becomes a function's arguments.
 
-A function takes its input whole when its first parameter is named `input`.  Otherwise a dict whose
-keys are its parameters gives them by keyword: `{"by": 2}` for `incr(self, by=1)`.  Any other input
-goes whole to a function that has just one parameter without a default: `predict(self, data)`.
+A function takes its input whole when its first parameter is named `input`, or when its only one is a
+model or a dataclass.  Otherwise a dict whose keys are its parameters gives them by keyword:
+`{"by": 2}` for `incr(self, by=1)`.  Any other input goes whole to a function that has just one
+parameter without a default: `predict(self, data)`.  Parameters that are models get instances
+(`typed`).  What does not fit is refused before the function is entered.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from inspect import Parameter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, TypeAlias
 
-from warmd.protocol.errors import quoted
+from warmd.daemon.worker import baseapp
+from warmd.daemon.worker.hints import hints_of
+from warmd.daemon.worker.typed import Maker, is_model, is_model_or_union, maker_for
+from warmd.daemon.worker.unfit import Unfit, did_you_mean, safely_quoted, shown
 
 Style = Literal["whole", "either", "keywords", "nothing"]
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """How to call one bound function."""
 
     function: Callable[..., Any]
     name: str
     style: Style
-    parameters: tuple[str, ...]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Those that a call can give, in their order."""
+    required: frozenset[str] = frozenset()
+    takes_more: bool = False
+    """It has `**keywords`."""
+    hints: Mapping[str, Any] = field(default_factory=dict)
+    makers: Mapping[str, Maker] = field(default_factory=dict)
+    """Of those that are models."""
+    given: str = ""
+    """The parameter that gets the call's metadata."""
+    refusal: str = ""
+    """Why no call can be made."""
+    title: str = "input"
+    """What the whole value is called in errors."""
+    needs_work: bool = False
+    """More is to be done than to look at the keys, perhaps by the app's code: to make models."""
 
-    def arguments(self, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and keyword arguments for an input.  Raises TypeError."""
-        if self.style == "whole" or (self.style == "either" and not self._names_parameters(value)):
+    def arguments(self, value: Any) -> Arguments:
+        """Positional and keyword arguments for an input.  Raises Unfit, and what a model's code raises."""
+        if self.refusal:
+            raise self._unfit(self.refusal)
+        args, kwargs = self._sorted(value)
+        return self._made(args, kwargs) if self.needs_work else (args, kwargs)
+
+    def _sorted(self, value: Any) -> Arguments:
+        style = self.style
+        if style == "whole" or (style == "either" and not self._names_parameters(value)):
             return (value,), {}
         if value is None:
-            return (), {}
-        if self.style == "nothing":
-            if value == {}:
-                return (), {}
-            raise TypeError(f"{self.name}() takes no input, got {_shown(value)}")
-        if not isinstance(value, dict):
-            raise TypeError(
-                f"{self.name}() takes the parameters {', '.join(self.parameters)}: "
-                f"its input must be a dict of them, got {_shown(value)}"
-            )
-        strange = [key for key in value if not isinstance(key, str)]
-        if strange:
-            raise TypeError(f"{self.name}() takes named parameters, got the key {quoted(strange[0], 80)}")
+            value = {}
+        elif not isinstance(value, dict):
+            raise self._unfit(self._no_dict(value))
+        keys, parameters = value.keys(), self.parameters.keys()
+        if not (self.required <= keys and (keys <= parameters or self.takes_more)):
+            raise self._unfit(self._misfits(value))
         return (), value
 
     def _names_parameters(self, value: Any) -> bool:
         """A dict of keyword arguments, for a function that could take it whole as well."""
-        return isinstance(value, dict) and self.parameters[0] in value and set(value) <= set(self.parameters)
+        if not isinstance(value, dict):
+            return False
+        return next(iter(self.parameters)) in value and value.keys() <= self.parameters.keys()
 
-    def default_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _no_dict(self, value: Any) -> str:
+        if not self.parameters and not self.takes_more:
+            return f"takes no input, got {shown(value)}"
+        takes = f"takes the parameters {', '.join(self.parameters)}" if self.parameters else "takes keywords"
+        return f"{takes}: its input must be a dict of them, got {shown(value)}"
+
+    def _misfits(self, value: dict[Any, Any]) -> str:
+        if not self.parameters and not self.takes_more:
+            return self._no_dict(value)
+        strays = [key for key in value if key not in self.parameters and not self.takes_more]
+        texts = [f"takes no {safely_quoted(key)}{did_you_mean(str(key), self.parameters)}" for key in strays]
+        missing = [repr(name) for name in self.parameters if name in self.required and name not in value]
+        if missing:
+            texts.append(f"is missing {', '.join(missing)}")
+        return "; it ".join(texts[:10])
+
+    def _unfit(self, text: str) -> Unfit:
+        return Unfit([f"{self.name}() {text}"])
+
+    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """With models made, names that cannot be given by name in their places, and the metadata."""
+        if args:
+            args = self._whole(args[0])
+            if args and self.given:  # which may come first
+                kwargs = {next(iter(self.parameters)): args[0]}
+                args = ()
+        else:
+            kwargs = {**kwargs, **self._models(kwargs)}
+            args = self._in_places(kwargs)
+        if not all(type(key) is str for key in kwargs):
+            stray = next(key for key in kwargs if type(key) is not str)
+            raise self._unfit(f"takes named parameters, got the key {safely_quoted(stray)}")
+        return args, {**kwargs, self.given: baseapp.metadata()} if self.given else kwargs
+
+    def _whole(self, value: Any) -> tuple[Any, ...]:
+        name, parameter = next(iter(self.parameters.items()))
+        maker = self.makers.get(name)
+        if maker is None:
+            return (value,)
+        if value is None and parameter.default is not Parameter.empty:
+            return ()
+        if value is None and is_model(self.hints.get(name)):
+            value = {}
+        try:
+            return (maker(value, self.title),)
+        except Unfit as error:
+            raise self._unfit_model(error) from error.__cause__
+
+    def _models(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, maker in self.makers.items():
+            if name in kwargs:
+                try:
+                    made[name] = maker(kwargs[name], name)
+                except Unfit as error:
+                    problems += error.problems
+        if problems:
+            raise self._unfit_model(Unfit(problems))
+        return made
+
+    def _unfit_model(self, error: Unfit) -> Unfit:
+        return Unfit([f"{self.name}(): {error.problems[0]}", *error.problems[1:]])
+
+    def _in_places(self, kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        places = [name for name, one in self.parameters.items() if one.kind is Parameter.POSITIONAL_ONLY]
+        given = [name for name in places if name in kwargs]
+        if given != places[: len(given)]:
+            raise self._unfit(f"is missing {places[0]!r}")
+        return tuple(kwargs.pop(name) for name in given)
+
+    def default_arguments(self) -> Arguments:
         """For a call without an input: a parameter that takes it whole and has a default keeps that."""
-        if self.style not in ("whole", "either") or takes_nothing(self.function):
-            return (), {}
-        return (None,), {}
+        if self.style in ("whole", "either") and takes_nothing(self.function):
+            return (), {self.given: baseapp.metadata()} if self.given else {}
+        return self.arguments(None)
 
 
-def plan_for(function: Callable[..., Any], name: str, whole_names: tuple[str, ...] = ("input",)) -> Plan:
-    """The plan for a bound function.  One without a readable signature takes its input whole."""
+def plan_for(
+    function: Callable[..., Any],
+    name: str,
+    whole_names: tuple[str, ...] = ("input",),
+    of_base_app: bool = False,
+    owner: type | None = None,
+) -> Plan:
+    """The plan for a bound function of `owner`.  One without a readable signature takes its input whole."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return Plan(function, name, "whole", ())
-    names = tuple(parameter.name for parameter in parameters)
+        return Plan(function, name, "whole")
+    hints = hints_of(function, owner)
+    everything = list(signature.parameters.values())
+    given = _metadata_among(everything, hints, of_base_app, name == "setup")
+    ours = [one for one in everything if one.name != given and one.kind not in _VARIADIC]
+    makers = {one.name: maker for one in ours if (maker := maker_for(hints.get(one.name)))}
+    style = _style([one for one in everything if one.name != given], whole_names, hints, of_base_app)
+    refusal = _refusal(style, ours, hints, of_base_app)
+    by_place = style == "keywords" and any(one.kind is Parameter.POSITIONAL_ONLY for one in ours)
+    takes_more = any(one.kind is Parameter.VAR_KEYWORD for one in everything)
+    return Plan(
+        function,
+        name,
+        style,
+        {one.name: one for one in ours},
+        frozenset(one.name for one in ours if one.default is Parameter.empty),
+        takes_more,
+        hints,
+        makers,
+        given,
+        refusal,
+        needs_work=bool(makers or given or by_place or takes_more),
+    )
+
+
+def _metadata_among(
+    parameters: list[Parameter], hints: Mapping[str, Any], of_base_app: bool, of_setup: bool
+) -> str:
+    """The name of the parameter that gets the metadata; a plain app's only beside a model."""
+    for number, one in enumerate(parameters):
+        beside_input = number > 0 and (of_base_app or is_model_or_union(hints.get(parameters[0].name)))
+        by_name = beside_input or (of_setup and of_base_app)
+        if baseapp.is_metadata(one, hints.get(one.name), by_name):
+            return one.name
+    return ""
+
+
+def _style(
+    parameters: list[Parameter], whole_names: tuple[str, ...], hints: Mapping[str, Any], of_base_app: bool
+) -> Style:
     if not parameters:
-        return Plan(function, name, "nothing", names)
-    return Plan(function, name, _style(parameters, whole_names), names)
-
-
-def _style(parameters: list[Parameter], whole_names: tuple[str, ...]) -> Style:
+        return "nothing"
     first, *others = parameters
     if first.kind not in _POSITIONAL:
         return "keywords"
-    if first.name in whole_names:
+    alone = not others and (of_base_app or is_model_or_union(hints.get(first.name)))
+    if first.name in whole_names or alone:
         return "whole"
     optional = all(one.default is not Parameter.empty or one.kind in _VARIADIC for one in others)
     if first.default is not Parameter.empty or not optional:
@@ -83,14 +220,35 @@ def _style(parameters: list[Parameter], whole_names: tuple[str, ...]) -> Style:
     return "whole" if first.kind is Parameter.POSITIONAL_ONLY else "either"
 
 
-def plan_for_setup(setup: Callable[..., Any]) -> Plan:
+def _refusal(style: Style, parameters: list[Parameter], hints: Mapping[str, Any], of_base_app: bool) -> str:
+    for one in parameters if of_base_app else ():
+        if baseapp.is_socket(one, hints.get(one.name)):
+            return f"takes a socket ({one.name!r}): stream functions of inference.sh cannot be called here"
+    needed = [one.name for one in parameters[1:] if one.default is Parameter.empty]
+    if style != "whole" or not needed:
+        return ""
+    names = ", ".join(map(repr, needed))
+    return f"takes its input whole, as {parameters[0].name!r}, and nothing can be given for {names}"
+
+
+def plan_for_setup(
+    setup: Callable[..., Any], of_base_app: bool = False, owner: type | None = None
+) -> Plan:
     """The plan for `setup`: a lone parameter takes the whole value, whatever its name and default."""
-    plan = plan_for(setup, "setup", ("config", "setup", "input"))
-    if plan.style in ("keywords", "either") and len(plan.parameters) == 1:
-        (parameter,) = inspect.signature(setup).parameters.values()
+    plan = plan_for(setup, "setup", ("config", "setup", "input"), of_base_app, owner)
+    plan = replace(plan, title="setup")
+    if plan.style in ("keywords", "either") and len(plan.parameters) == 1 and not plan.takes_more:
+        (parameter,) = plan.parameters.values()
         if parameter.kind in _POSITIONAL:
-            return plan._replace(style="whole")
+            plan = replace(plan, style="whole")
+    if of_base_app and plan.style == "whole" and not plan.makers:
+        return replace(plan, makers={next(iter(plan.parameters)): _or_empty}, needs_work=True)
     return plan
+
+
+def _or_empty(value: Any, _name: str) -> Any:
+    """The setup value of an app of inference.sh, which looks into it without asking whether there is one."""
+    return {} if value is None else value
 
 
 def takes_nothing(function: Callable[..., Any]) -> bool:
@@ -109,9 +267,3 @@ def takes_argument(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"a dict with the keys {quoted(list(value), 200)}"
-    return f"{type(value).__name__} {quoted(value, 80)}"

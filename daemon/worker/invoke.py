@@ -8,16 +8,27 @@ from typing import Any, TypeAlias
 from warmd.app import Interrupted
 from warmd.daemon.worker import output
 from warmd.daemon.worker.runtime import Runtime
-from warmd.daemon.worker.text import describe
+from warmd.daemon.worker.text import describe, message_of, type_name
+from warmd.daemon.worker.unfit import Unfit
 from warmd.daemon.worker.window import Window
 from warmd.protocol.mappings import Borrowed
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.parcels import Parcel, Value
 from warmd.protocol.values import Unpackable, pack_apart, unpack
-from warmd.protocol.work import AskCancel, Finish, Invoke, MoreCredit, NoFunction, Raised, Returned, Yielded
+from warmd.protocol.work import (
+    AskCancel,
+    Declined,
+    Finish,
+    Invoke,
+    MoreCredit,
+    NoFunction,
+    Raised,
+    Returned,
+    Yielded,
+)
 from warmd.protocol.work import Interrupted as CutOff
 
-Reply: TypeAlias = Returned | Raised | CutOff | NoFunction
+Reply: TypeAlias = Returned | Raised | Declined | NoFunction | CutOff
 
 
 def packed(runtime: Runtime, value: Any, name: str) -> Value:
@@ -40,13 +51,19 @@ def packed(runtime: Runtime, value: Any, name: str) -> Value:
 def arguments(runtime: Runtime, invoke: Invoke) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The function of a call and what to give it.
 
-    Raises AttributeError, TypeError, ValueError, and what `Runtime.reload` raises.
+    Raises Unfit, NotReloaded, UnknownFunction, and what an interrupt raises.
     """
     if runtime.reloader is not None:
         runtime.reload(runtime.reloader, invoke.function)
-    plan = runtime.app.plan(invoke.function)
     try:
-        args, kwargs = plan.arguments(unpack(invoke.input) if len(invoke.input) else None)
+        plan = runtime.app.plan(invoke.function)
+        value = unpack(invoke.input) if len(invoke.input) else None
+        args, kwargs = runtime.guarded(plan.arguments, value) if plan.needs_work else plan.arguments(value)
+    except Unfit:
+        raise
+    except Exception as error:
+        told = f"{type_name(error)}: {message_of(error)}".rstrip(": ")
+        raise Unfit([f"{invoke.function}(): its input cannot be used: {told}"]) from error
     finally:
         # Then the memory of the input is handed back together with the answer.
         if isinstance(invoke.input, Parcel) and isinstance(invoke.input.region, Borrowed):
@@ -99,12 +116,13 @@ class Calls:
             return runtime.bad_end(invoke.ordinal, error)
 
     def _stream(self, invoke: Invoke, generator: GeneratorType[Any, Any, Any]) -> Reply:
-        runtime, parts, last = self._runtime, 0, None
+        runtime, parts, last, is_empty = self._runtime, 0, None, True
         window = None if invoke.window is None else Window(invoke.window, invoke.window_bytes)
         try:
             for value in _guarded_values(runtime, generator):
                 if runtime.asked_to_stop():
                     return CutOff(invoke.ordinal, runtime.seconds())
+                is_empty = False
                 if window is None:
                     last = value
                     continue
@@ -114,6 +132,8 @@ class Calls:
                 runtime.link.send(Yielded(invoke.ordinal, parts, body))
                 window.sent(len(body))
                 parts += 1
+            if is_empty:
+                runtime.app.check_not_empty(invoke.function)
             body = packed(runtime, last, "result") if window is None else NOTHING
             return Returned(invoke.ordinal, runtime.seconds(), parts, body)
         finally:

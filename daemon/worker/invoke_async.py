@@ -179,12 +179,13 @@ class AsyncCalls:
             return runtime.bad_end(invoke.ordinal, error)
 
     async def _stream(self, invoke: Invoke, values: _Values) -> Reply:
-        runtime, parts, last = self._runtime, 0, None
+        runtime, parts, last, is_empty = self._runtime, 0, None, True
         wants_parts = invoke.window is not None
         try:
             while (value := await values.next()) is not _End:
                 if runtime.asked_to_stop():
                     return CutOff(invoke.ordinal, runtime.seconds())
+                is_empty = False
                 if not wants_parts:
                     last = value
                     continue
@@ -196,6 +197,8 @@ class AsyncCalls:
                 runtime.link.send(Yielded(invoke.ordinal, parts, body))
                 self._window.sent(len(body))
                 parts += 1
+            if is_empty:
+                runtime.app.check_not_empty(invoke.function)
             body = NOTHING if wants_parts else packed(runtime, last, "result")
             return Returned(invoke.ordinal, runtime.seconds(), parts, body)
         finally:

@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from warmd.daemon.worker import baseapp
 from warmd.daemon.worker.calling import Plan, plan_for
+from warmd.daemon.worker.unfit import Unfit, did_you_mean
 from warmd.protocol.messages import Body
 from warmd.protocol.work import AppSpec
 
@@ -21,13 +23,27 @@ HOOKS = ("setup", "unload", "on_cancel")
 
 
 class App:
-    """An app's class, and its instance once `make` was called."""
+    """An app's class, and its instance once `make` was called.
 
-    def __init__(self, cls: type, name: str) -> None:
+    With a default function a call of `run` means that one, also where the class has a `run` of its own.
+    Raises ImportError for a default function that is not there.
+    """
+
+    def __init__(self, cls: type, name: str, default_function: str = "") -> None:
         self.cls = cls
         self.name = name
-        self.functions = public_functions(cls)
-        members = [*self.functions, *(hook for hook in HOOKS if _has_hook(cls, hook))]
+        self.is_base_app = baseapp.is_base_app(cls)
+        own = public_functions(cls)
+        if default_function and default_function not in own:
+            raise ImportError(
+                f"app {name} has no function {default_function!r}, which is to be its default_function"
+                f"{did_you_mean(default_function, own)}"
+            )
+        self._default_asked = default_function
+        self.default_function = default_function or ("run" if "run" in own else "")
+        self.functions = sorted({*own, "run"}) if default_function else own
+        """The names that clients may call, sorted."""
+        members = [*own, *(hook for hook in HOOKS if _has_hook(cls, hook))]
         self.is_async = any(is_async(getattr(cls, member)) for member in members)
         self._instance: Any = None
         self._plans: dict[str, Plan] = {}
@@ -35,6 +51,8 @@ class App:
     def make(self) -> None:
         """Makes the instance; whatever the class's constructor raises comes through."""
         self._instance = self.cls()
+        if self.is_base_app:
+            baseapp.equip(self._instance)
 
     def hook(self, name: str) -> Callable[..., Any] | None:
         """The instance's `setup`, `unload` or `on_cancel`, if it has one."""
@@ -45,20 +63,33 @@ class App:
 
     def again(self) -> App:
         """What it is now that its class was changed, with the instance that there is."""
-        app = App(self.cls, self.name)
+        app = App(self.cls, self.name, self._default_asked)
         app._instance = self._instance
         return app
 
     def plan(self, function: str) -> Plan:
-        """How to call `function`.  Raises AttributeError for one that is not public."""
+        """How to call `function`.  Raises Unfit for one that is not public."""
         plan = self._plans.get(function)
         if plan is None:
             if function not in self.functions:
-                raise AttributeError(
-                    f"app {self.name} has no function {function!r}{hint(function, self.functions)}"
-                )
-            plan = self._plans[function] = plan_for(getattr(self._instance, function), function)
+                hint = did_you_mean(function, self.functions)
+                raise Unfit([f"app {self.name} has no function {function!r}{hint}"])
+            name = self.named(function)
+            bound = getattr(self._instance, name)
+            plan = self._plans[function] = plan_for(
+                bound, name, of_base_app=self.is_base_app, owner=self.cls
+            )
         return plan
+
+    def named(self, function: str) -> str:
+        """The function that a call of `function` means."""
+        return self.default_function or function if function == "run" else function
+
+    def check_not_empty(self, function: str) -> None:
+        """A generator has ended and yielded nothing.  Raises NoOutput where that is an error."""
+        if self.is_base_app:
+            text = f"{self.named(function)}() has yielded nothing: what it yields last is its result"
+            raise baseapp.NoOutput(text)
 
 
 def load(spec: AppSpec, pickled: Body) -> App:
@@ -71,8 +102,8 @@ def load(spec: AppSpec, pickled: Body) -> App:
     sys.path[:0] = spec.paths
     importlib.invalidate_caches()
     if not spec.target:
-        return App(_unpickle(pickled), spec.name)
-    return App(find_class(spec.target), spec.name)
+        return App(_unpickle(pickled), spec.name, spec.default_function)
+    return App(find_class(spec.target), spec.name, spec.default_function)
 
 
 def find_class(target: str) -> type:
@@ -84,7 +115,7 @@ def find_class(target: str) -> type:
     for step in path.split("."):
         if not hasattr(found, step):
             where = getattr(found, "__file__", None) or f"{module_name} (a package without __init__.py)"
-            raise ImportError(f"{where} has no class {path!r}{hint(step, _class_names(found))}")
+            raise ImportError(f"{where} has no class {path!r}{did_you_mean(step, _class_names(found))}")
         found = getattr(found, step)
     return _checked(found, target)
 
@@ -114,20 +145,11 @@ def _class_names(holder: Any) -> list[str]:
     ]
 
 
-def hint(wrong: str, right: list[str]) -> str:
-    """`: did you mean 'x'?`, or what there is, or nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(wrong, right, 1)
-    if close:
-        return f": did you mean {close[0]!r}?"
-    return f": there is {', '.join(sorted(right)[:10])}" if right else ""
-
-
 def public_functions(cls: type) -> list[str]:
-    """The names that clients may call, sorted."""
+    """The names of what an app's author has written to be called, sorted."""
     names = (name for name in dir(cls) if not name.startswith("_") and name not in HOOKS)
-    return [name for name in names if _is_function(cls, name)]
+    own = (name for name in names if not baseapp.is_inherited_tool(cls, name))
+    return [name for name in own if _is_function(cls, name)]
 
 
 def _is_function(cls: type, name: str) -> bool:

@@ -11,20 +11,22 @@ import faulthandler
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from warmd import __version__
-from warmd.daemon.worker import bars, output, process, template
-from warmd.daemon.worker.calling import plan_for_setup, takes_argument
+from warmd.daemon.worker import bars, output, process, results, template
+from warmd.daemon.worker.calling import Arguments, plan_for_setup, takes_argument
 from warmd.daemon.worker.invoke import Calls
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App, load
 from warmd.daemon.worker.page import STACK_SIGNAL, ControlPage
 from warmd.daemon.worker.runtime import Runtime, leave_fork
 from warmd.daemon.worker.text import describe
+from warmd.daemon.worker.unfit import Unfit
 from warmd.protocol.messages import PROTOCOL, Body
-from warmd.protocol.values import unpack
+from warmd.protocol.values import fall_back_on, unpack
 from warmd.protocol.work import Arrived, Begin, Prepare, Ready, StartFailed
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def start_worker(
         output.write_to(log_path)
     failed = _become_interpreter(door_path, python, requirements)
     process.become_worker()
+    fall_back_on(results.plain)
     arrival, heritage = _come_in(door_path), None
     faulthandler.enable(file=2)
     bars.watch()
@@ -176,12 +179,19 @@ def _set_up(runtime: Runtime, body: Body) -> None:
     runtime.run_hook(app.make)
     setup = app.hook("setup")
     if setup is not None:
-        plan = plan_for_setup(setup)
-        args, kwargs = plan.arguments(unpack(body)) if len(body) else plan.default_arguments()
+        args, kwargs = _setup_arguments(app, setup, body)
         runtime.run_hook(setup, *args, **kwargs)
     elif len(body):
         raise TypeError(f"app {app.name} has no setup() that could take a setup value")
     runtime.on_cancel = app.hook("on_cancel")
+
+
+def _setup_arguments(app: App, setup: Callable[..., Any], body: Body) -> Arguments:
+    plan = plan_for_setup(setup, app.is_base_app, app.cls)
+    try:
+        return plan.arguments(unpack(body)) if len(body) else plan.default_arguments()
+    except Unfit as error:
+        raise TypeError(str(error)) from error.__cause__
 
 
 def _unload(runtime: Runtime, reason: str) -> None:

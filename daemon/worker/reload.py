@@ -38,6 +38,7 @@ from warmd.daemon.worker import output, sources
 from warmd.daemon.worker.dirty import Edit, Imported, compare, imports_of
 from warmd.daemon.worker.load import App, find_class
 from warmd.daemon.worker.reopen import Reopening, innermost, move_lines, same_function
+from warmd.daemon.worker.runtime import NotReloaded
 from warmd.daemon.worker.text import describe
 
 if TYPE_CHECKING:
@@ -49,10 +50,6 @@ COARSE_NS = 20_000_000
 """By so much the time of a file's change may be told too early; of two changes within it one shows."""
 
 Run = Callable[[Callable[[], object]], object]
-
-
-class NotReloaded(RuntimeError):
-    """The app's files have changed into what cannot be taken over; nothing of the call has run."""
 
 
 class _Stat(NamedTuple):

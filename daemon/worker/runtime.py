@@ -26,9 +26,10 @@ from warmd.daemon.worker import output
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage
-from warmd.daemon.worker.text import describe
+from warmd.daemon.worker.text import MAX_MESSAGE_BYTES, clean, describe
+from warmd.daemon.worker.unfit import Unfit
 from warmd.protocol.values import pack
-from warmd.protocol.work import Begin, Invoke, NoFunction, Ordinal, Progressed, Raised, Reloaded
+from warmd.protocol.work import Begin, Declined, Invoke, NoFunction, Ordinal, Progressed, Raised, Reloaded
 from warmd.protocol.work import Interrupted as CutOff
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 MAX_PROGRESS_BYTES = 64 * 1024
 CLEANUP_SECONDS = 0.5
 """A `finally` block that an interrupt set off has this long until the next one may hit it."""
+
+
+class NotReloaded(Exception):
+    """The app's files have changed into what cannot be taken over; nothing of the call has run."""
 
 
 class UnknownFunction(Exception):
@@ -181,12 +186,18 @@ class Runtime:
     def close(self) -> None:
         """Ends what the runtime runs besides calls."""
 
-    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | CutOff | NoFunction:
-        """The reply for what the function raised."""
+    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | Declined | NoFunction | CutOff:
+        """The reply for what the function raised, or why it was not entered."""
         if isinstance(error, UnknownFunction):
             return NoFunction(ordinal)
+        if isinstance(error, NotReloaded):
+            return Declined(ordinal, clean(str(error), MAX_MESSAGE_BYTES))
         if self.was_interrupt(ordinal, error):
             return CutOff(ordinal, self.seconds())
+        if isinstance(error, Unfit):
+            if error.__cause__ is not None:
+                output.note(f"an input was refused:\n{describe(error.__cause__).traceback}")
+            return Declined(ordinal, clean(str(error), MAX_MESSAGE_BYTES))
         return Raised(ordinal, self.seconds(), *describe(error))
 
     def was_interrupt(self, ordinal: Ordinal, error: BaseException) -> bool:

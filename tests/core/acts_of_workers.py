@@ -67,7 +67,7 @@ class ActsOfWorkers(Scene):
     @precondition(lambda self: self.workers(running))
     @rule(
         pick=PICK,
-        how=st.sampled_from(["returns", "returns", "raises", "obeys"]),
+        how=st.sampled_from(["returns", "returns", "raises", "obeys", "declines"]),
         value=st.sampled_from([b"value", b"v" * 2000]),
     )
     def end_a_call(self, pick: int, how: str, value: bytes) -> None:
@@ -75,6 +75,8 @@ class ActsOfWorkers(Scene):
         # A worker says Interrupted only of a call that it was asked to end.
         if how == "obeys" and self.world.worker(number).asked != self.world.running(number).ordinal:
             how = "returns"
+        if how == "declines" and self.world.worker(number).yielded:
+            how = "raises"
         if how == "returns":
             self.world.returns(value, number)
         else:
@@ -142,7 +144,7 @@ class ActsOfWorkers(Scene):
             self.world.exits(number, code=3)
 
     @precondition(lambda self: self.workers(lambda f: f.invoked))
-    @rule(pick=PICK, back=st.integers(0, 2), word=st.integers(0, 11))
+    @rule(pick=PICK, back=st.integers(0, 2), word=st.integers(0, 12))
     def speak_out_of_turn(self, pick: int, back: int, word: int) -> None:
         """Of an old call, or as a worker that is long forgotten."""
         self.world.sabotage = None
@@ -152,6 +154,7 @@ class ActsOfWorkers(Scene):
             ev.WorkerSaid(worker, work.Returned(number, 0.1, 0, b"late")),
             ev.WorkerSaid(worker, work.Raised(number, 0.1, "E", "late", "Traceback")),
             ev.WorkerSaid(worker, work.Interrupted(number, 0.1)),
+            ev.WorkerSaid(worker, work.Declined(number, "late")),
             ev.WorkerSaid(worker, work.Yielded(number, 0, b"late")),
             ev.WorkerSaid(worker, ev.YieldedMany(number, 0, [b"late", b"later"])),
             ev.StackCaptured(worker, Ordinal(number - 1), "late"),
@@ -163,5 +166,5 @@ class ActsOfWorkers(Scene):
             ev.TreeGone(worker),
         ]
         current = number in fake.given and not fake.exited
-        if fake.forgotten or (word <= 6 and not (word <= 4 and current)):
+        if fake.forgotten or (word <= 7 and not (word <= 5 and current)):
             assert self.world.tell(words[word]) == []

@@ -16,16 +16,21 @@ from warmd.daemon.core import effects as fx
 from warmd.protocol.errors import BY_CODE
 from warmd.protocol.messages import Accepted, Call, CallId, ClientId, Failure, FromDaemon, Part, Parts, Result
 from warmd.protocol.work import (
+    Declined,
     Finish,
     FromWorker,
     Interrupted,
     Invoke,
     MoreCredit,
+    NoFunction,
     Ordinal,
+    Raised,
+    Returned,
     ToWorker,
     WorkerId,
 )
 
+ENDS_OF_CALLS = (Returned, Raised, Interrupted, Declined, NoFunction)
 NEVER_ENTERED = {"no_session", "rejected", "start_failed"}
 
 

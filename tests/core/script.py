@@ -164,6 +164,7 @@ VERBS: dict[str, Callable[..., list[str] | None]] = {
     "yields": _worker("yields"),
     "returns": _worker("returns"),
     "raises": _worker("raises"),
+    "declines": _worker("declines"),
     "interrupted": _worker("obeys"),
     "loses-link": _worker("loses_link"),
     "exits": Script.exits,

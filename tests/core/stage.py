@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 from unittest.mock import patch
 
-from tests.core.fakes import FakeWorker, Heard, Hold, Reading
+from tests.core.fakes import ENDS_OF_CALLS, FakeWorker, Heard, Hold, Reading
 from tests.core.nursery import Nursery
 from tests.core.reserve import Spares
 from warmd.daemon.core import broker as rules
@@ -394,7 +394,7 @@ class Stage(Nursery, Spares):
     def _read(self, fake: FakeWorker) -> ev.WorkerSaid:
         """The next word that its worker said."""
         message = fake.unread.popleft()
-        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted | work.NoFunction)
+        ends = isinstance(message, ENDS_OF_CALLS)
         if ends and fake.given.pop(message.ordinal, None) is not None:
             fake.restart_idle_clock(self.now)
         return ev.WorkerSaid(fake.spawn.worker, message)

@@ -159,7 +159,7 @@ def test_a_worker_that_cannot_be_killed_is_given_up_but_keeps_its_place() -> Non
     world.assert_over()
 
 
-@pytest.mark.parametrize("late", ["returned", "raised", "interrupted", "yielded"])
+@pytest.mark.parametrize("late", ["returned", "raised", "interrupted", "declined", "yielded"])
 def test_late_words_about_an_old_call_are_dropped(late: str) -> None:
     """Of a call that was answered already: they must not end or feed the next one."""
     world = World()
@@ -171,6 +171,7 @@ def test_late_words_about_an_old_call_are_dropped(late: str) -> None:
         "returned": work.Returned(Ordinal(1), 0.1, 0, b"late"),
         "raised": work.Raised(Ordinal(1), 0.1, "E", "late", ""),
         "interrupted": work.Interrupted(Ordinal(1), 0.1),
+        "declined": work.Declined(Ordinal(1), "late"),
         "yielded": work.Yielded(Ordinal(1), 0, b"late"),
     }
     assert world.says(words[late]) == []
@@ -191,6 +192,35 @@ def test_an_app_that_raises_keeps_its_session() -> None:
     again = world.call(session)
     world.returns()
     assert again.code == "ok"
+
+
+def test_an_input_that_is_declined_was_not_run_and_the_session_lives_on() -> None:
+    world = World()
+    session = world.session()
+    heard, behind = world.call(session), world.call(session)
+    world.declines(message="run() takes no 'byy': did you mean 'by'?")
+    assert (heard.code, failure(heard).ran) == ("INVALID", "no")
+    assert failure(heard).message == "run() takes no 'byy': did you mean 'by'?"
+    world.returns()
+    assert behind.code == "ok"
+    assert world.state(session) == "idle"
+
+
+def test_a_call_that_is_to_stop_ends_as_such_though_its_input_is_declined() -> None:
+    world = World(holds=[fx.CaptureStack])
+    heard = world.call(world.session())
+    world.cancel(heard)
+    world.declines()
+    assert (heard.code, failure(heard).ran) == ("CANCELLED", "maybe")
+
+
+def test_an_input_that_is_declined_after_parts_is_nonsense() -> None:
+    world = World()
+    heard = world.call(world.session(), window=2)
+    world.yields()
+    world.declines()
+    assert (heard.code, failure(heard).ran) == ("WORKER_DIED", "maybe")
+    assert "nonsense" in failure(heard).message
 
 
 def test_an_exception_without_a_text_is_named() -> None:
@@ -218,6 +248,7 @@ def test_a_worker_that_does_not_exit_after_finish_is_killed_after_its_grace() ->
         work.Returned(Ordinal(1), 0.01, 5, b"value"),
         work.Yielded(Ordinal(1), 3, b"part"),
         work.Raised(Ordinal(1), 0.01, "E" * 100_000, "text", ""),
+        work.Declined(Ordinal(1), "é" * 40_000),
         work.Arrived(1, "0", "token", 7),
     ],
     ids=lambda word: type(word).__name__,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.fakes import FakeWorker, Heard, Reading, Watching
+from tests.core.fakes import ENDS_OF_CALLS, FakeWorker, Heard, Reading, Watching
 from tests.core.stage import FUNCTIONS, STACK, Stage
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -233,7 +233,7 @@ class World(Stage):
         """Any word of a worker, in or out of place.  With its last about one call it turns to the next."""
         fake = self.worker(worker)
         fake.unread.append(message)
-        ends = isinstance(message, work.Returned | work.Raised | work.Interrupted | work.NoFunction)
+        ends = isinstance(message, ENDS_OF_CALLS)
         if ends and fake.running is not None and fake.running.ordinal == message.ordinal:
             fake.running = None
         if not self.lags:
@@ -262,6 +262,12 @@ class World(Stage):
 
     def raises(self, worker: int = 0, type: str = "KeyError", message: str = "'x'") -> None:
         self.says(work.Raised(self.running(worker).ordinal, 0.01, type, message, "Traceback ..."), worker)
+
+    def declines(self, worker: int = 0, message: str = "run() takes no 'byy': did you mean 'by'?") -> None:
+        """The function is not entered after all."""
+        running = self.running(worker)
+        self.calls[running.call].entered = False
+        self.says(work.Declined(running.ordinal, message), worker)
 
     def disowns(self, worker: int = 0) -> None:
         """It has looked, and there is no such function: nothing of the call has run."""

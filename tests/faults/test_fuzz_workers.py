@@ -47,6 +47,8 @@ NONSENSE = {
     "parts that never came": said(work.Returned(THIS, 0.0, 5, LIE)),
     "an endless type": said(work.Raised(THIS, 0.0, "x" * 30_000, "x", "x")),
     "more than a failure holds": said(work.Raised(THIS, 0.0, "x", "x" * 40_000, "x" * 25_000)),
+    "an endless refusal": said(work.Declined(THIS, "x" * 64_000)),
+    "a refusal after a part": said(work.Yielded(THIS, 0, LIE), work.Declined(THIS, "x")),
     "fewer parts than none": said(work.Returned(THIS, 0.0, -1, LIE)),
 }
 MEANINGLESS = {
@@ -55,7 +57,8 @@ MEANINGLESS = {
     ),
     "parts of another call": said(*(work.Yielded(Ordinal(n), 7, LIE) for n in (-1, 0, 2))),
     "an error of another call": said(
-        work.Raised(Ordinal(2), 0.0, "x", "x", "x"), work.Interrupted(Ordinal(2), 0.0)
+        work.Raised(Ordinal(2), 0.0, "x", "x", "x"), work.Interrupted(Ordinal(2), 0.0),
+        work.Declined(Ordinal(2), "x"),
     ),
 }
 

@@ -221,7 +221,7 @@ LOANS: dict[str, tuple[Callable[[], int], Lent, str]] = {
     "a negative number": (memfd, Lent(-1, SIZE), "INVALID"),
     "too large": (partial(memfd, 2**40), Lent(1, 2**29), "TOO_LARGE"),
     "the largest": (partial(memfd, 2**40), Lent(1, 2**64 - 1), "TOO_LARGE"),
-    "less than the value needs": (memfd, Lent(1, SIZE - 1), "APP_ERROR"),
+    "less than the value needs": (memfd, Lent(1, SIZE - 1), "INVALID"),
 }
 
 

@@ -114,7 +114,7 @@ def test_a_worker_with_few_descriptors_serves(client: LocalClient, left: int) ->
         session.call("leave_descriptors", left)
         if left == 0:
             error = error_of(lambda: session.call("total", of(0)))
-            assert (error.code, error.ran) == ("APP_ERROR", "yes") and "Too many open files" in str(error)
+            assert (error.code, error.ran) == ("INVALID", "no") and "Too many open files" in str(error)
             session.call("free_descriptors")
         results = [session.call("echo", of(number)).output for number in range(20)]
         assert all(np.array_equal(result, of(number)) for number, result in enumerate(results))
@@ -206,7 +206,7 @@ def test_an_input_that_is_too_large_for_a_worker_is_an_error_and_it_lives_on() -
         pid = session.info().pid
         for _ in range(3):
             error = error_of(lambda: session.call("total", np.ones(220 * MIB, "u1")))
-            assert (error.code, error.ran) == ("APP_ERROR", "yes"), error
+            assert (error.code, error.ran) == ("INVALID", "no"), error
             assert session.call("total", np.ones(MIB, "u1")).output == MIB
         assert session.info().pid == pid
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from tests.worker.daemon import FakeDaemon
-from warmd.protocol.work import Raised, Ready
+from warmd.protocol.work import Declined, Ready
 
 
 class Project:
@@ -34,6 +34,5 @@ class Project:
 
     def refusal(self, function: str = "predict") -> str:
         reply = self.daemon.call(function)
-        assert isinstance(reply, Raised), reply
-        assert reply.type.endswith("NotReloaded")
+        assert isinstance(reply, Declined), reply
         return str(reply.message)

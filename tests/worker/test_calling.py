@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from warmd.daemon.worker.calling import plan_for, plan_for_setup, takes_argument
+from warmd.daemon.worker.unfit import Unfit
 
 
 class Functions:
@@ -34,6 +35,12 @@ class Functions:
 
     def needs_keyword(self, x: Any, *, y: Any) -> Any:
         return (x, y)
+
+    def many(self, first: Any, second: Any) -> Any:
+        return (first, second)
+
+    def by_place(self, x: Any, y: Any, /, z: Any = 3) -> Any:
+        return (x, y, z)
 
     def keyword(self, *, x: Any) -> Any:
         return x
@@ -71,6 +78,9 @@ def run(name: str, value: Any) -> Any:
         ("needs_keyword", {"x": 1, "y": 2}, (1, 2)),
         ("keyword", {"x": 1}, 1),
         ("anything", {"a": 1}, {"a": 1}),
+        ("anything", None, {}),
+        ("by_place", {"y": 2, "x": 1}, (1, 2, 3)),
+        ("by_place", {"y": 2, "x": 1, "z": 4}, (1, 2, 4)),
     ],
 )
 def test_input_becomes_arguments(name: str, value: Any, expected: Any) -> None:
@@ -83,14 +93,19 @@ def test_input_becomes_arguments(name: str, value: Any, expected: Any) -> None:
         ("nothing", {"a": 1}, r"nothing\(\) takes no input, got a dict with the keys \['a'\]"),
         ("nothing", 0, r"nothing\(\) takes no input, got int 0"),
         ("two", [1, 2], r"takes the parameters x, y: its input must be a dict of them, got list \[1, 2\]"),
-        ("two", {"x": 1}, "missing 1 required positional argument: 'y'"),
-        ("two", {"x": 1, "y": 2, "z": 3}, "unexpected keyword argument 'z'"),
-        ("options", {1: 2}, "takes named parameters, got the key 1"),
-        ("named", 1, "missing 1 required positional argument: 'other'"),
+        ("two", {"x": 1}, r"two\(\) is missing 'y'"),
+        ("two", None, r"two\(\) is missing 'x', 'y'"),
+        ("two", {"x": 1, "y": 2, "z": 3}, r"two\(\) takes no 'z': there is x, y"),
+        ("many", {"first": 1, "secnd": 2}, r"no 'secnd': did you mean 'second'\?; it is missing 'second'"),
+        ("options", {1: 2}, "takes no 1: there is x, y"),
+        ("anything", {1: 2}, "takes named parameters, got the key 1"),
+        ("anything", 1, "takes keywords: its input must be a dict of them, got int 1"),
+        ("named", 1, "takes its input whole, as 'input', and nothing can be given for 'other'"),
+        ("by_place", {"y": 1}, "by_place\\(\\) is missing 'x'"),
     ],
 )
-def test_a_mismatch_is_a_type_error_that_names_it(name: str, value: Any, text: str) -> None:
-    with pytest.raises(TypeError, match=text):
+def test_a_mismatch_is_told_before_the_function_is_entered(name: str, value: Any, text: str) -> None:
+    with pytest.raises(Unfit, match=text):
         run(name, value)
 
 

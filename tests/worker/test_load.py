@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from warmd.daemon.worker.load import App, find_class, public_functions
+from warmd.daemon.worker.unfit import Unfit
 
 
 class Base:
@@ -91,7 +92,7 @@ def test_dotted_classes_are_found() -> None:
 def test_an_unknown_function_gets_a_suggestion() -> None:
     app = App(Many, "many")
     app.make()
-    with pytest.raises(AttributeError, match=r"app many has no function 'statik': did you mean 'static'\?"):
+    with pytest.raises(Unfit, match=r"app many has no function 'statik': did you mean 'static'\?"):
         app.plan("statik")
-    with pytest.raises(AttributeError, match="no function '_private'"):
+    with pytest.raises(Unfit, match="no function '_private'"):
         app.plan("_private")
