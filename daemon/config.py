@@ -28,7 +28,7 @@ NOT_SETTINGS = frozenset(
     PREFIX + name
     for name in (
         "HOST", "KEY", "TOKEN", "CONFIG", "LOG", "CHECK", "AUTOSTART", "DEBUG",
-        "WORKER_TOKEN", "SESSION_ID", "APP", "CALL_ID", "DAEMON_PID", "DAEMON_SESSION",
+        "WORKER_TOKEN", "SESSION_ID", "SESSION_TMP", "APP", "CALL_ID", "DAEMON_PID", "DAEMON_SESSION",
     )
 )  # fmt: skip
 """Variables of ours that say something to the client or to a worker, and nothing here."""

@@ -32,6 +32,7 @@ from warmd.daemon.core.events import (
     WorkerSpawned,
 )
 from warmd.daemon.door import Door
+from warmd.daemon.folders import folder_of
 from warmd.daemon.forks import Forks
 from warmd.daemon.held import Worker, new_worker
 from warmd.daemon.launch import Launch, Launcher, worker_environment
@@ -231,7 +232,8 @@ class Fleet:
         self._memory.remove(worker.pid)
         worker.sweep = "running"
         self._signal(worker, signal.SIGKILL)
-        self._sweeper.sweep(worker.id, worker.token, worker.pid, worker.cgroup)
+        folder = folder_of(self._run_dir, worker.session)
+        self._sweeper.sweep(worker.id, worker.token, worker.pid, worker.cgroup, folder)
 
     def _end_for_memory(self, worker: Worker, found: OutOfMemory) -> None:
         """Nothing may grow on while the rule book is asked; it hears of the exit and its cause."""

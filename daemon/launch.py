@@ -22,9 +22,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from warmd.daemon import descriptors
+from warmd.daemon.folders import folder_of
+from warmd.daemon.worker.process import FOLDER_VARIABLE
 from warmd.daemon.worker.shortage import with_remedy
 from warmd.protocol.work import WorkerId
 
@@ -76,6 +79,7 @@ def worker_environment(
         "WARMD_SESSION_ID": session,
         "WARMD_APP": app,
         RUN_DIR_VARIABLE: run_dir,
+        FOLDER_VARIABLE: str(folder_of(Path(run_dir), session)),
         DAEMON_PID_VARIABLE: str(os.getpid()),
         DAEMON_SESSION_VARIABLE: str(os.getsid(0)),
     }

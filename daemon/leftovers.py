@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from warmd.daemon.launch import DAEMON_PID_VARIABLE, DAEMON_SESSION_VARIABLE, RUN_DIR_VARIABLE
 from warmd.daemon.processes import Process, await_exit, kill, list_processes, with_children
+from warmd.daemon.worker.process import FOLDER_VARIABLE
 
 END_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.01
@@ -42,8 +43,17 @@ def kill_adopted() -> int:
 
 def in_service() -> set[int]:
     """The pids of all workers, and of what they have started, whose daemon lives.  Raises OSError."""
+    return {process.pid for process in _served()}
+
+
+def folders_in_service() -> set[str]:
+    """The folders of the sessions of these.  Raises OSError."""
+    return {os.fsdecode(_variable(process, FOLDER_VARIABLE)) for process in _served()}
+
+
+def _served() -> list[Process]:
     by_pid = {process.pid: process for process in list_processes()}
-    return {process.pid for process in by_pid.values() if process.token and _is_served(process, by_pid)}
+    return [process for process in by_pid.values() if process.token and _is_served(process, by_pid)]
 
 
 def _leftovers(processes: Sequence[Process], run_dir: bytes) -> list[Process]:

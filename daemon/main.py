@@ -20,7 +20,8 @@ from collections.abc import Iterator
 import warmd
 from warmd.daemon.catalog import Catalog
 from warmd.daemon.diary import ToldBroker
-from warmd.daemon.leftovers import kill_adopted
+from warmd.daemon.folders import remove_leftovers
+from warmd.daemon.leftovers import folders_in_service, kill_adopted
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.ownlog import OwnLog
 from warmd.daemon.prewarm import prewarm
@@ -111,6 +112,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
             finally:
                 if killed := kill_adopted():
                     log.warning("killed %d processes that ended sessions had left behind", killed)
+                remove_leftovers(settings.run_path, folders_in_service)
     finally:
         logs.close()
     log.info("stopped", extra={"pid": os.getpid()})

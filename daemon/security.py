@@ -17,6 +17,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from warmd.daemon.folders import FOLDERS
 from warmd.protocol import places
 from warmd.protocol.errors import told
 
@@ -86,7 +87,7 @@ class RunDirectory:
             self._clear()
         names = [places.pid_path(self.path)]
         if remove:
-            for folder in (LOGS, KEYS):
+            for folder in (LOGS, KEYS, FOLDERS):
                 shutil.rmtree(self.path / folder, ignore_errors=True)
             names += [self.path / DAEMON_LOG, places.lock_path(self.path)]
         for name in names:

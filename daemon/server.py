@@ -33,9 +33,10 @@ from warmd.daemon.describing import Describer
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.failures import NoThread, consequence, problem_of_lookup
 from warmd.daemon.fleet import Fleet
+from warmd.daemon.folders import remove_leftovers
 from warmd.daemon.front import Front
 from warmd.daemon.launch import check_descriptors
-from warmd.daemon.leftovers import in_service, kill_leftovers
+from warmd.daemon.leftovers import folders_in_service, in_service, kill_leftovers
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.memory import MemoryWatch
@@ -90,6 +91,7 @@ class Server:
         self._keys = KeyFolder(places.keys_dir(run_dir))
         if killed := kill_leftovers(str(run_dir)):
             log.warning("killed %d processes that an earlier daemon had left behind", killed)
+        remove_leftovers(run_dir, folders_in_service)
         self.cgroups = Cgroups.open(settings.cgroup, os.path.realpath(run_dir), in_service)
         self.fleet = self._open_fleet(run_dir)
         self.describer = Describer(self.fleet, self.loop, settings.start_timeout)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmd.daemon import cgroup
+from warmd.daemon.folders import Removal
 from warmd.daemon.launch import STOP_SECONDS, Launcher
 from warmd.daemon.processes import (
     NO_DESCRIPTORS,
@@ -67,6 +68,8 @@ class _Tree:
     leader: int
     give_up_at: float
     cgroup: Path | None
+    folder: Path | None
+    removal: Removal | None = None
     dying: dict[int, int] = field(default_factory=dict)
     """pid -> pidfd of those that were sent SIGKILL and have not ended."""
 
@@ -91,8 +94,9 @@ class _Reserve:
 class Sweeper:
     """Ends trees on a thread of its own.
 
-    `swept(worker, stuck)` is called there when nothing of the tree is left, or after 5 s with the
-    pids that cannot be killed.  The worker itself is killed but not reaped: the loop waits for it.
+    `swept(worker, stuck)` is called there when nothing of the tree and its folder is left, or after
+    5 s with the pids that cannot be killed.  The worker itself is killed but not reaped: the loop waits
+    for it.
     """
 
     def __init__(self, launcher: Launcher, swept: Callable[[WorkerId, tuple[int, ...]], object]) -> None:
@@ -107,10 +111,20 @@ class Sweeper:
         self._thread = threading.Thread(target=self._serve, name="warmd-sweeper", daemon=True)
         self._thread.start()
 
-    def sweep(self, worker: WorkerId, token: str, leader: int, cgroup: Path | None = None) -> None:
-        """Have the tree of a worker ended; `leader` is the worker's pid.  Returns at once."""
+    def sweep(
+        self,
+        worker: WorkerId,
+        token: str,
+        leader: int,
+        cgroup: Path | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Have the tree of a worker ended, and its `folder` removed; `leader` is the worker's pid.
+
+        Returns at once.
+        """
         give_up_at = time.monotonic() + SWEEP_SECONDS
-        self._ordered.append(_Tree(worker, token.encode(), leader, give_up_at, cgroup))
+        self._ordered.append(_Tree(worker, token.encode(), leader, give_up_at, cgroup, folder))
         os.eventfd_write(self._bell, 1)
 
     def reap_orphans(self) -> None:
@@ -184,7 +198,7 @@ class Sweeper:
             self._kill(tree, found, trees)
             # Where all of them ended by themselves just now, there may be more.
             there = tree.dying or [process.pid for process in found]
-            if not there or time.monotonic() >= tree.give_up_at:
+            if (not there and _is_removed(tree)) or time.monotonic() >= tree.give_up_at:
                 over[tree.worker] = tuple(sorted(there))
         if over:
             self._reap()
@@ -234,6 +248,13 @@ class Sweeper:
         except OSError:
             self._orphans = True
             raise
+
+
+def _is_removed(tree: _Tree) -> bool:
+    """Whether what the tree, which is gone, had for files is gone too: has it removed."""
+    if tree.removal is None and tree.folder is not None:
+        tree.removal = Removal(tree.folder)
+    return tree.removal is None or tree.removal.is_over
 
 
 def _inside(group: Path | None) -> Container[int]:

@@ -1,151 +1,211 @@
-"""The conversation: what was said, and how much of it fits into the model's context."""
+"""A conversation as functions that can be called."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from warmd.apps.chat.model import Model, PromptTooLong, Usage, bundled_model
+from warmd.app import context
+from warmd.apps.actions import Actions
+from warmd.apps.chat.conversation import WINDOWS, Conversation, Message, Window, full, parsed, text_of
+from warmd.apps.chat.engine import Part, PromptTooLong, Reading, Usage
+from warmd.apps.chat.loading import open_engine
+from warmd.apps.chat.options import OPTIONS, Options, checked_options, refuse_unknown, whole_number
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
-DEFAULT_MAX_TOKENS = 256
-_BYTES_PER_TOKEN = 3
-"""A low guess for English; a wrong guess costs one refused attempt of a few milliseconds."""
+SETTINGS = ("model", "threads", "context", "device", "dtype", "system", "window", "max_turns")
+_TOLD_FROM = 256
+"""Progress is told where the model has more than so many tokens to read."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    message: str
-    response: str
-    tokens: int
-
-
-class Chat:
+class Chat(Actions):
     """A language model with a memory: `run({"message": ...})`, or `generate` for a stream.
 
-    `setup` takes `{"model": path of a GGUF file, "threads": 1, "context": 2048}`, each optional.
-    When the context is full the oldest turns are forgotten; the system prompt stays.
+    `setup` takes, each optional: `model` (a GGUF file, or a folder of transformers), `threads` (1),
+    `context` in tokens, `device` and `dtype` (of a folder), and what `init` takes.
     """
 
-    def setup(self, config: Mapping[str, Any] | None = None) -> None:
-        self._open(**(config or {}))
-        self._begin()
+    default_action = "message"
 
-    def run(self, input: Mapping[str, Any]) -> dict[str, Any]:
-        """`{"action": "init", "system": "..."}` begins a new conversation; `{"message": "..."}`, with
-        the options of `generate`, is the next turn of it."""
-        options = dict(input)
-        action = options.pop("action", "message")
-        if action == "init":
-            self._begin(**options)
-            return {"system": self._system, "model": self._model.path.name, "context": self._model.context}
-        if action != "message":
-            raise ValueError(f"unknown action {str(action)[:40]!r}: use 'init', or a 'message' alone")
-        *_, last = self.generate(**options)
+    def setup(self, config: Mapping[str, Any] | None = None) -> None:
+        given = dict(config or {})
+        refuse_unknown(given, SETTINGS, "setting of the chat app")
+        self._system = _system(given.get("system"), DEFAULT_SYSTEM)
+        self._window = _window(given.get("window"), given.get("max_turns"), Window())
+        size = given.get("context")
+        self._engine = open_engine(
+            given.get("model"),
+            whole_number("threads", given.get("threads", 1), 1, 1024),
+            None if size is None else whole_number("context", size, 64, 2**24),
+            given.get("device"),
+            given.get("dtype"),
+        )
+        self.init()
+
+    def run(self, input: Mapping[str, Any]) -> Any:
+        """`{"message": ...}`, `{"messages": [...]}`, or any other function as `{"action": its name}`."""
+        if isinstance(input, Mapping) and "messages" in input:
+            input = {"action": "complete", **input}
+        return super().run(input)
+
+    def init(
+        self, *, system: str | None = None, window: str | None = None, max_turns: int | None = None
+    ) -> dict[str, Any]:
+        """Begins a new conversation; what is not given is as `setup` had it.
+
+        `window`: what happens when the context is full, or there are `max_turns` turns: `"forget"` the
+        oldest, or `"refuse"` the next.  An empty `system` is none at all.
+        """
+        self._talk = Conversation(_system(system, self._system), _window(window, max_turns, self._window))
+        return {
+            "system": self._talk.system,
+            "model": self._engine.facts()["model"],
+            "context": self._engine.context,
+        }
+
+    def message(self, *, message: Any = None, **options: Any) -> dict[str, Any]:
+        """The next turn: the last part of `generate`."""
+        *_, last = self.generate(message=message, **options)
+        return last
+
+    def complete(self, *, messages: Any, **options: Any) -> dict[str, Any]:
+        """The answer to a whole conversation in OpenAI's form, which takes the place of the one so far.
+
+        What both have in common need not be read again, so this is as warm as `message` for a client
+        that sends all of it each time.
+        """
+        *_, last = self.generate(messages=messages, **options)
         return last
 
     def generate(
-        self,
-        *,
-        message: str,
-        max_tokens: int | None = None,
-        temperature: float = 0.2,
-        seed: int | None = None,
+        self, *, message: Any = None, messages: Any = None, **options: Any
     ) -> Iterator[dict[str, Any]]:
         """Streams the answer as `{"text": piece}`; the last part is the whole as `{"response": ...}`,
         with counts of tokens and times in seconds.
 
-        `max_tokens` is 256 by default, and at most half of the context.  A turn that is cut off is not
-        remembered.
+        Takes a `message` or `messages`, and the options of `Options`.  A turn that is cut off is not
+        remembered.  Raises TypeError for an unknown option, and ValueError for what cannot be answered.
         """
-        options = {"max_tokens": self._checked(message, max_tokens), "temperature": temperature, "top_p": 0.9}
-        if seed is not None:
-            options["seed"] = seed
+        refuse_unknown(options, {"message", "messages", *OPTIONS}, "option")
+        checked = checked_options(options, self._engine.context)
+        talk, asked = self._asked(message, messages)
         begun = time.monotonic()
         first: float | None = None
+        usage: Usage | None = None
         pieces: list[str] = []
-        for piece in self._answer(message, options):
-            if isinstance(piece, Usage):
-                usage = piece
-                continue
-            first = first or time.monotonic()
-            pieces.append(piece)
-            yield {"text": piece}
+        for part in self._answer(talk, asked, checked):
+            if isinstance(part, Usage):
+                usage = part
+            elif isinstance(part, Reading):
+                _tell(part)
+            else:
+                first = first or time.monotonic()
+                pieces.append(part)
+                yield {"text": part}
+        if usage is None:
+            raise RuntimeError("the model broke off without a word: end this session and begin another")
         ended = time.monotonic()
-        self._remember(message, "".join(pieces), usage)
-        yield {
-            "response": "".join(pieces),
-            "finish": usage.finish,
-            "prompt_tokens": usage.prompt_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "response_tokens": usage.response_tokens,
-            "forgotten_turns": self._forgotten,
-            "first_token_seconds": (first or ended) - begun,
-            "seconds": ended - begun,
+        response = "".join(pieces)
+        talk.remember(asked, response, usage.prompt_tokens + usage.response_tokens)
+        self._talk = talk
+        times = {"first_token_seconds": (first or ended) - begun, "seconds": ended - begun}
+        yield {"response": response, **_counts(usage), **times, **self._room()}
+
+    def history(self, *, whole: bool = False) -> dict[str, Any]:
+        """The conversation as OpenAI's messages; with `whole`, also what the model is not told any more."""
+        return {"messages": self._talk.messages(whole=bool(whole)), **self._room()}
+
+    def undo(self, *, turns: int = 1) -> dict[str, Any]:
+        """Takes back the last turns: another `message` then has another answer."""
+        self._talk.undo(whole_number("turns", turns, 1, 2**31))
+        return self._room()
+
+    def forget(self) -> dict[str, Any]:
+        """Begins again with the same system prompt and window."""
+        self._talk = Conversation(self._talk.system, self._talk.window)
+        return self._room()
+
+    def info(self) -> dict[str, Any]:
+        """What runs here, and how full its memory is."""
+        window = self._talk.window
+        return {
+            **self._engine.facts(),
+            "system": self._talk.system,
+            "window": window.policy,
+            "max_turns": window.max_turns,
+            **self._room(),
         }
 
     def unload(self) -> None:
-        self._model.close()
+        self._engine.close()
 
-    def _open(self, model: str | None = None, threads: int = 1, context: int = 2048) -> None:
-        path = Path(model).expanduser() if model else bundled_model()
-        self._model = Model(path, threads=threads, context=context)
+    def _asked(self, message: Any, messages: Any) -> tuple[Conversation, list[Message]]:
+        """The conversation so far, to try on, and what is to be answered now."""
+        if messages is None:
+            return self._talk.copy(), [{"role": "user", "content": text_of(message, "the message")}]
+        if message is not None:
+            raise ValueError("both a message and messages are given: a message goes on, messages begin anew")
+        system, turns, asked = parsed(messages)
+        return self._talk.continued_as(system, turns), asked
 
-    def _begin(self, system: str = DEFAULT_SYSTEM) -> None:
-        self._system = system
-        self._turns: list[_Turn] = []
-        self._used_tokens = 0
-        self._forgotten = 0
-
-    def _checked(self, message: str, max_tokens: int | None) -> int:
-        if not isinstance(message, str) or not message:
-            raise ValueError(f"the message must be text, not {str(message)[:40] or 'nothing'}")
-        if max_tokens is None:
-            return min(DEFAULT_MAX_TOKENS, self._model.context // 2)
-        if not 0 < max_tokens < self._model.context:
-            raise ValueError(
-                f"max_tokens is {max_tokens}, allowed are 1 to {self._model.context - 1}: "
-                "a larger 'context' can be given to setup"
-            )
-        return max_tokens
-
-    def _answer(self, message: str, options: Mapping[str, Any]) -> Iterator[str | Usage]:
-        self._make_room(len(message.encode()) // _BYTES_PER_TOKEN + options["max_tokens"])
+    def _answer(self, talk: Conversation, asked: Sequence[Message], options: Options) -> Iterator[Part]:
+        talk.make_room(asked, options.max_tokens, self._engine.context)
         while True:
             try:
-                yield from self._model.stream(self._messages(message), **options)
+                yield from self._engine.stream([*talk.messages(), *asked], options)
                 return
             except PromptTooLong as error:
-                if not self._turns:
+                if talk.kept and talk.window.policy == "refuse":
+                    raise full(error.tokens, error.context) from None
+                if not talk.forget_oldest():
                     raise ValueError(f"the message is too long: {error}") from None
-                self._forget()
 
-    def _make_room(self, tokens: int) -> None:
-        """Forgets turns until `tokens` more fit.
+    def _room(self) -> dict[str, Any]:
+        return {
+            "turns": self._talk.kept,
+            "forgotten_turns": self._talk.forgotten,
+            "context_used": self._talk.used_tokens,
+            "context": self._engine.context,
+        }
 
-        What follows a forgotten turn must be read again by the model, so once it comes to that,
-        half of the context is emptied: the next turns are warm again.
-        """
-        if self._used_tokens + tokens <= self._model.context:
-            return
-        while self._turns and self._used_tokens + tokens > self._model.context // 2:
-            self._forget()
 
-    def _forget(self) -> None:
-        self._used_tokens -= self._turns.pop(0).tokens
-        self._forgotten += 1
+def _system(given: Any, default: str) -> str:
+    if given is None:
+        return default
+    if not isinstance(given, str):
+        raise ValueError(f"system is {str(given)[:40]!r}, it must be text")
+    return given
 
-    def _messages(self, message: str) -> list[dict[str, str]]:
-        spoken = [{"role": "system", "content": self._system}]
-        for turn in self._turns:
-            spoken.append({"role": "user", "content": turn.message})
-            spoken.append({"role": "assistant", "content": turn.response})
-        return [*spoken, {"role": "user", "content": message}]
 
-    def _remember(self, message: str, response: str, usage: Usage) -> None:
-        used = usage.prompt_tokens + usage.response_tokens
-        self._turns.append(_Turn(message, response, max(0, used - self._used_tokens)))
-        self._used_tokens = used
+def _window(policy: Any, max_turns: Any, default: Window) -> Window:
+    if policy is None:
+        policy = default.policy
+    if policy not in WINDOWS:
+        raise ValueError(f"window is {str(policy)[:40]!r}, allowed are {' and '.join(map(repr, WINDOWS))}")
+    limit = default.max_turns if max_turns is None else whole_number("max_turns", max_turns, 1, 2**31)
+    return Window(policy, limit)
+
+
+def _tell(reading: Reading) -> None:
+    if reading.prompt_tokens - reading.cached_tokens > _TOLD_FROM:
+        context.progress({"read_tokens": reading.read_tokens, "prompt_tokens": reading.prompt_tokens})
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    read = usage.prompt_tokens - usage.cached_tokens
+    return {
+        "finish": usage.finish,
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "response_tokens": usage.response_tokens,
+        "prompt_seconds": usage.prompt_seconds,
+        "response_seconds": usage.response_seconds,
+        "prompt_tokens_per_second": _rate(read, usage.prompt_seconds),
+        "response_tokens_per_second": _rate(usage.response_tokens, usage.response_seconds),
+    }
+
+
+def _rate(tokens: int, seconds: float) -> float | None:
+    """None where it took no time that could be measured."""
+    return tokens / seconds if seconds > 0 else None

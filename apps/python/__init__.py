@@ -1,1 +1,5 @@
-"""Of the app itself see README.md beside this file."""
+"""Python cells whose state is kept; see README.md beside this file."""
+
+from warmd.apps.python.app import Python
+
+__all__ = ["Python"]

@@ -41,13 +41,11 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
         case ev.AttachArrived(client=client, attach=attach):
             book.keep.detach(client, attach.id)
             _refuse(book, client, attach.id, why)
-        case ev.WatchArrived(client=client, request=id):
-            book.watchers.leave(client, id)
-            _refuse(book, client, id, why)
         case (
             ev.KeepaliveArrived(client=client, request=id)
             | ev.HoldArrived(client=client, request=id)
             | ev.EndArrived(client=client, request=id)
+            | ev.WatchArrived(client=client, request=id)
         ):
             _refuse(book, client, id, why)
         case ev.AppFound(session=id) | ev.AppMissing(session=id):
@@ -199,6 +197,7 @@ def _refuse_call(book: Book, client: ClientId, id: CallId, why: str) -> None:
 
 
 def _refuse(book: Book, client: ClientId, id: CallId, why: str, ran: Ran = "maybe") -> None:
+    book.watchers.leave(client, id)
     if book.ends.pop(id, None) is not None:
         for session in book.sessions.values():
             session.ends = [end for end in session.ends if end.id != id]

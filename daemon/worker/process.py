@@ -15,10 +15,21 @@ TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
 DAEMON_PID_VARIABLE = "WARMD_DAEMON_PID"
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 LENT = ("warmd", "warmd.daemon", "warmd.protocol", "warmd.apps", "msgpack")
+SESSION_VARIABLE = "WARMD_SESSION_ID"
+FOLDER_VARIABLE = "WARMD_SESSION_TMP"
+"""The path of a folder that the session may make, and that the daemon removes."""
 OOM_SCORE_ADJ = 500
 """The kernel's choice when memory runs out: a worker before the daemon."""
 
 _PR_SET_PDEATHSIG = 1
+
+
+def folder_name(session: str) -> str:
+    """What a session's folder is called: its kind and 12 digits of its id.
+
+    Not all of it, since a socket in there has at most 107 bytes for its path.
+    """
+    return session[0] + session[5:17]
 
 
 def is_other_interpreter(python: str) -> bool:

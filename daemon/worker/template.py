@@ -73,7 +73,7 @@ class Identity:
     To be made before any foreign code runs: `putenv` puts new text elsewhere.
     """
 
-    NAMES = (process.TOKEN_VARIABLE, "WARMD_SESSION_ID")
+    NAMES = (process.TOKEN_VARIABLE, process.SESSION_VARIABLE, process.FOLDER_VARIABLE)
 
     def __init__(self) -> None:
         getenv = ctypes.CDLL(None).getenv
@@ -82,7 +82,9 @@ class Identity:
 
     def change(self, token: str, session: str) -> None:
         """Be another worker, for all who look, and for children to come.  Raises ValueError."""
-        for name, value in zip(self.NAMES, (token, session), strict=True):
+        base = os.path.dirname(os.environ.get(process.FOLDER_VARIABLE, ""))
+        folder = os.path.join(base, process.folder_name(session))
+        for name, value in zip(self.NAMES, (token, session, folder), strict=True):
             place, size = self._places[name]
             if place is None or size != len(value.encode()):
                 raise ValueError(f"{name} has {size} bytes, and {len(value)} are to be put there")

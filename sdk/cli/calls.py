@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +15,7 @@ from warmd.cli.completion import complete_apps, complete_sessions
 from warmd.cli.link import cancel_stream, open_client, resolve
 from warmd.cli.talk import data, json_object, json_option, json_result, say, timing_line
 from warmd.cli.values import parse_input, parse_json, parse_pairs, to_json, to_plain
+from warmd.protocol.errors import AppNotFound, Invalid
 
 if TYPE_CHECKING:
     from warmd.calls import Stream
@@ -67,15 +70,27 @@ detach_option = click.option(
 @timeout_option
 @stream_option
 @detach_option
+@click.option("--help-app", is_flag=True, help="Print how to call the app, or FUNCTION; call nothing.")
 @json_option
-def run(app: str, words: tuple[str, ...], stream: bool, detach: bool, as_json: bool, **given: Any) -> None:
+def run(
+    app: str,
+    words: tuple[str, ...],
+    stream: bool,
+    detach: bool,
+    help_app: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Run an app and print its result as JSON.
 
     APP is a name (see `warmd apps`), a folder, or module:Class. Options of a new session, such as
     --name or --label, open one, as --session new does; its id is told on stderr.
     """
+    if help_app:
+        _print_help(app, given["function"], as_json)
+        return
     options = {"app": app, "input": parse_input(words), **_options(given)}
-    with open_client() as client:
+    with open_client() as client, hints(app, in_pool=options["session"] is None):
         if options["session"] not in (None, "new"):
             options["session"] = resolve(client, options["session"])
         _perform(client, options, stream, detach, as_json)
@@ -98,7 +113,7 @@ def call(
     """
     function, words = split_function(words)
     options = {"function": function, "input": parse_input(words), "timeout": timeout}
-    with open_client(autostart=False) as client:
+    with open_client(autostart=False) as client, hints(None):
         _perform(client, {**options, "session": resolve(client, session)}, stream, detach, as_json)
 
 
@@ -159,6 +174,39 @@ def from_here(client: Client, begin: Callable[[dict[str, Any]], T], options: dic
         return begin(options)
     finally:
         del sys.path[0]
+
+
+@contextlib.contextmanager
+def hints(app: str | None, *, in_pool: bool = False) -> Iterator[None]:
+    """Adds to an error of a call what helps: where its input is told of, or how a folder is named.
+
+    `app` is what the user called it, or None for that of a session.
+    """
+    try:
+        yield
+    except Invalid as error:
+        # Wrong options of a session are refused before there is one.
+        if error.session is not None or (in_pool and error.call is not None):
+            shown = "APP" if app is None else shlex.quote(app)
+            error.add_note(f"`warmd run {shown} --help-app` shows what it takes")
+        raise
+    except AppNotFound as error:
+        if app is not None and os.path.isdir(app) and os.sep not in app:
+            error.add_note(f"the folder {app} in this directory is called ./{app}")
+        raise
+
+
+def _print_help(app: str, function: str | None, as_json: bool) -> None:
+    from warmd.cli.described import describe, function_of, how_to_call
+
+    with open_client() as client, hints(app):
+        description = describe(client, app)
+    if not as_json:
+        data(how_to_call(description, app, function))
+    elif function is None:
+        json_object(**description)
+    else:
+        json_object(app=description["app"], **function_of(description, function))
 
 
 def _print_result(client: Client, options: dict[str, Any], as_json: bool) -> None:

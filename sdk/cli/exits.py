@@ -91,4 +91,6 @@ def report(error: Exception) -> int:
         text = str(error.details.get(key) or "").rstrip()
         if text and text not in error.message:
             click.echo(text, err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(note, err=True)
     return exit_code(error)

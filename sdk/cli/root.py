@@ -41,6 +41,7 @@ COMMANDS = {
     "hold": Entry("sessions:hold", "Keep a session from expiring for a while."),
     "end": Entry("sessions:end", "End sessions, with all their processes."),
     "apps": Entry("catalog:apps", "List the apps that the daemon finds by name."),
+    "app": Entry("own:app", "Make an app of your own, and try it out: new, test."),
     "demo": Entry("demo:demo", "The first minute: a session on a real model, cold against warm."),
     "bench": Entry("bench:bench", "Measure an app: its cold starts against warm calls."),
     "serve": Entry("serve:serve", "Run the daemon in the foreground."),

@@ -64,7 +64,6 @@ class Stage(Nursery, Spares):
         self.holds = frozenset(holds)
         self.on_cancel = on_cancel
         self.asks = Asks()
-        """What the manifests of all apps ask for."""
         self.lags = False
         """Workers turn to their calls, and their words are read, only when the test says so."""
         self.calls: dict[CallId, Heard] = {}

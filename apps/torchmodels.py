@@ -1,0 +1,67 @@
+"""What apps that run models on torch share: devices, and transformers models of local folders.
+
+torch and transformers are arguments, so that this module costs nothing where they are not installed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_ALONE = {"local_files_only": True, "trust_remote_code": False}
+"""Nothing from the network, and no code that lies in the folder."""
+_NO_LIMIT = 1_000_000
+"""Tokenizers without a limit name one that is larger than this."""
+
+
+def device_for(torch: Any, wanted: str | None) -> Any:
+    """The device of that name; None: a GPU where there is one.
+
+    Raises ValueError for a name that is none, RuntimeError where there is no such device.
+    """
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"the device is {str(wanted)[:40]!r}, allowed are 'cpu', 'cuda', 'cuda:1'") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f"the device {wanted!r} cannot be used: torch {torch.__version__} finds no GPU")
+    return device
+
+
+def load_folder(transformers: Any, auto: str, folder: Path, dtype: Any, *, optional: str) -> tuple[Any, Any]:
+    """The tokenizer and the model, by the `auto` class of transformers, ready for use and without network.
+
+    Weights whose names begin with `optional` may be missing.  Raises RuntimeError for a folder that cannot
+    be loaded.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_ALONE)
+        model, loading = getattr(transformers, auto).from_pretrained(
+            folder, **_ALONE, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+    except Exception as error:
+        raise RuntimeError(f"transformers cannot load {folder}: {type(error).__name__}: {error}") from error
+    # transformers invents weights that it does not find.
+    missing = [name for name in loading["missing_keys"] if not (optional and name.startswith(optional))]
+    if missing:
+        raise RuntimeError(f"the weights in {folder} are not all there: {missing[0]} is missing")
+    tokenizer.padding_side = "right"  # the first token is then each text's own
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, model.eval()
+
+
+def most_tokens(tokenizer: Any, model: Any) -> int:
+    """How long a text may be, in tokens."""
+    limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 0))
+    return min((limit for limit in limits if limit and limit < _NO_LIMIT), default=_NO_LIMIT)
+
+
+def mean_pooled(hidden: Any, mask: Any) -> Any:
+    """The mean over each text's own tokens: of (texts, tokens, size) and (texts, tokens) (texts, size)."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
