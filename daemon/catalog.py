@@ -47,16 +47,24 @@ class _Registered:
 
 
 class Catalog:
-    """The apps that can be named here.  `app_folders` are folders that hold app folders."""
+    """The apps that can be named here.  `app_folders` are folders that hold app folders.
 
-    def __init__(self, app_folders: Sequence[str] = (), classes: bool = True) -> None:
+    With `reload` sessions of all of them take over what is edited.
+    """
+
+    def __init__(self, app_folders: Sequence[str] = (), classes: bool = True, reload: bool = False) -> None:
         self._app_folders = tuple(app_folders)
         self._classes = classes
+        self._reload = reload
         self._registered: dict[str, _Registered] = {}
         self._seen: tuple[tuple[str, float], ...] | None = None
 
     def lookup(self, ref: AppRef) -> AppSpec:
         """Where a worker finds the app.  Raises AppLookupError."""
+        spec = self._found(ref)
+        return spec._replace(reload=True) if self._reload else spec
+
+    def _found(self, ref: AppRef) -> AppSpec:
         if ref.digest is not None:
             return self._by_value(ref)
         if "\0" in ref.name:

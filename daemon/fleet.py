@@ -50,14 +50,10 @@ from warmd.protocol.work import (
     AppSpec,
     AskCancel,
     Begin,
-    Declined,
     Forked,
     ForkFailed,
-    Interrupted,
     Ordinal,
     Prepare,
-    Raised,
-    Returned,
     WorkerId,
 )
 
@@ -68,7 +64,7 @@ WITHDRAWAL_SECONDS = 0.002
 LOOK_AGAIN_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
 """For workers that are killed with the daemon to leave the process table."""
-ENDS_OF_CALLS = frozenset({Returned, Raised, Interrupted, Declined})
+ENDS_OF_CALLS = frozenset({work.Returned, work.Raised, work.Interrupted, work.Declined, work.NoFunction})
 
 
 class Fleet:

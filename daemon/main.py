@@ -90,7 +90,7 @@ def _run(settings: Settings, notice: _Notice, lifeline_fd: int | None, own_log: 
     started = time.monotonic()
     logs = SessionLogs(places.logs_dir(settings.run_path), settings.log_max_bytes, settings.log_keep)
     try:
-        catalog = Catalog(settings.app_folders, settings.classes)
+        catalog = Catalog(settings.app_folders, settings.classes, settings.reload)
         try:
             server = Server(settings, ToldBroker(settings.limits(), time.monotonic()), catalog, logs)
         except Exception as error:

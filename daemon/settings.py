@@ -120,6 +120,9 @@ class Settings:
         "", "path", "folder of cgroups for the workers; empty: the daemon's own, if systemd has delegated it"
     )
     classes: bool = _setting(True, "switch", "accept a class given as an app (it is unpickled in its worker)")
+    reload: bool = _setting(
+        False, "switch", "take over functions that were edited before a session's next call; its state stays"
+    )
     app_folders: tuple[str, ...] = _setting((), "paths", "folders that hold app folders", env="WARMD_APPS")
     listen: str = _setting(
         "",

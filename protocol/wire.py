@@ -317,5 +317,7 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         14: work.Lend,
         15: work.Described,
         16: work.Declined,
+        17: work.Reloaded,
+        18: work.NoFunction,
     }
 )

@@ -11,6 +11,8 @@
                                             Interrupted  the call was cut off, the state kept
                                             Declined     the input does not fit: nothing was run
                                             Progressed   what `context.progress()` was given
+                                            Reloaded     what may be called has changed
+                                            NoFunction   the function is not, or no longer, there
     to a template:                          of a template:
     Prepare      import this app            Prepared     it is imported, and may be forked or not
     Describe     what can be called         Described    the functions, what they take and give
@@ -202,6 +204,8 @@ class Ready:
     setup_seconds: float
     on_cancel: bool
     """The app wants to be asked before it is interrupted."""
+    reloads: bool = False
+    """Functions may come and go: whether there is one that is not listed, only the worker knows."""
 
 
 @record
@@ -302,6 +306,21 @@ class Declined:
 
 
 @record
+class Reloaded:
+    """Before the answer to the call for which the worker has looked: as in `Ready`."""
+
+    functions: list[str]
+    on_cancel: bool
+
+
+@record
+class NoFunction:
+    """Instead of an answer, of a worker that reloads; nothing of the call has run."""
+
+    ordinal: Ordinal
+
+
+@record
 class Progressed:
     FRAMES: ClassVar = ("value",)
 
@@ -320,6 +339,8 @@ FromWorker: TypeAlias = (
     | Interrupted
     | Declined
     | Progressed
+    | Reloaded
+    | NoFunction
     | Prepared
     | Described
     | Forked

@@ -224,6 +224,8 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Interrupted: serving.interrupted,
     work.Declined: serving.declined,
     work.Progressed: serving.progressed,
+    work.Reloaded: serving.reloaded,
+    work.NoFunction: serving.no_function,
 }
 
 _WORDS_OF_TEMPLATES: Mapping[type, Callable[[Book, Template, Any], None]] = {
@@ -236,6 +238,7 @@ _IMPOSSIBLE: Mapping[type, Callable[[Session, Any], bool]] = {
     work.Yielded: serving.miscounts,
     ev.YieldedMany: serving.miscounts,
     work.Returned: serving.miscounts,
+    work.NoFunction: serving.has_all_functions,
     work.Raised: serving.says_too_much,
     work.Declined: serving.declines_too_late,
     work.StartFailed: serving.says_too_much,

@@ -40,7 +40,7 @@ def serve_next(book: Book, session: Session) -> None:
         job = queue.popleft()
         job.session = session
         job.cold = job.arrived < session.ready_at and (session.pool is None or not session.calls)
-        if job.function in session.functions:
+        if job.function in session.functions or (session.reloads and job.function):
             _dispatch(book, session, job)
             return
         if job.function:
@@ -137,6 +137,13 @@ def declines_too_late(session: Session, said: work.Declined) -> bool:
     return too_late or len(said.message.encode()) > MAX_RAISED_BYTES
 
 
+def has_all_functions(session: Session, said: work.NoFunction) -> bool:
+    """Whether the worker has none to look for, or has begun with the call that it disowns."""
+    job = session.running
+    begun = job is not None and job.ordinal == said.ordinal and job.parts > 0
+    return not session.reloads or begun
+
+
 def says_too_much(_session: Session | None, said: work.Raised | work.StartFailed) -> bool:
     """Whether the texts are longer than a worker makes them: the call's Failure would not fit in a header."""
     texts = (said.type, said.message, said.traceback)
@@ -164,6 +171,23 @@ def raised(book: Book, session: Session, said: work.Raised) -> None:
     else:
         text = f"{said.type}: {said.message}" if said.message else said.type
         book.fail(job, "APP_ERROR", text, "yes", type=said.type, traceback=said.traceback)
+
+
+def reloaded(_book: Book, session: Session, said: work.Reloaded) -> None:
+    session.functions = tuple(said.functions)
+    session.on_cancel = said.on_cancel
+
+
+def no_function(book: Book, session: Session, said: work.NoFunction) -> None:
+    """The worker has looked for it, and knows better than `Session.functions` did."""
+    job = _take_running(session, said.ordinal)
+    if job is None:
+        return
+    serve_next(book, session)
+    if job.ladder is not None:
+        _end_stopped(book, job)
+    else:
+        _refuse_unknown_function(book, session, job)
 
 
 def interrupted(book: Book, session: Session, said: work.Interrupted) -> None:

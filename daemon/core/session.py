@@ -252,6 +252,8 @@ class Session:
     imports_seconds: float = 0.0
     setup_seconds: float = 0.0
     functions: tuple[str, ...] = ()
+    reloads: bool = False
+    """It may have other functions by the time it is called."""
     on_cancel: bool = False
 
     idle_since: float = 0.0

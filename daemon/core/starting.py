@@ -82,6 +82,7 @@ def ready(book: Book, session: Session, said: work.Ready) -> None:
     session.ready_at = book.now
     session.functions = tuple(said.functions)
     session.on_cancel = said.on_cancel
+    session.reloads = said.reloads
     session.imports_seconds += said.imports_seconds  # beside the template's, if it waited for that
     session.setup_seconds = said.setup_seconds
     inside = session.imports_seconds + said.setup_seconds

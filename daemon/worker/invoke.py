@@ -15,10 +15,20 @@ from warmd.protocol.mappings import Borrowed
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.parcels import Parcel, Value
 from warmd.protocol.values import Unpackable, pack_apart, unpack
-from warmd.protocol.work import AskCancel, Declined, Finish, Invoke, MoreCredit, Raised, Returned, Yielded
+from warmd.protocol.work import (
+    AskCancel,
+    Declined,
+    Finish,
+    Invoke,
+    MoreCredit,
+    NoFunction,
+    Raised,
+    Returned,
+    Yielded,
+)
 from warmd.protocol.work import Interrupted as CutOff
 
-Reply: TypeAlias = Returned | Raised | Declined | CutOff
+Reply: TypeAlias = Returned | Raised | Declined | NoFunction | CutOff
 
 
 def packed(runtime: Runtime, value: Any, name: str) -> Value:
@@ -39,7 +49,12 @@ def packed(runtime: Runtime, value: Any, name: str) -> Value:
 
 
 def arguments(runtime: Runtime, invoke: Invoke) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The function of a call and what to give it.  Raises Unfit, and what an interrupt raises."""
+    """The function of a call and what to give it.
+
+    Raises Unfit, NotReloaded, UnknownFunction, and what an interrupt raises.
+    """
+    if runtime.reloader is not None:
+        runtime.reload(runtime.reloader, invoke.function)
     try:
         plan = runtime.app.plan(invoke.function)
         value = unpack(invoke.input) if len(invoke.input) else None

@@ -39,6 +39,7 @@ class App:
                 f"app {name} has no function {default_function!r}, which is to be its default_function"
                 f"{did_you_mean(default_function, own)}"
             )
+        self._default_asked = default_function
         self.default_function = default_function or ("run" if "run" in own else "")
         self.functions = sorted({*own, "run"}) if default_function else own
         """The names that clients may call, sorted."""
@@ -59,6 +60,12 @@ class App:
             return None
         bound: Callable[..., Any] = getattr(self._instance, name)
         return bound
+
+    def again(self) -> App:
+        """What it is now that its class was changed, with the instance that there is."""
+        app = App(self.cls, self.name, self._default_asked)
+        app._instance = self._instance
+        return app
 
     def plan(self, function: str) -> Plan:
         """How to call `function`.  Raises Unfit for one that is not public."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from warmd import __version__
-from warmd.daemon.worker import output, process, results, template
+from warmd.daemon.worker import bars, output, process, results, template
 from warmd.daemon.worker.calling import Arguments, plan_for_setup, takes_argument
 from warmd.daemon.worker.invoke import Calls
 from warmd.daemon.worker.link import Link
@@ -60,6 +60,7 @@ def start_worker(
     fall_back_on(results.plain)
     arrival, heritage = _come_in(door_path), None
     faulthandler.enable(file=2)
+    bars.watch()
     if isinstance(arrival.begin, Prepare):
         heritage = _be_template(arrival, arrival.begin, failed)
         arrival = _come_in(door_path)
@@ -122,11 +123,15 @@ def _live(
     link = arrival.link
     link.inbox.max_body_bytes = begin.max_message_bytes
     link.lend_up_to(begin.max_lent_bytes)
-    started = time.perf_counter()
+    started, began_ns = time.perf_counter(), time.time_ns()
     try:
         if failed is not None:
             raise failed
-        app = load(begin.spec, begin.pickled) if heritage is None else heritage.app
+        if heritage is None:
+            app = load(begin.spec, begin.pickled)
+            reloader = template.reloader_for(begin.spec, began_ns)
+        else:
+            app, reloader = heritage.app, heritage.reloader
     except BaseException as error:
         return _start_failed(link, "imports", error)
     imported = time.perf_counter()
@@ -136,7 +141,17 @@ def _live(
     except BaseException as error:
         return _start_failed(link, "setup", error)
     setup_seconds = time.perf_counter() - imported
-    link.send(Ready(app.functions, imported - started, setup_seconds, runtime.on_cancel is not None))
+    if reloader is not None:
+        runtime.reload_by(reloader)
+    link.send(
+        Ready(
+            app.functions,
+            imported - started,
+            setup_seconds,
+            runtime.on_cancel is not None,
+            reloads=reloader is not None,
+        )
+    )
     _unload(runtime, calls.serve())
     return 0
 

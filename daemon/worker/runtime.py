@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from warmd.app import Interrupted, context
 from warmd.daemon.worker import output
@@ -29,12 +29,23 @@ from warmd.daemon.worker.page import INTERRUPT_SIGNAL, ControlPage
 from warmd.daemon.worker.text import MAX_MESSAGE_BYTES, clean, describe
 from warmd.daemon.worker.unfit import Unfit
 from warmd.protocol.values import pack
-from warmd.protocol.work import Begin, Declined, Invoke, Ordinal, Progressed, Raised
+from warmd.protocol.work import Begin, Declined, Invoke, NoFunction, Ordinal, Progressed, Raised, Reloaded
 from warmd.protocol.work import Interrupted as CutOff
+
+if TYPE_CHECKING:
+    from warmd.daemon.worker.reload import Reloader
 
 MAX_PROGRESS_BYTES = 64 * 1024
 CLEANUP_SECONDS = 0.5
 """A `finally` block that an interrupt set off has this long until the next one may hit it."""
+
+
+class NotReloaded(Exception):
+    """The app's files have changed into what cannot be taken over; nothing of the call has run."""
+
+
+class UnknownFunction(Exception):
+    """An app that reloads has no such function, or not any more; nothing of the call has run."""
 
 
 class Runtime:
@@ -53,9 +64,11 @@ class Runtime:
         self.ordinal = 0
         self.armed = False
         self.on_cancel: Callable[[], Any] | None = None
+        self.reloader: Reloader | None = None
         self._main_thread = threading.get_ident()
         self._told = False
         self._missed = False
+        self._tells_itself = False
         self._call: bytes | None = None
         self.request_id: str | None = None
         self._started = 0.0
@@ -77,6 +90,16 @@ class Runtime:
         return self.ordinal != 0 and self.ordinal in self.page.asked()
 
     def progress(self, value: Any) -> None:
+        """What the app tells of the running call.  Raises TypeError and ValueError."""
+        self._tells_itself = True
+        self._progress(value)
+
+    def progress_of_bar(self, value: Any) -> None:
+        """The same of a bar that the app, or a library, shows; nothing where the app tells by itself."""
+        if not self._tells_itself:
+            self._progress(value)
+
+    def _progress(self, value: Any) -> None:
         """Tell the daemon, from any thread; no interrupt may cut the message in two."""
         ordinal = self.ordinal
         if not ordinal or self.link.forked:
@@ -102,7 +125,7 @@ class Runtime:
 
     def begin(self, invoke: Invoke) -> bool:
         """A call begins; False when it was withdrawn or asked to stop before, and must not be entered."""
-        self._told = self._missed = False
+        self._told = self._missed = self._tells_itself = False
         self._cut_at = -CLEANUP_SECONDS
         self._call = invoke.call
         self.request_id = invoke.request_id or None
@@ -140,11 +163,35 @@ class Runtime:
         """Runs the class's constructor, `setup` or `unload`.  Raises what they raise."""
         self.guarded(function, *args, **kwargs)
 
+    def reload_by(self, reloader: Reloader) -> None:
+        """From now on functions that were edited are taken over before each call."""
+        reloader.scan()
+        reloader.may_be_async = self.app.is_async
+        if self.session_id.startswith("pool_"):
+            end = f"warmd end --app {self.app_name}"
+            reloader.remedy = f"end the app's shared workers ({end}), or undo the change"
+        self.reloader = reloader
+
+    def reload(self, reloader: Reloader, function: str) -> None:
+        """Takes over what was edited, for a call of `function`.  Raises NotReloaded, UnknownFunction."""
+        app = reloader.renew(self.app, self.guarded)
+        if app is not self.app:
+            before, had_on_cancel = self.app.functions, self.on_cancel is not None
+            self.app, self.on_cancel = app, app.hook("on_cancel")
+            if (before, had_on_cancel) != (app.functions, self.on_cancel is not None):
+                self.link.send(Reloaded(app.functions, self.on_cancel is not None))
+        if function not in app.functions:
+            raise UnknownFunction(function)
+
     def close(self) -> None:
         """Ends what the runtime runs besides calls."""
 
-    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | Declined | CutOff:
+    def bad_end(self, ordinal: Ordinal, error: BaseException) -> Raised | Declined | NoFunction | CutOff:
         """The reply for what the function raised, or why it was not entered."""
+        if isinstance(error, UnknownFunction):
+            return NoFunction(ordinal)
+        if isinstance(error, NotReloaded):
+            return Declined(ordinal, clean(str(error), MAX_MESSAGE_BYTES))
         if self.was_interrupt(ordinal, error):
             return CutOff(ordinal, self.seconds())
         if isinstance(error, Unfit):

@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
 def read_so_far() -> list[Source]:
     """The files and folders that the modules of this process come from."""
-    paths = [*_package_folders(), *_own_files()]
+    paths = [*_package_folders(), *(path for _, path in own_modules())]
     return [source for path in paths[:MAX_SOURCES] if (source := look(path)) is not None]
 
 
@@ -45,12 +45,12 @@ def _package_folders() -> list[str]:
     return [path for path in sys.path if os.path.basename(path) in PACKAGES]
 
 
-def _own_files() -> list[str]:
-    """Files of modules that belong neither to Python nor to an installed package."""
+def own_modules() -> list[tuple[str, str]]:
+    """Names and files of modules that belong neither to Python nor to an installed package."""
     installed = tuple(os.path.join(path, "") for path in {sys.base_prefix, sys.prefix, *_package_folders()})
-    files = []
-    for module in list(sys.modules.values()):
+    found = []
+    for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
         if isinstance(path, str) and not path.startswith(installed):
-            files.append(path)
-    return files
+            found.append((name, path))
+    return found

@@ -27,7 +27,7 @@ import select
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmd.daemon.worker import forksafety, process, sources
 from warmd.daemon.worker.link import Link
@@ -38,6 +38,7 @@ from warmd.protocol.messages import NOTHING
 from warmd.protocol.values import pack
 from warmd.protocol.work import (
     NO_WORKER,
+    AppSpec,
     Describe,
     Described,
     Fork,
@@ -47,6 +48,9 @@ from warmd.protocol.work import (
     Prepare,
     Prepared,
 )
+
+if TYPE_CHECKING:
+    from warmd.daemon.worker.reload import Reloader
 
 ADOPTION_SECONDS = 10.0
 """For a middle to end after its fork; the daemon gives the whole fork no longer."""
@@ -60,6 +64,7 @@ class Heritage:
     app: App
     log_path: str
     """Where its import has written."""
+    reloader: Reloader | None
 
 
 class Identity:
@@ -93,10 +98,11 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     Returns in each process that is to go to the door as a worker.  Raises what the import raises.
     """
     identity, sockets = Identity(), forksafety.open_sockets()
-    started = time.perf_counter()
+    started, began_ns = time.perf_counter(), time.time_ns()
     if failed is not None:
         raise failed
     app = load(prepare.spec, prepare.pickled)
+    reloader = reloader_for(prepare.spec, began_ns)
     if app.is_async:
         _import_for_async()
     if link.forked:
@@ -109,7 +115,16 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     gc.freeze()
     link.send(Prepared(seconds, private_bytes(), unforkable))
     _serve(link, identity, app, imported)
-    return Heritage(app, prepare.log_path)
+    return Heritage(app, prepare.log_path, reloader)
+
+
+def reloader_for(spec: AppSpec, began_ns: int) -> Reloader | None:
+    """For an app that was imported just now; `began_ns`: the wall clock before."""
+    if not spec.reload:
+        return None
+    from warmd.daemon.worker.reload import Reloader
+
+    return Reloader(spec.target, began_ns)
 
 
 def _serve(link: Link, identity: Identity, app: App, imported: list[sources.Source]) -> None:

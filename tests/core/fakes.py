@@ -22,6 +22,7 @@ from warmd.protocol.work import (
     Interrupted,
     Invoke,
     MoreCredit,
+    NoFunction,
     Ordinal,
     Raised,
     Returned,
@@ -29,7 +30,7 @@ from warmd.protocol.work import (
     WorkerId,
 )
 
-ENDS_OF_CALLS = (Returned, Raised, Interrupted, Declined)
+ENDS_OF_CALLS = (Returned, Raised, Interrupted, Declined, NoFunction)
 """The words with which a worker is done with a call."""
 NEVER_ENTERED = {"no_session", "rejected", "start_failed"}
 

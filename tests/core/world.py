@@ -223,11 +223,11 @@ class World(Stage):
         fake.failed = True
         self.tell(ev.SpawnFailed(fake.spawn.worker, message))
 
-    def ready(self, worker: int = 0, functions: tuple[str, ...] = FUNCTIONS) -> None:
+    def ready(self, worker: int = 0, functions: tuple[str, ...] = FUNCTIONS, reloads: bool = False) -> None:
         fake = self.worker(worker)
         fake.ready = True
         fake.restart_idle_clock(self.now)
-        self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel), fake.spawn.worker)
+        self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel, reloads), fake.spawn.worker)
 
     def says(self, message: ev.Word, worker: int = 0) -> list[fx.Effect]:
         """Any word of a worker, in or out of place.  With its last about one call it turns to the next."""
@@ -268,6 +268,12 @@ class World(Stage):
         running = self.running(worker)
         self.calls[running.call].entered = False
         self.says(work.Declined(running.ordinal, message), worker)
+
+    def disowns(self, worker: int = 0) -> None:
+        """It has looked, and there is no such function: nothing of the call has run."""
+        running = self.running(worker)
+        self.calls[running.call].entered = False
+        self.says(work.NoFunction(running.ordinal), worker)
 
     def obeys(self, worker: int = 0) -> None:
         """The interrupt took."""

@@ -217,3 +217,8 @@ def test_registered_names_come_before_folders(folders):
     (folders / "counter").mkdir()
     (folders / "counter" / "app.py").write_text("class App: ...")
     assert Catalog([str(folders)]).lookup(AppRef("counter")).target == "warmd.apps.counter:Counter"
+
+
+def test_with_reload_each_app_takes_over_what_is_edited(folders):
+    assert not Catalog([str(folders)]).lookup(AppRef("counter")).reload
+    assert Catalog([str(folders)], reload=True).lookup(AppRef("counter")).reload

@@ -144,7 +144,7 @@ class FakeDaemon:
         return self.reply()
 
     def reply(self) -> Any:
-        while isinstance(message := self.next(), (work.Progressed, work.Yielded)):
+        while isinstance(message := self.next(), (work.Progressed, work.Yielded, work.Reloaded)):
             continue
         return message
 

@@ -1,0 +1,314 @@
+"""Which statements of a module that was edited must be executed anew, and which names they make anew.
+
+Those that were edited, and those that what they have made may depend on: a statement depends on each name
+that stands anywhere in it, so also in the bodies of its functions.  What a statement assigns to, defines,
+or may change (`handlers.append(f)` as a statement, `@handlers.register` on one) is made anew by
+it, and then so are all that touch it, from the beginning: `X = 1` before `X += 1`.  All else keeps its
+value: a table of results, a model that was loaded, a class that nothing happened to.
+
+That is more than what changed, never less, but for what no name shows (`exec`, a registry elsewhere).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import NamedTuple, TypeAlias
+
+_DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_FUNCTIONS = (*_DEFS, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_PLAIN_DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
+
+
+class Imported(NamedTuple):
+    """`from module import name`, or `import module` where `name` is empty."""
+
+    module: str
+    level: int
+    name: str
+
+
+@dataclass
+class Statement:
+    """One statement of a body, and what it has to do with names."""
+
+    node: ast.stmt
+    binds: set[str] = field(default_factory=set)
+    changes: list[tuple[set[str], set[str]]] = field(default_factory=list)
+    """Names whose objects it may change; where these are only modules, it may be the second ones."""
+    uses: set[str] = field(default_factory=set)
+    deletes: set[str] = field(default_factory=set)
+    imports: list[Imported] = field(default_factory=list)
+
+    @property
+    def is_import(self) -> bool:
+        return isinstance(self.node, _IMPORTS)
+
+
+@dataclass(frozen=True)
+class ClassEdit:
+    """What happened to a class statement."""
+
+    kept: frozenset[str] = frozenset()
+    """Attributes that keep their values, also those that were assigned since."""
+    gone: frozenset[str] = frozenset()
+    """Attributes that no statement makes any more."""
+    methods: frozenset[str] = frozenset()
+    """Those to take over."""
+    only_methods: bool = False
+    """Nothing but undecorated functions was edited."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is to be done about one module."""
+
+    statements: list[ast.stmt]
+    """To be executed, in their order."""
+    dirty: set[str]
+    """The names that they make anew."""
+    gone: set[str]
+    edited: list[str]
+    """The functions and other names that were edited themselves, for people."""
+    classes: dict[str, ClassEdit]
+    """By qualified name: of those that are executed anew."""
+
+
+IsStale: TypeAlias = Callable[[Imported], bool]
+
+
+def compare(old: ast.Module | None, new: ast.Module, is_stale: IsStale) -> Edit:
+    """What the difference of two versions asks for; all of the new one where the old is not known.
+
+    `is_stale` says of an import whether what it brings was made anew.
+    """
+    after = list(_statements(new.body))
+    made = {name for one in after for name in one.binds}
+    if old is None:
+        return Edit(new.body, made, set(), sorted(made), {})
+    before = list(_statements(old.body))
+    body = _Body(before, after, is_stale, set())
+    gone = {name for one in before for name in one.binds} - made
+    # What a star brings has no name here, and what a future changes is everything.
+    stars = any(is_stale(one) for statement in after for one in statement.imports if one.name == "*")
+    if stars or _futures(old) != _futures(new):
+        return Edit(new.body, made | gone, gone, _edited(body), {})
+    again = [one for one in after if id(one) in body.again]
+    classes = dict(_class_edits(before, again, body.dirty, is_stale, ""))
+    run = [one.node for one in after if id(one) in body.again or _is_future(one.node)]
+    return Edit(run if again else [], body.dirty, gone, _edited(body), classes)
+
+
+def imports_of(tree: ast.Module) -> list[Imported]:
+    """What a module imports while it is executed."""
+    return [one for statement in _statements(tree.body) for one in statement.imports]
+
+
+class _Body:
+    """The statements of a module or class against those of its former version."""
+
+    def __init__(
+        self, old: Sequence[Statement], new: Sequence[Statement], is_stale: IsStale, dirty: set[str]
+    ) -> None:
+        self.removed, self.added = _difference(old, new)
+        self.dirty = set(dirty)
+        self.again: set[int] = set()
+        """Statements that are to be executed, by identity."""
+        self._modules = _only_imported(new)
+        self._deleted = {name for one in new for name in one.deletes}
+        for one in (*self.removed, *self.added):
+            self._make_anew(one)
+        self.again = {id(one) for one in self.added if not _is_text(one.node)}
+        while clean := [one for one in new if id(one) not in self.again and self._is_dirty(one, is_stale)]:
+            for one in clean:
+                self.again.add(id(one))
+                self._make_anew(one)
+
+    def _make_anew(self, statement: Statement) -> None:
+        # What is deleted at the end is not there to be used.
+        self.dirty |= statement.binds | (statement.uses & self._deleted)
+        for changed, given in statement.changes:
+            self.dirty |= (changed - self._modules) or (given - self._modules)
+
+    def _is_dirty(self, statement: Statement, is_stale: IsStale) -> bool:
+        touched = statement.binds | statement.uses
+        return not self.dirty.isdisjoint(touched) or any(map(is_stale, statement.imports))
+
+
+def _difference(
+    old: Sequence[Statement], new: Sequence[Statement]
+) -> tuple[list[Statement], list[Statement]]:
+    """What was taken away, and what was put in; a statement that only moved is both."""
+    before, after = ([ast.dump(one.node) for one in body] for body in (old, new))
+    removed: list[Statement] = []
+    added: list[Statement] = []
+    for what, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if what != "equal":
+            removed += old[i:j]
+            added += new[k:m]
+    return removed, added
+
+
+def _only_imported(statements: Sequence[Statement]) -> set[str]:
+    """Names that mean modules, as far as one can see: they are not made anew by a call of what they hold."""
+    imported = {name for one in statements if one.is_import for name in one.binds}
+    return imported - {name for one in statements if not one.is_import for name in one.binds}
+
+
+def _edited(body: _Body) -> list[str]:
+    """The names of what was edited; of a class that is still there, those of its members."""
+    names: dict[str, None] = {}
+    before = {one.node.name: one.node for one in body.removed if isinstance(one.node, ast.ClassDef)}
+    after = {one.node.name: one.node for one in body.added if isinstance(one.node, ast.ClassDef)}
+    for name in before.keys() & after.keys():
+        removed, added = _difference(
+            list(_statements(before[name].body)), list(_statements(after[name].body))
+        )
+        members = {member for one in (*removed, *added) for member in one.binds}
+        names.update(dict.fromkeys(sorted(members) or [name]))
+    for one in (*body.added, *body.removed):
+        names.update(dict.fromkeys(sorted(one.binds - (before.keys() & after.keys()))))
+    return list(names)
+
+
+def _class_edits(
+    old: Sequence[Statement], again: Sequence[Statement], dirty: set[str], is_stale: IsStale, prefix: str
+) -> Iterator[tuple[str, ClassEdit]]:
+    former = {one.node.name: one.node for one in old if isinstance(one.node, ast.ClassDef)}
+    for one in again:
+        if isinstance(one.node, ast.ClassDef) and one.node.name in former:
+            yield from _class_edit(former[one.node.name], one.node, dirty, is_stale, prefix)
+
+
+def _class_edit(
+    old: ast.ClassDef, new: ast.ClassDef, dirty: set[str], is_stale: IsStale, prefix: str
+) -> Iterator[tuple[str, ClassEdit]]:
+    before, after = list(_statements(old.body)), list(_statements(new.body))
+    body = _Body(before, after, is_stale, dirty)
+    again = [one for one in after if id(one) in body.again]
+    made_again, made, had = (
+        {name for one in side for name in one.binds} for side in (again, after, before)
+    )
+    edited = (*body.removed, *body.added, *again)
+    name = prefix + new.name
+    yield name, ClassEdit(
+        # What a decorator has made of an attribute is not what it is to be given.
+        frozenset() if new.decorator_list or old.decorator_list else frozenset(made - made_again),
+        frozenset(had - made),
+        frozenset(one.node.name for one in again if isinstance(one.node, _DEFS)),
+        _head(old) == _head(new) and all(_is_method(one.node) for one in edited),
+    )
+    yield from _class_edits(before, again, body.dirty, is_stale, f"{name}.")
+
+
+def _head(node: ast.ClassDef) -> list[str]:
+    return [ast.dump(one) for one in (*node.bases, *node.keywords, *node.decorator_list)]
+
+
+def _is_method(node: ast.stmt) -> bool:
+    if _is_text(node):
+        return True
+    return isinstance(node, _DEFS) and all(
+        isinstance(one, ast.Name) and one.id in _PLAIN_DECORATORS for one in node.decorator_list
+    )
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """A docstring, or another constant that does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[Statement]:
+    """Each statement; of an import each name, so that one more asks for nothing but itself."""
+    for node in [part for one in body for part in _parts(one)]:
+        statement = Statement(node)
+        _gather(node, statement, inner=False, in_class=False)
+        yield statement
+
+
+def _parts(node: ast.stmt) -> list[ast.stmt]:
+    if isinstance(node, ast.Import) and len(node.names) > 1:
+        return [ast.copy_location(ast.Import([alias]), node) for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and len(node.names) > 1:
+        return [
+            ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node) for alias in node.names
+        ]
+    return [node]
+
+
+def _gather(node: ast.AST, found: Statement, inner: bool, in_class: bool) -> None:
+    """Add what is in the node; `inner`: names that are bound there are not the body's own."""
+    if isinstance(node, ast.Name):
+        _gather_name(node, found, inner)
+    elif isinstance(node, _IMPORTS):
+        if not inner or in_class:
+            _gather_import(node, found, inner)
+    elif not inner:
+        _gather_from(node, found)
+    opens = isinstance(node, (*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef))
+    class_body = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
+    for child in ast.iter_child_nodes(node):
+        _gather(child, found, inner or opens, class_body)
+
+
+def _gather_from(node: ast.AST, found: Statement) -> None:
+    if isinstance(node, (*_DEFS, ast.ClassDef)):
+        found.binds.add(node.name)
+        for decorator in node.decorator_list:
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if isinstance(called, ast.Attribute):
+                found.changes.append((_names_in(called), set()))
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+        found.binds |= {node.name} if node.name else set()
+    elif isinstance(node, ast.Expr):
+        found.changes.append(_changed_by(node.value))
+    elif isinstance(node, ast.Attribute | ast.Subscript) and not _is_load(node):
+        found.changes.append((_names_in(node.value), set()))
+
+
+def _gather_name(node: ast.Name, found: Statement, inner: bool) -> None:
+    if _is_load(node):
+        found.uses.add(node.id)
+    elif not inner:
+        found.binds.add(node.id)
+        found.deletes |= {node.id} if isinstance(node.ctx, ast.Del) else set()
+
+
+def _gather_import(node: ast.Import | ast.ImportFrom, found: Statement, inner: bool) -> None:
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            found.imports.append(Imported(alias.name, 0, ""))
+            bound = alias.asname or alias.name.partition(".")[0]
+        else:
+            found.imports.append(Imported(node.module or "", node.level, alias.name))
+            bound = alias.asname or alias.name
+        if not inner:
+            found.binds.add(bound)
+
+
+def _changed_by(value: ast.expr) -> tuple[set[str], set[str]]:
+    """Of `a.append(b)` a; of `module.sort(b)` and `sort(b)`, b."""
+    if not isinstance(value, ast.Call):
+        return _names_in(value), set()
+    given = {name for one in (*value.args, *value.keywords) for name in _names_in(one)}
+    return _names_in(value.func.value) if isinstance(value.func, ast.Attribute) else set(), given
+
+
+def _is_load(node: ast.Name | ast.Attribute | ast.Subscript) -> bool:
+    return isinstance(node.ctx, ast.Load)
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _futures(tree: ast.Module) -> set[str]:
+    return {alias.name for node in tree.body if _is_future(node) for alias in node.names}  # type: ignore[attr-defined]
+
+
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__" and not node.level

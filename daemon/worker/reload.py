@@ -1,0 +1,352 @@
+"""Edit and reload: before a call, what has changed in the app's files is taken over, and the state kept.
+
+    look     the files of the app's own modules, by `stat`; nothing more where none has changed
+    plan     which statements are executed anew (`dirty`); a file that cannot be compiled ends it here
+    execute  those, in each module's own namespace as `importlib.reload` does, in the order of imports
+    check    whether the state was made by code that is still there
+    commit   functions get their new code, lines are moved, the log is told (`reopen`)
+
+All of it or nothing: before `commit` everything can be undone, and is when a module raises or the check
+fails.  Then calls are refused with the reason until a file changes once more; the session stays as it is.
+What a module did outside of its namespace while it was executed (a thread, a file) is not undone.
+
+The state of a session was made by the `setup` and the constructor of the app's class.  Where one of
+these has changed the state is not what the app would make now, and a new session is needed.  What they
+call in turn is not looked at.
+
+A value at the top of a module is made anew when its statement, or what it may depend on, was edited: so
+is a model that was loaded there.  State belongs into the instance.
+
+What was noted of a file is what was imported, not what was there a moment later: a file that changed
+while its import ran (an import can take long) counts as not known, and is executed as a whole.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from warmd.app import Interrupted
+from warmd.daemon.worker import output, sources
+from warmd.daemon.worker.dirty import Edit, Imported, compare, imports_of
+from warmd.daemon.worker.load import App, find_class
+from warmd.daemon.worker.reopen import Reopening, innermost, move_lines, same_function
+from warmd.daemon.worker.runtime import NotReloaded
+from warmd.daemon.worker.text import describe
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+MAKERS = ("__new__", "__init__", "__post_init__", "setup")
+"""What the state of a session was made by."""
+COARSE_NS = 20_000_000
+"""By so much the time of a file's change may be told too early; of two changes within it one shows."""
+
+Run = Callable[[Callable[[], object]], object]
+
+
+class _Stat(NamedTuple):
+    modified_ns: int
+    changed_ns: int
+    size: int
+    inode: int
+
+
+@dataclass
+class _Watched:
+    """A module's file."""
+
+    module: str
+    path: str
+    seen: _Stat | None
+    """When its text was read; None: look once more."""
+    applied: bytes | None
+    """The text by which the module is what it is; None where that is not known."""
+    latest: bytes | None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What is to be done about one module."""
+
+    module: ModuleType
+    watched: _Watched
+    edit: Edit
+    code: CodeType
+    """Of the whole new text."""
+
+
+class Reloader:
+    """Keeps one app what its files say.  Made right after its import."""
+
+    def __init__(self, target: str, began_ns: int) -> None:
+        """`began_ns`: the wall clock's time before the import began, as files have it."""
+        self.remedy = "open a new session, or undo the change"
+        self.may_be_async = False
+        """The app runs in an event loop."""
+        self._target = target
+        self._watched: dict[str, _Watched] = {}
+        self._modules = 0
+        self._scanned_ns = began_ns
+        self._refusal: str | None = None
+        self.scan()
+
+    def scan(self) -> None:
+        """Note the modules that were imported since."""
+        if len(sys.modules) == self._modules:
+            return
+        now = time.time_ns()
+        for name, path in sources.own_modules():
+            if name not in self._watched and _is_of_the_app(name, path):
+                self._watch(name, path)
+        self._modules, self._scanned_ns = len(sys.modules), now
+
+    def _watch(self, name: str, path: str) -> None:
+        found = _read(path)
+        if found is None:
+            return
+        stat, text = found
+        was_imported = max(stat.modified_ns, stat.changed_ns) < self._scanned_ns - COARSE_NS
+        applied = text if was_imported else None
+        self._watched[name] = _Watched(name, path, stat if was_imported else None, applied, applied)
+
+    def renew(self, app: App, run: Run) -> App:
+        """Take over what has changed.  Returns the app as it is now, `app` itself if nothing has.
+
+        `run` runs the app's own code.  Raises NotReloaded, and the interrupt of a call.
+        """
+        self.scan()
+        looked = [watched for watched in self._watched.values() if _look(watched.path) != watched.seen]
+        read = [_read_again(watched) for watched in looked]
+        if any(read):
+            self._refusal = None
+            if any(watched.latest != watched.applied for watched in self._watched.values()):
+                app = self._reload(app, run)
+        if self._refusal is not None:
+            raise NotReloaded(self._refusal)
+        return app
+
+    def _reload(self, app: App, run: Run) -> App:
+        try:
+            changes = self._plan()
+            app = self._execute(changes, app, run)
+        except Interrupted:
+            # That call is over; the next one tries again.
+            for watched in self._watched.values():
+                if watched.latest != watched.applied:
+                    watched.seen, watched.latest = None, watched.applied
+            raise
+        except NotReloaded as error:
+            self._refuse(str(error))
+        except BaseException as error:
+            self._refuse(self._where(error), describe(error).traceback)
+        else:
+            for change in changes:
+                change.watched.applied = change.watched.latest
+            self.scan()
+        return app
+
+    def _refuse(self, reason: str, traceback: str = "") -> None:
+        self._refusal = f"the app was edited and could not be reloaded: {reason}"
+        output.note(f"{self._refusal}{chr(10) if traceback else ''}{traceback}".rstrip())
+
+    def _where(self, error: BaseException) -> str:
+        """`file:line: Type: message`."""
+        kind, message, _ = describe(error)
+        if isinstance(error, SyntaxError) and error.filename:
+            return f"{error.filename}:{error.lineno}: {kind}: {error.msg}"
+        place, step = "", error.__traceback__
+        ours = {watched.path for watched in self._watched.values()}
+        while step is not None:
+            if step.tb_frame.f_code.co_filename in ours:
+                place = f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}: "
+            step = step.tb_next
+        return f"{place}{kind}: {message}"
+
+    # Plan.
+
+    def _plan(self) -> list[_Change]:
+        """In the order in which they are to be executed.  Raises SyntaxError, ValueError."""
+        trees = {name: _parsed(one.latest, one.path) for name, one in self._watched.items()}
+        changes: list[_Change] = []
+        dirty: dict[str, set[str]] = {}
+        for name in _by_imports(trees):
+            watched, module, tree = self._watched[name], sys.modules.get(name), trees[name]
+            if module is None or watched.latest is None:
+                continue
+            old = None if watched.applied is None else _parsed(watched.applied, watched.path)
+            edit = compare(old, tree, lambda one, name=name: _is_stale(one, name, dirty))  # type: ignore[misc]
+            if edit.dirty:
+                dirty[name] = edit.dirty
+            if edit.statements or edit.gone or watched.latest != watched.applied:
+                code = compile(watched.latest, watched.path, "exec", dont_inherit=True)
+                changes.append(_Change(module, watched, edit, code))
+        return changes
+
+    # Execute, check, commit.
+
+    def _execute(self, changes: list[_Change], app: App, run: Run) -> App:
+        """Raises what the modules raise, and NotReloaded; then nothing has changed."""
+        linecache.checkcache()
+        namespaces = {one.watched.module: vars(one.module) for one in changes}
+        edits = {(one.watched.module, name): e for one in changes for name, e in one.edit.classes.items()}
+        makers = self._makers(app.cls)
+        reopening = Reopening(namespaces, edits)
+        try:
+            with reopening.class_statements():
+                for one in changes:
+                    self._execute_one(one, run)
+            reopening.settle()
+            self._check(app, makers)
+            renewed = app.again()
+            if renewed.is_async and not self.may_be_async:
+                raise NotReloaded(f"the app has an async function now, and had none: {self.remedy}")
+        except BaseException:
+            reopening.undo()
+            raise
+        reopening.commit()
+        for one in changes:
+            move_lines(vars(one.module), one.watched.module, one.code)
+        _tell(changes, reopening.replaced)
+        return renewed
+
+    def _execute_one(self, change: _Change, run: Run) -> None:
+        namespace = vars(change.module)
+        for name in change.edit.gone:
+            namespace.pop(name, None)
+        if change.edit.statements:
+            tree = ast.Module(change.edit.statements, [])
+            code = compile(tree, change.watched.path, "exec", dont_inherit=True)
+            run(lambda: exec(code, namespace))
+
+    def _makers(self, cls: type) -> dict[tuple[type, str], Any]:
+        """What has made the session's state, of the app's own files."""
+        own = [one for one in cls.__mro__ if one.__module__ in self._watched]
+        return {(one, name): vars(one)[name] for one in own for name in MAKERS if name in vars(one)}
+
+    def _check(self, app: App, before: Mapping[tuple[type, str], Any]) -> None:
+        """Raises NotReloaded where the instance is not what the app would make now."""
+        if self._target and find_class(self._target) is not app.cls:
+            raise NotReloaded(
+                f"the class {app.cls.__qualname__} of {_file_of(app.cls)} cannot be changed in place "
+                f"(its bases, its slots or its fields are others): {self.remedy}"
+            )
+        after = self._makers(app.cls)
+        for cls, name in {**before, **after}:
+            old, new = before.get((cls, name)), after.get((cls, name))
+            if not same_function(old, new):
+                line = getattr(getattr(innermost(new), "__code__", None), "co_firstlineno", None)
+                place = f"{_file_of(cls)}:{line}" if line else _file_of(cls)
+                raise NotReloaded(
+                    f"{cls.__qualname__}.{name} has changed ({place}), and what it was before has made the "
+                    f"state of this session: {self.remedy}"
+                )
+
+
+def _is_of_the_app(name: str, path: str) -> bool:
+    ours = name.partition(".")[0] == "warmd" and not name.startswith("warmd.apps.")
+    return not ours and name not in ("__main__", "__mp_main__") and path.endswith(".py")
+
+
+def _look(path: str) -> _Stat | None:
+    try:
+        found = os.stat(path)
+    except OSError:  # it is being written anew
+        return None
+    return _Stat(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+
+
+def _read(path: str) -> tuple[_Stat, bytes] | None:
+    # A change in between shows at the next look.
+    stat = _look(path)
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    return None if stat is None else (stat, text)
+
+
+def _read_again(watched: _Watched) -> bool:
+    """Whether its text is another than at the last look."""
+    found = _read(watched.path)
+    if found is None:
+        return False
+    stat, text = found
+    is_settled = time.time_ns() - max(stat.modified_ns, stat.changed_ns) > COARSE_NS
+    watched.seen = stat if is_settled else None
+    is_other, watched.latest = text != watched.latest, text
+    return is_other
+
+
+def _parsed(text: bytes | None, path: str) -> ast.Module:
+    """Raises SyntaxError, ValueError."""
+    return ast.parse(text or b"", path)
+
+
+def _by_imports(trees: Mapping[str, ast.Module]) -> list[str]:
+    """The modules, each after those that it imports, as far as they do not import each other."""
+    order: dict[str, None] = {}
+    entered: set[str] = set()
+
+    def enter(name: str) -> None:
+        if name in entered:
+            return
+        entered.add(name)
+        for imported in imports_of(trees[name]):
+            for module in _modules_of(imported, name):
+                if module in trees:
+                    enter(module)
+        order[name] = None
+
+    for name in trees:
+        enter(name)
+    return list(order)
+
+
+def _modules_of(imported: Imported, importer: str) -> list[str]:
+    """The modules that an import statement may mean."""
+    module = _absolute(imported, importer)
+    parts = module.split(".")
+    parents = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return [*parents, f"{module}.{imported.name}"] if imported.name else parents
+
+
+def _absolute(imported: Imported, importer: str) -> str:
+    if not imported.level:
+        return imported.module
+    package = getattr(sys.modules.get(importer), "__package__", None) or importer.rpartition(".")[0]
+    parts = package.split(".")
+    base = parts[: len(parts) - imported.level + 1]
+    return ".".join([*base, imported.module] if imported.module else base)
+
+
+def _is_stale(imported: Imported, importer: str, dirty: Mapping[str, set[str]]) -> bool:
+    """Whether what an import brings was made anew."""
+    if not imported.name:
+        return any(module in dirty for module in _modules_of(imported, importer))
+    module = _absolute(imported, importer)
+    names = dirty.get(module, set())
+    brings = bool(names) if imported.name == "*" else imported.name in names
+    return brings or f"{module}.{imported.name}" in dirty
+
+
+def _file_of(cls: type) -> str:
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", cls.__module__))
+
+
+def _tell(changes: list[_Change], replaced: list[str]) -> None:
+    """A line of the log for each file of which something was swapped."""
+    for one in changes:
+        if one.edit.edited:
+            output.note(f"reloaded {os.path.basename(one.watched.path)}: {', '.join(one.edit.edited)}")
+    if replaced:
+        names = ", ".join(replaced)
+        output.note(f"{names} could not be changed in place: what was made by it before is as it was")
