@@ -87,7 +87,9 @@ def report(error: Exception) -> int:
     if not isinstance(error, WarmdError):
         raise error
     click.echo(f"warmd: {error.message}", err=True)
-    for key in ("traceback", "stack"):
+    # Of an app that only was to be described the traceback is in its output.
+    output = () if error.details.get("traceback") or error.code != "START_FAILED" else ("log_tail",)
+    for key in ("traceback", "stack", *output):
         text = str(error.details.get(key) or "").rstrip()
         if text and text not in error.message:
             click.echo(text, err=True)

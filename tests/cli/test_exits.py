@@ -14,6 +14,7 @@ from warmd.protocol.errors import (
     CallTimeout,
     NoRoom,
     SessionExpired,
+    StartFailed,
     WarmdError,
     WorkerDied,
 )
@@ -54,6 +55,21 @@ def test_the_remote_traceback_follows(capsys: pytest.CaptureFixture[str]) -> Non
         AppError("ValueError: x", details={"traceback": "Traceback ...\n  File ...\nValueError: x\n"})
     )
     assert capsys.readouterr().err == "warmd: ValueError: x\nTraceback ...\n  File ...\nValueError: x\n"
+
+
+def test_the_output_of_a_failed_start_stands_in_for_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    tail = {"log_tail": "Traceback ...\nImportError: x"}
+    exits.report(StartFailed("no start", details=tail))
+    assert capsys.readouterr().err == "warmd: no start\nTraceback ...\nImportError: x\n"
+    exits.report(StartFailed("no start", details={**tail, "traceback": "of setup"}))
+    assert capsys.readouterr().err == "warmd: no start\nof setup\n"
+
+
+def test_notes_come_last(capsys: pytest.CaptureFixture[str]) -> None:
+    error = AppError("boom", details={"traceback": "where"})
+    error.add_note("what helps")
+    exits.report(error)
+    assert capsys.readouterr().err == "warmd: boom\nwhere\nwhat helps\n"
 
 
 def test_a_stack_that_the_message_holds_is_not_printed_twice(capsys: pytest.CaptureFixture[str]) -> None:
