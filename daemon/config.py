@@ -29,9 +29,10 @@ NOT_SETTINGS = frozenset(
     for name in (
         "HOST", "KEY", "TOKEN", "CONFIG", "LOG", "CHECK", "AUTOSTART", "DEBUG",
         "WORKER_TOKEN", "SESSION_ID", "SESSION_TMP", "APP", "CALL_ID", "DAEMON_PID", "DAEMON_SESSION",
+        "MODELS", "TRUSTED_MODELS",
     )
 )  # fmt: skip
-"""Variables of ours that say something to the client or to a worker, and nothing here."""
+"""Variables of ours that say something to the client, to a worker or to an app, and nothing here."""
 GATEWAY_PREFIX = PREFIX + "HTTP_"
 """Those that begin so are the HTTP gateway's, which knows which there are."""
 

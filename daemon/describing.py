@@ -10,9 +10,10 @@ book has no say: such processes have numbers below 0, and what the fleet tells o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -22,6 +23,9 @@ from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Body, SessionId
 from warmd.protocol.work import AppSpec, Describe, Described, Outdated, Prepared, StartFailed, WorkerId
 
+log = logging.getLogger("warmd.describing")
+
+NO_DETAILS: Mapping[str, Any] = {}
 MAX_PROCESSES = 4
 MAX_BYTES = 2**20
 KEPT_SECONDS = 30.0
@@ -102,7 +106,8 @@ class Describer:
             case ev.LinkLost(message=message):
                 self._end(process, f"its process {message}")
             case ev.WorkerExited():
-                self._end(process, described(event)[0], event.log_tail)
+                how, details = described(event)
+                self._end(process, how, details)
             case ev.TreeGone():
                 self._forget(process)
 
@@ -121,8 +126,9 @@ class Describer:
                 self._end(process, "")
                 for done in asking:
                     self.describe(process.spec, done)
-            case StartFailed(type=type, message=text):
-                self._end(process, f"importing the app failed: {type}: {text}", message.traceback)
+            case StartFailed(type=type, message=text, traceback=traceback):
+                details = {"type": type, "traceback": traceback}
+                self._end(process, f"importing the app failed: {type}: {text}", details)
             case _:
                 self._end(process, "its process spoke nonsense")
 
@@ -133,7 +139,12 @@ class Describer:
         text = f"its import took longer than start_timeout ({seconds:g} s)"
         timer = self._loop.call_in(seconds, lambda: self._end(process, text))
         process = self._processes[id] = Process(id, spec, timer)
-        self._fleet.prepare(fx.Prepare(id, process.log, spec, {}, b""))
+        try:
+            self._fleet.prepare(fx.Prepare(id, process.log, spec, {}, b""))
+        except Exception as error:  # whatever it is, somebody waits
+            log.exception("the process that is to describe %s could not be ordered", spec.name)
+            failed = ev.SpawnFailed(id, f"{error!r:.300}")
+            self._loop.call_in(0.0, lambda: self.told(failed))
         return process
 
     def _ask(self, process: Process) -> None:
@@ -153,16 +164,15 @@ class Describer:
         for done in asking:
             done(answer)
 
-    def _fail(self, process: Process, why: str, output: str = "") -> None:
-        details = {"log_tail": output} if output else {}
+    def _fail(self, process: Process, why: str, details: Mapping[str, Any] = NO_DETAILS) -> None:
         text = f"app {process.spec.name!r} could not be described: {why}"
         self._answer(process, Problem("START_FAILED", text, details=details))
 
-    def _end(self, process: Process, why: str, output: str = "") -> None:
+    def _end(self, process: Process, why: str, details: Mapping[str, Any] = NO_DETAILS) -> None:
         """Nothing more is to be had of it; who still asks is told why."""
         process.unwanted = True
         process.timer.cancel()
-        self._fail(process, why, output)
+        self._fail(process, why, details)
         self._kill_if_unwanted(process)
 
     def _kill_if_unwanted(self, process: Process) -> None:

@@ -12,10 +12,11 @@ import msgpack
 from warmd.daemon.core.views import CallView, SessionView, TemplateView
 from warmd.protocol import values
 from warmd.protocol.messages import Body
-from warmd.protocol.work import AppSpec
+from warmd.protocol.work import AppSpec, Asks
 
 MAX_PROGRESS_BYTES = 16 * 1024
 """A longer progress is left out of listings."""
+_ASKS_NOTHING = Asks()._asdict()
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -109,7 +110,7 @@ def packed_call(view: CallView, now: float) -> bytes:
 
 def packed_description(spec: AppSpec, described: Body) -> bytes:
     """What an app's process says of it, together with where it was found."""
-    asks = {name: value for name, value in spec.asks._asdict().items() if value is not None}
+    asks = {name: value for name, value in spec.asks._asdict().items() if value != _ASKS_NOTHING[name]}
     found = {
         "target": spec.target,
         "paths": list(spec.paths),

@@ -32,7 +32,7 @@ SERVE_SECONDS = 0.005
 """Of one turn of the loop, for all who read logs."""
 
 MOST_SHARED = 10_000
-_SESSION_ID = re.compile(r"(?:sess|pool|tmpl)_[0-9a-f]{32}")
+_SESSION_ID = re.compile(r"(?:sess|pool|tmpl|desc)_[0-9a-f]{32}")
 
 
 InThread = Callable[[Callable[[], Cut], Callable[[Cut | BaseException], None]], object]

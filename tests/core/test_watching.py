@@ -79,6 +79,15 @@ def test_a_reader_that_leaves_leaves_the_call_alone(world: World) -> None:
     assert call.open
 
 
+def test_one_of_several_that_a_client_watches_may_end(world: World) -> None:
+    first, second = world.call(), world.call()
+    watchings = [world.watch(first), world.watch(second)]
+    world.returns(worker=1)
+    progressing(world, b"half", worker=2)
+    assert [watching.code for watching in watchings] == ["ok", ""]
+    assert watchings[1].parts == [b"half"]
+
+
 def test_clients_that_go_or_do_not_read(world: World) -> None:
     call = world.call()
     gone, slow = world.watch(call, by="bob"), world.watch(call, by="cat")

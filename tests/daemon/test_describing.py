@@ -125,7 +125,7 @@ def test_an_import_that_fails_is_told_with_its_traceback(world: World) -> None:
     problem = world.problem()
     assert (problem.code, problem.ran) == ("START_FAILED", "no")
     assert problem.message.endswith("not be described: importing the app failed: ImportError: no torch")
-    assert problem.details["log_tail"] == "Traceback ..."
+    assert problem.details == {"type": "ImportError", "traceback": "Traceback ..."}
     assert world.killed()
 
 
@@ -146,6 +146,17 @@ def test_a_process_that_falls_over(world: World, event: ev.AboutWorker, text: st
     world.describer.told(ev.TreeGone(FIRST))
     world.describer.told(ev.TreeGone(FIRST))
     assert sum(isinstance(order, fx.Forget) for order in world.orders) == 1
+
+
+def test_a_fleet_that_fails(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_order: object) -> None:
+        raise ValueError("no such log")
+
+    world.prepare = fail  # type: ignore[method-assign, assignment]
+    world.ask()
+    world.wait(0.0)
+    assert "the process could not be started: ValueError('no such log')" in world.problem().message
+    assert "no such log" in caplog.text
 
 
 def test_a_process_that_never_comes(world: World) -> None:
