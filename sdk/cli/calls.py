@@ -176,11 +176,11 @@ def _perform(
         _print_id(client, options, as_json)
         return
     with live(client, options["session"], logs, progress=not (as_json or stream)) as heard:
-        if stream:
-            _print_stream(client, options, heard, as_json)
-        else:
-            result = _result(client, options, heard)
-    if not stream:
+        over = _stream(client, options, heard, as_json) if stream else None
+        result = _result(client, options, heard) if over is None else None
+    if over is not None:
+        print_end(over, as_json)
+    elif result is not None:
         _print_result(result, as_json)
 
 
@@ -263,7 +263,8 @@ def _print_id(client: Client, options: dict[str, Any], as_json: bool) -> None:
         say(timing_line(call.session_id, None))
 
 
-def _print_stream(client: Client, options: dict[str, Any], heard: Live, as_json: bool) -> None:
+def _stream(client: Client, options: dict[str, Any], heard: Live, as_json: bool) -> Stream:
+    """The stream at its end, its parts printed."""
     with from_here(client, client.stream, options) as stream:
         try:
             heard.begun(stream.call_id, lambda: session_of(stream))
@@ -271,19 +272,21 @@ def _print_stream(client: Client, options: dict[str, Any], heard: Live, as_json:
         except KeyboardInterrupt:
             say(CANCELLING)
             cancel_stream(stream)
+    return stream
 
 
 def print_parts(stream: Stream, as_json: bool, first: int = 0) -> None:
-    """Print each part as it comes, numbered from `first` on, and at the end a line about the call.
-
-    Raises the error that it ends with.
-    """
+    """Print each part as it comes, numbered from `first` on.  Raises the error that the call ends with."""
     for number, part in enumerate(stream, first):
         if as_json:
             json_object(part=number, value=to_plain(part))
         else:
             data(to_json(part))
         sys.stdout.flush()
+
+
+def print_end(stream: Stream, as_json: bool) -> None:
+    """A line about the call of a stream that is over."""
     if as_json:
         json_object(session=stream.session_id, timing=dict(stream.timing or {}))
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from warmd.cli.calls import print_parts
+from warmd.cli.calls import print_end, print_parts
 from warmd.cli.completion import complete_calls
 from warmd.cli.link import open_client, resolve_call
 from warmd.cli.talk import data, json_object, json_option, say, span, table
@@ -35,6 +35,7 @@ def attach(call: str, offset: int, as_json: bool) -> None:
     ):
         try:
             print_parts(stream, as_json, offset)
+            print_end(stream, as_json)
         except KeyboardInterrupt:
             say("warmd: detached; the call goes on")
             raise

@@ -1,0 +1,118 @@
+"""What `run` and `call` print while a call goes on: progress on terminals, and the log where asked for."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import warmd
+from tests.cli.shell import Shell
+from warmd.cli.live import in_words
+
+APP = """
+import sys
+import warmd
+
+class App:
+    def setup(self):
+        print("set up")
+
+    def run(self, n=3):
+        for number in range(n):
+            warmd.context.progress({"n": number + 1, "total": n, "desc": "steps"})
+            print("step", number)
+        return n
+
+    def fail(self):
+        print("about to fail", file=sys.stderr)
+        raise ValueError("no")
+
+    def parts(self):
+        for number in range(2):
+            print("yielding", number)
+            yield number
+"""
+
+
+@pytest.fixture(scope="module")
+def client():
+    with warmd.local() as client:
+        client.status()
+        yield client
+
+
+@pytest.fixture
+def app(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    return str(tmp_path)
+
+
+@pytest.fixture
+def shell(client, capsys):
+    return Shell(client.address, capsys)
+
+
+def test_the_log_of_a_new_session_from_its_beginning(shell, app):
+    assert shell("run", app, "-s", "new", "--logs") == ["3"]
+    log, _, talk = shell.err.partition("session ")
+    assert log == "set up\nstep 0\nstep 1\nstep 2\n"
+    assert "cold" in talk
+
+
+def test_of_a_session_that_exists_only_what_comes_now(shell, client, app):
+    with client.session(app) as session:
+        session.call("run")
+        assert shell("call", session.id, "n=1", "--logs") == ["1"]
+        assert shell.err.startswith("step 0\nsession ")
+        shell("call", session.id, "parts", "--stream", "--logs")
+        assert shell.out == "0\n1\n"
+        assert shell.err.startswith("yielding 0\nyielding 1\nsession ")
+
+
+def test_what_a_call_that_fails_has_written_comes_before_its_error(shell, app):
+    shell("run", app, "-f", "fail", "-s", "new", "--logs")
+    assert shell.code == 1
+    assert shell.err.startswith("set up\nabout to fail\n")
+    assert "ValueError: no" in shell.err
+
+
+def test_an_app_that_does_not_start_shows_its_log_and_why(shell, app, tmp_path):
+    (tmp_path / "app.py").write_text("print('importing')\nraise OSError('no disk')\nclass App: ...")
+    shell("run", app, "-s", "new", "--logs")
+    assert shell.code == 1
+    assert "importing the app failed: OSError: no disk" in shell.err
+
+
+@pytest.mark.parametrize("words", [["--logs"], ["--logs", "-s", "new", "--detach"]])
+def test_there_is_no_log_to_follow(shell, app, words):
+    shell("run", app, *words)
+    assert shell.code == 2
+    assert "--logs" in shell.err
+
+
+def test_progress_is_a_line_that_goes_again(shell, app, monkeypatch):
+    assert shell("run", app) == ["3"]
+    assert "steps" not in shell.err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert shell("run", app, "n=200") == ["200"]
+    assert "\r\033[K" in shell.err
+    assert "/200" in shell.err
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("half  way\n there", "half way there"),
+        ({"step": 3}, '{"step": 3}'),
+        (0.5, "0.5"),
+        ({"n": 3}, "3"),
+        ({"n": 3, "total": None, "rate": None, "desc": ""}, "3"),
+        ({"n": 5, "total": 4}, "100% ████████████████████ 5/4"),
+        ({"n": True, "total": 0}, "1"),
+        ("x" * 200, "x" * 100),
+    ],
+)
+def test_progress_in_words(value, words):
+    assert in_words(value) == words
