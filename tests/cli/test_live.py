@@ -8,10 +8,14 @@ import pytest
 
 import warmd
 from tests.cli.shell import Shell
-from warmd.cli.live import in_words
+from warmd.cli.live import Live, in_words
+from warmd.cli.talk import START_OF_LINE
 
 APP = """
 import sys
+import time
+from pathlib import Path
+
 import warmd
 
 class App:
@@ -23,6 +27,11 @@ class App:
             warmd.context.progress({"n": number + 1, "total": n, "desc": "steps"})
             print("step", number)
         return n
+
+    def wait_for(self, path):
+        warmd.context.progress({"n": 1, "total": 2, "desc": "waiting"})
+        while not Path(path).exists():
+            time.sleep(0.01)
 
     def fail(self):
         print("about to fail", file=sys.stderr)
@@ -91,14 +100,23 @@ def test_there_is_no_log_to_follow(shell, app, words):
     assert "--logs" in shell.err
 
 
-def test_progress_is_a_line_that_goes_again(shell, app, monkeypatch):
+def test_progress_is_a_line_that_goes_again(shell, app, monkeypatch, tmp_path):
     assert shell("run", app) == ["3"]
     assert "steps" not in shell.err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert shell("run", app, "n=200") == ["200"]
-    assert "\r\033[K" in shell.err
-    assert "/200" in shell.err
+    write, gate = Live._write, tmp_path / "gate"
+
+    def seen(live, line):
+        write(live, line)
+        if line:
+            gate.touch()
+
+    monkeypatch.setattr(Live, "_write", seen)
+    assert shell("run", app, "-f", "wait_for", f"path={gate}") == ["null"]
+    before, _, after = shell.err.partition("waiting  50% ██████████           1/2")
+    assert before == ""
+    assert after.startswith(START_OF_LINE + "shared pool")
 
 
 @pytest.mark.parametrize(
