@@ -6,10 +6,11 @@ one function, as those written for inference.sh do.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+from warmd.apps.options import did_you_mean
 
 HOOKS = frozenset({"setup", "unload", "on_cancel", "run"})
 
@@ -43,10 +44,8 @@ class Actions:
         actions = self._actions()
         if name in actions:
             return getattr(self, name)
-        close = difflib.get_close_matches(str(name), actions, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(actions)}"
         what = "the input names no action" if name is None else f"unknown action {str(name)[:40]!r}"
-        raise ValueError(f"{what}: {hint}")
+        raise ValueError(f"{what}: {did_you_mean(name, actions)}")
 
     @classmethod
     def _actions(cls) -> list[str]:

@@ -1,15 +1,28 @@
-"""What an app's `setup` is given: a dict whose keys are the parameters of one function."""
+"""Checks of what an app is given, with errors that name the value, what is allowed, and what was meant."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+MOST_SHOWN = 20
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Which of the known names was meant, or else which there are."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, 1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    if not names:
+        return "there is none"
+    return f"there are {', '.join(names[:MOST_SHOWN])}" + (", ..." if len(names) > MOST_SHOWN else "")
 
 
 def configure(function: Callable[..., Any], config: Mapping[str, Any] | None) -> None:
-    """Calls `function` with the options in `config`.
+    """Calls `function` with what `setup` was given: a dict whose keys are its parameters.
 
     Raises TypeError for an option that it does not have, with what it has.
     """
@@ -18,16 +31,14 @@ def configure(function: Callable[..., Any], config: Mapping[str, Any] | None) ->
     known = list(inspect.signature(function).parameters)
     for name in config or {}:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise TypeError(f"setup has no option {str(name)[:40]!r}: {hint}")
+            raise TypeError(f"setup has no option {str(name)[:40]!r}: {did_you_mean(name, known)}")
     function(**(config or {}))
 
 
 def positive(name: str, value: Any) -> int:
     """A whole number from 1 on.  Raises ValueError that names the option."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}, allowed are whole numbers from 1 on")
+        raise ValueError(f"{name} is {repr(value)[:40]}, allowed are whole numbers from 1 on")
     return value
 
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from warmd.apps.browser.checks import checked_choice, checked_seconds, checked_text
+from warmd.apps.browser.checks import checked_seconds, checked_text
 from warmd.apps.browser.driver import async_api, check_installed
 from warmd.apps.browser.elements import ELEMENT_SECONDS, Elements
 from warmd.apps.browser.options import Options
 from warmd.apps.browser.session import START_SECONDS, Session
+from warmd.apps.options import one_of
 
 GOTO_SECONDS = 30.0
 ARRIVALS = ("load", "domcontentloaded", "networkidle", "commit")
@@ -62,7 +63,7 @@ class Browser(Elements):
         leaves the page as it is, and is told in `downloads`.
         """
         address = _address(url)
-        arrival: Any = checked_choice("wait_until", wait_until, ARRIVALS)
+        arrival: Any = one_of("wait_until", wait_until, ARRIVALS)
         seconds = checked_seconds(timeout_seconds)
         tabs, tab = await self._session.tabs(), await self._session.tab()
         if tab.has_crashed:
@@ -109,7 +110,7 @@ class Browser(Elements):
         timeout_seconds: float = ELEMENT_SECONDS,
     ) -> dict[str, Any]:
         """Gives `screenshot`, the bytes of a PNG or JPEG: of the window, the whole page or one element."""
-        kind: Any = checked_choice("format", format, FORMATS)
+        kind: Any = one_of("format", format, FORMATS)
         if selector is not None:
             found = await self._element(
                 "screenshot",
@@ -135,7 +136,7 @@ class Browser(Elements):
         timeout_seconds: float = GOTO_SECONDS,
     ) -> dict[str, Any]:
         """Gives `pdf`, the bytes of the page as it would be printed; `background` with its colours."""
-        size = checked_choice("paper", paper, PAPERS)
+        size = one_of("paper", paper, PAPERS)
         found = await self._session.do(
             "pdf",
             lambda page: page.pdf(format=size, landscape=landscape, print_background=background),

@@ -24,10 +24,3 @@ def checked_text(name: str, value: Any, *, empty: bool = False) -> str:
     if not value and not empty:
         raise ValueError(f"{name}: expected a text, got an empty one")
     return value
-
-
-def checked_choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """Raises ValueError for what is none of the `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {str(value)[:80]!r}")
-    return str(value)

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warmd.apps.actions import Actions
-from warmd.apps.browser.checks import checked_choice, checked_seconds, checked_text
+from warmd.apps.browser.checks import checked_seconds, checked_text
 from warmd.apps.browser.session import Session
+from warmd.apps.options import one_of
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator
@@ -43,7 +44,7 @@ class Elements(Actions):
 
         `button` is left, right or middle; `clicks` 2 is a double click.
         """
-        kind: Any = checked_choice("button", button, BUTTONS)
+        kind: Any = one_of("button", button, BUTTONS)
         if not (isinstance(clicks, int) and 1 <= clicks <= MOST_CLICKS):
             raise ValueError(f"clicks is {str(clicks)[:40]}, allowed are 1 to {MOST_CLICKS}")
         await self._element(
@@ -130,7 +131,7 @@ class Elements(Actions):
         `state` is visible, hidden, attached or detached; `url` may hold wildcards, as `**/done`;
         `load` is load, domcontentloaded or networkidle.  Each of them has `timeout_seconds`.
         """
-        wished: Any = checked_choice("state", state, STATES)
+        wished: Any = one_of("state", state, STATES)
         seconds = checked_seconds(timeout_seconds)
         limit: dict[str, Any] = {"timeout": seconds * 1000}
         if selector is None and url is None and load is None:
@@ -143,7 +144,7 @@ class Elements(Actions):
                 seconds,
             )
         if load is not None:
-            what: Any = checked_choice("load", load, LOADS)
+            what: Any = one_of("load", load, LOADS)
             await self._session.do(
                 f"wait for {what}", lambda page: page.wait_for_load_state(what, **limit), seconds
             )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from warmd.apps.options import did_you_mean
 
 MAX_PIXELS = 10_000
 """A side of the window."""
@@ -48,15 +49,10 @@ class Options:
         known = [field.name for field in fields(cls)]
         for name, value in config.items():
             if name not in known:
-                raise TypeError(f"no option {str(name)[:80]!r}: {_hint(str(name), known)}")
+                raise TypeError(f"no option {str(name)[:80]!r}: {did_you_mean(name, known)}")
             _check(name, value)
         given = {name: value for name, value in config.items() if value is not None}
         return cls(**{**given, "args": tuple(given.get("args", ()))})
-
-
-def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
 def _check(name: str, value: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from warmd.apps.options import did_you_mean
 
 DEFAULT_MAX_TOKENS = 256
 MAX_STOPS = 16
@@ -71,9 +72,7 @@ def refuse_unknown(given: Iterable[Any], known: Collection[str], what: str) -> N
     """Raises TypeError for the first name that is not known, with what it may have meant."""
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-            raise TypeError(f"unknown {what} {str(name)[:40]!r}: {hint}")
+            raise TypeError(f"unknown {what} {str(name)[:40]!r}: {did_you_mean(name, sorted(known))}")
 
 
 def number(name: str, value: Any, least: float, most: float) -> float:

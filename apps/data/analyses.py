@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import dtypes, plain, positive, unknown
+from warmd.apps.data.plain import dtypes, plain, unknown
 from warmd.apps.data.tables import Table
+from warmd.apps.options import positive
 
 _FREQUENT = 5
 

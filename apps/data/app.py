@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import time
@@ -12,10 +11,11 @@ from typing import Any
 from warmd.apps.actions import Actions
 from warmd.apps.data.analyses import correlations, outliers, summary
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import dtypes, positive, records, said, unknown
+from warmd.apps.data.plain import dtypes, records, said, unknown
 from warmd.apps.data.reading import name_of, read
 from warmd.apps.data.tables import Table, Tables
 from warmd.apps.data.trends import trends
+from warmd.apps.options import did_you_mean, positive
 
 ANALYSES = {"summary": summary, "correlations": correlations, "outliers": outliers, "trends": trends}
 ROWS_LIMIT = 1000
@@ -137,6 +137,4 @@ def _check_options(function: Any, options: Mapping[str, Any], what: str) -> None
         raise TypeError(f"columns is {str(columns)[:40]!r}: it must be a list of names")
     for name in options:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-            raise TypeError(f"{what} has no option {str(name)[:40]!r}: {hint}")
+            raise TypeError(f"{what} has no option {str(name)[:40]!r}: {did_you_mean(name, names)}")

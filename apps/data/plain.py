@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import datetime
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from warmd.apps.data.engine import pl
+from warmd.apps.options import did_you_mean
 
 _LARGEST, _SMALLEST = 2**64 - 1, -(2**63)
 
@@ -51,20 +51,9 @@ def records(frame: pl.DataFrame, limit: int | None) -> dict[str, Any]:
 
 def unknown(what: str, name: Any, known: Iterable[str]) -> str:
     """What is wrong with a name that there is not, and which was meant."""
-    names = list(known)
-    close = difflib.get_close_matches(str(name), names, 1)
-    there = f"there are {', '.join(names[:20])}" if names else "there is none"
-    hint = f"did you mean {close[0]!r}?" if close else there + (", ..." if len(names) > 20 else "")
-    return f"unknown {what} {str(name)[:80]!r}: {hint}"
+    return f"unknown {what} {str(name)[:80]!r}: {did_you_mean(name, known)}"
 
 
 def said(error: Exception) -> str:
     """What polars says of an error, without the plan of its query."""
     return str(error).partition("\n\nThis error occurred")[0]
-
-
-def positive(name: str, value: Any) -> int:
-    """A count that a caller gave.  Raises ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {str(value)[:40]!r}: it must be a whole number of at least 1")
-    return value

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import positive, said, unknown
+from warmd.apps.data.plain import said, unknown
+from warmd.apps.options import positive
 
 FORMATS = ("parquet", "csv", "tsv", "arrow", "arrow-stream", "ndjson", "json")
 _SUFFIXES = {

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from warmd.apps.data.engine import collect, pl
-from warmd.apps.data.plain import dtypes, plain, positive, records, said, unknown
+from warmd.apps.data.plain import dtypes, plain, records, said, unknown
 from warmd.apps.data.tables import Table
+from warmd.apps.options import positive
 
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _LIMIT = 1000

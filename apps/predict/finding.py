@@ -6,11 +6,12 @@ whose `__setstate__` can write files.  Those are loaded only when they are trust
 
 from __future__ import annotations
 
-import difflib
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from warmd.apps.options import did_you_mean
 
 SUFFIXES = {
     ".onnx": "onnx",
@@ -25,7 +26,6 @@ KINDS = ("onnx", "sklearn", "torchscript", "transformers")
 MODELS_VARIABLE = "WARMD_MODELS"
 TRUSTED_VARIABLE = "WARMD_TRUSTED_MODELS"
 _RUN_CODE = {"sklearn": "is pickled", "torchscript": "is TorchScript"}
-_MOST_NAMES = 20
 
 
 def folders_of(variable: str) -> list[Path]:
@@ -129,10 +129,7 @@ def _not_found(model: str, folders: Sequence[Path]) -> str:
             f"setup={{'models': FOLDER}}, or the variable {MODELS_VARIABLE}"
         )
     names = names_in(folders)
-    close = difflib.get_close_matches(model, [*names, *(Path(name).stem for name in names)], 1)
-    there = ", ".join(names[:_MOST_NAMES]) or "nothing"
-    hint = f"did you mean {close[0]!r}?" if close else f"there is {there}"
-    return f"there is no model {model!r} in {', '.join(map(str, folders))}: {hint}"
+    return f"there is no model {model!r} in {', '.join(map(str, folders))}: {did_you_mean(model, names)}"
 
 
 def _children(folder: Path) -> Iterator[Path]:

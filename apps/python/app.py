@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import faulthandler
 import json
 import keyword
@@ -15,6 +14,7 @@ from typing import Any
 
 from warmd.app import Interrupted, context
 from warmd.apps.actions import Actions
+from warmd.apps.options import did_you_mean
 from warmd.apps.python import figures
 from warmd.apps.python.capture import Capture, Written
 from warmd.apps.python.shell import Shell, described
@@ -73,10 +73,7 @@ class Python(Actions):
             return known[name]
         if isinstance(name, str) and name in self._shell.user_ns:
             return self._shell.user_ns[name]
-        close = difflib.get_close_matches(str(name), known, 1)
-        there = ", ".join(sorted(known)[:20]) or "none"
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {there}"
-        raise NameError(f"there is no variable {str(name)[:80]!r}: {hint}")
+        raise NameError(f"there is no variable {str(name)[:80]!r}: {did_you_mean(name, sorted(known))}")
 
     def set(self, values: Mapping[str, Any]) -> list[str]:
         """Gives variables these values; gives their names.  Raises ValueError for what is no name."""

@@ -121,7 +121,7 @@ def test_values_given_in_the_call(data):
         ("t.feather", b"FEA1xxxx", {}, ValueError, "Feather file of version 1"),
         ("t.csv", b"a\n1\n", {"format": "cvs"}, ValueError, "unknown format 'cvs': did you mean 'csv'"),
         ("t.csv", b"alpha\n1\n", {"columns": ["alhpa"]}, ValueError, "did you mean 'alpha'"),
-        ("t.csv", b"a\n1\n", {"limit": 0}, ValueError, "limit is '0'"),
+        ("t.csv", b"a\n1\n", {"limit": 0}, ValueError, "limit is 0"),
         ("t.csv", b"a\n1\n", {"name": ""}, ValueError, "name must be text"),
     ],
 )

@@ -57,11 +57,11 @@ def test_a_name_of_two_files_is_refused(folder):
 def test_what_there_is_instead_is_told(folder):
     with pytest.raises(FileNotFoundError, match=r"'large-model-v3' in .*: did you mean 'large-model-v2"):
         finding.find("large-model-v3", [folder])
-    with pytest.raises(FileNotFoundError, match=r"there is bert, both\.pkl, both\.pt, flowers\.joblib"):
+    with pytest.raises(FileNotFoundError, match=r"there are bert, both\.pkl, both\.pt, flowers\.joblib"):
         finding.find("zzz", [folder])
     with pytest.raises(FileNotFoundError, match=r"no folder to look in: .*the variable WARMD_MODELS"):
         finding.find("zzz", [])
-    with pytest.raises(FileNotFoundError, match="there is nothing"):
+    with pytest.raises(FileNotFoundError, match="there is none"):
         finding.find("zzz", [folder / "none"])
     for wrong in (3, "", None):
         with pytest.raises(TypeError, match="the model must be a name or a path"):
