@@ -70,10 +70,10 @@ class Figures:
 def jobs(folder: Path) -> Iterator[Job]:
     """All of them; what they work on is made in `folder`."""
     click: Step = ("click", {"selector": "#ok"})
-    yield Job(
-        "browser", "a click in Chromium", ("warmd.apps.browser", "Browser"),
-        [("start", {"url": PAGE}), click], click,
-    )  # fmt: skip
+    shot: Step = ("screenshot", {})
+    for what, step in (("a click in Chromium", click), ("a screenshot in Chromium", shot)):
+        target = ("warmd.apps.browser", "Browser")
+        yield Job("browser", what, target, [("start", {"url": PAGE}), step], step)
     ask: Step = ("run", {"input": {"message": "What is a llama?", "max_tokens": 1, "seed": 1}})
     yield Job("chat", "the first token of an answer, SmolLM2 135M", ("warmd.apps.chat", "Chat"), [ask], ask)
     from warmd.apps.data.example import write_example
