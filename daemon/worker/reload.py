@@ -7,7 +7,8 @@
     commit   functions get their new code, lines are moved, the log is told (`reopen`)
 
 All of it or nothing: before `commit` everything can be undone, and is when a module raises or the check
-fails.  Then calls are refused with the reason until a file changes once more; the session stays as it is.
+fails.  Then calls are refused with the reason until a file is written once more; the session stays as it
+is.  So they are while a file is not there that the others import.
 What a module did outside of its namespace while it was executed (a thread, a file) is not undone.
 
 The state of a session was made by the `setup` and the constructor of the app's class.  Where one of
@@ -34,7 +35,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from warmd.app import Interrupted
-from warmd.daemon.worker import output, sources
+from warmd.daemon.worker import output, sources, typed
 from warmd.daemon.worker.dirty import Edit, Imported, compare, imports_of
 from warmd.daemon.worker.load import App, find_class
 from warmd.daemon.worker.reopen import Reopening, innermost, move_lines, same_function
@@ -48,6 +49,9 @@ MAKERS = ("__new__", "__init__", "__post_init__", "setup")
 """What the state of a session was made by."""
 COARSE_NS = 20_000_000
 """By so much the time of a file's change may be told too early; of two changes within it one shows."""
+
+MOST_WAITS = 10
+"""Of that time, for a file that is written again and again."""
 
 Run = Callable[[Callable[[], object]], object]
 
@@ -70,6 +74,9 @@ class _Watched:
     applied: bytes | None
     """The text by which the module is what it is; None where that is not known."""
     latest: bytes | None
+    modified_ns: int = 0
+    """Of the latest text."""
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,20 +100,20 @@ class Reloader:
         """The app runs in an event loop."""
         self._target = target
         self._watched: dict[str, _Watched] = {}
-        self._modules = 0
+        self._modules: tuple[int, str] | None = None
+        """How many there are, and the last one."""
         self._scanned_ns = began_ns
         self._refusal: str | None = None
         self.scan()
 
     def scan(self) -> None:
         """Note the modules that were imported since."""
-        if len(sys.modules) == self._modules:
-            return
-        now = time.time_ns()
-        for name, path in sources.own_modules():
-            if name not in self._watched and _is_of_the_app(name, path):
-                self._watch(name, path)
-        self._modules, self._scanned_ns = len(sys.modules), now
+        now, modules = time.time_ns(), (len(sys.modules), next(reversed(sys.modules)))
+        if modules != self._modules:
+            for name, path in sources.own_modules():
+                if name not in self._watched and _is_of_the_app(name, path):
+                    self._watch(name, path)
+        self._modules, self._scanned_ns = modules, now
 
     def _watch(self, name: str, path: str) -> None:
         found = _read(path)
@@ -115,7 +122,9 @@ class Reloader:
         stat, text = found
         was_imported = max(stat.modified_ns, stat.changed_ns) < self._scanned_ns - COARSE_NS
         applied = text if was_imported else None
-        self._watched[name] = _Watched(name, path, stat if was_imported else None, applied, applied)
+        self._watched[name] = _Watched(
+            name, path, stat if was_imported else None, applied, applied, stat.modified_ns
+        )
 
     def renew(self, app: App, run: Run) -> App:
         """Take over what has changed.  Returns the app as it is now, `app` itself if nothing has.
@@ -124,14 +133,25 @@ class Reloader:
         """
         self.scan()
         looked = [watched for watched in self._watched.values() if _look(watched.path) != watched.seen]
-        read = [_read_again(watched) for watched in looked]
-        if any(read):
+        if looked and _read_settled(looked):
             self._refusal = None
             if any(watched.latest != watched.applied for watched in self._watched.values()):
                 app = self._reload(app, run)
         if self._refusal is not None:
             raise NotReloaded(self._refusal)
+        if any(watched.is_gone for watched in looked):
+            self._check_gone()
         return app
+
+    def _check_gone(self) -> None:
+        """Raises NotReloaded where the app is made of a file that is not there."""
+        needed = {self._target.partition(":")[0]}
+        for name, watched in self._watched.items():
+            imports = [] if watched.is_gone else imports_of(_parsed(watched.latest, watched.path))
+            needed.update(module for one in imports for module in _modules_of(one, name))
+        for name, watched in self._watched.items():
+            if watched.is_gone and name in needed:
+                raise NotReloaded(f"{watched.path} of the app is not there any more: {self.remedy}")
 
     def _reload(self, app: App, run: Run) -> App:
         try:
@@ -150,6 +170,7 @@ class Reloader:
         else:
             for change in changes:
                 change.watched.applied = change.watched.latest
+            typed.forget()
             self.scan()
         return app
 
@@ -274,15 +295,30 @@ def _read(path: str) -> tuple[_Stat, bytes] | None:
     return None if stat is None else (stat, text)
 
 
+def _read_settled(looked: list[_Watched]) -> bool:
+    """Read what may have changed, and whether it has; what is just being written is waited for."""
+    changed = [one for one in looked if _read_again(one)]
+    news = changed
+    for _ in range(MOST_WAITS):
+        young = [one for one in looked if one.seen is None]
+        if not news or not young:
+            break
+        time.sleep(COARSE_NS / 1e9)
+        news = [one for one in young if _read_again(one)]
+    return bool(changed)
+
+
 def _read_again(watched: _Watched) -> bool:
-    """Whether its text is another than at the last look."""
+    """Whether its text is another than at the last look, or was written once more."""
     found = _read(watched.path)
     if found is None:
-        return False
+        was_there, watched.is_gone, watched.seen = not watched.is_gone, True, None
+        return was_there
     stat, text = found
     is_settled = time.time_ns() - max(stat.modified_ns, stat.changed_ns) > COARSE_NS
     watched.seen = stat if is_settled else None
-    is_other, watched.latest = text != watched.latest, text
+    is_other = watched.is_gone or (text, stat.modified_ns) != (watched.latest, watched.modified_ns)
+    watched.latest, watched.modified_ns, watched.is_gone = text, stat.modified_ns, False
     return is_other
 
 

@@ -186,6 +186,11 @@ def field_hints(kind: type) -> dict[str, Any]:
     return {name: one.type if isinstance(one, InitVar) else one for name, one in hints.items()}
 
 
+def forget() -> None:
+    """Classes have changed: what was known of them may not hold any more."""
+    _fields_of.cache_clear()
+
+
 @cache
 def _fields_of(kind: type) -> _Fields:
     return _Fields(kind)
