@@ -195,12 +195,9 @@ def default_of(default: Any) -> Schema:
 
 def _of_constants(values: typing.Iterable[Any]) -> Schema:
     known = [value for value in values if type(value) in (str, int, float, bool, type(None))]
-    unique = [value for number, value in enumerate(known) if not _is_among(value, known[:number])]
-    return {"enum": unique} if unique else {}
-
-
-def _is_among(value: Any, others: list[Any]) -> bool:
-    return any(type(value) is type(one) and value == one for one in others)
+    # 1 and True are equal, and two of these constants.
+    unique = {(type(value), value): value for value in known}
+    return {"enum": list(unique.values())} if unique else {}
 
 
 def _of_places(items: list[Schema]) -> Schema:
