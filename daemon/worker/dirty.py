@@ -113,21 +113,25 @@ def compare(
     after = list(_statements(new.body))
     made = {name for one in after for name in one.binds}
     if old is None:
-        return Edit(new.body, made, set(), sorted(made), {})
+        return Edit(new.body, made, set(), sorted(made), {}, remade=_values(after))
     before = list(_statements(old.body))
     body = _Body(before, after, is_stale, set(dirty))
     gone = {name for one in before for name in one.binds} - made
     # What a star brings has no name here, and what a future changes is everything.
     stars = any(is_stale(one) for statement in after for one in statement.imports if one.name == "*")
     if stars or _futures(old) != _futures(new):
-        return Edit(new.body, made | gone, gone, _edited(body), {})
+        return Edit(new.body, made | gone, gone, _edited(body), {}, remade=_values(after))
     again = [one for one in after if id(one) in body.again]
     classes = dict(_class_edits(before, again, body.dirty, is_stale, ""))
     run = [one.node for one in after if id(one) in body.again or _is_future(one.node)]
     edited = _edited(body)
     calls = {name for one in (*again, *body.removed) for name in one.calls}
-    remade = {name for one in again if isinstance(one.node, _VALUES) for name in one.binds} - {*edited}
-    return Edit(run if again else [], body.dirty, gone, edited, classes, calls, sorted(remade))
+    remade = [name for name in _values(again) if name not in edited]
+    return Edit(run if again else [], body.dirty, gone, edited, classes, calls, remade)
+
+
+def _values(statements: Sequence[Statement]) -> list[str]:
+    return sorted({name for one in statements if isinstance(one.node, _VALUES) for name in one.binds})
 
 
 def changed_by_calls(tree: ast.Module) -> dict[str, set[str]]:

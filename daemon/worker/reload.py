@@ -241,8 +241,7 @@ class Reloader:
             reopening.undo()
             raise
         reopening.commit()
-        for one in changes:
-            move_lines(vars(one.module), one.watched.module, one.code)
+        move_lines([(vars(one.module), one.watched.module, one.code) for one in changes])
         _tell(changes, reopening.replaced)
         return renewed
 

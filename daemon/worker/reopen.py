@@ -19,12 +19,20 @@ from __future__ import annotations
 import abc
 import builtins
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from warmd.daemon.worker.dirty import ClassEdit
-from warmd.daemon.worker.swap import innermost, renew_inner, replace_everywhere, same_code, take_over
+from warmd.daemon.worker.swap import (
+    codes_within,
+    innermost,
+    renew_inner,
+    replace_everywhere,
+    same_code,
+    take_over,
+)
 
 _PLAIN_METACLASSES = (type, abc.ABCMeta)
 _OF_THE_TYPE = (GetSetDescriptorType, MemberDescriptorType)
@@ -43,6 +51,14 @@ class Reopening:
         self._namespaces = namespaces
         self._before = {name: dict(namespace) for name, namespace in namespaces.items()}
         self._edits = edits
+        known = [one for before in self._before.values() for one in before.values() if isinstance(one, type)]
+        self._children = {
+            base: set(map(id, _children_of(base)))
+            for cls in known
+            for base in cls.__bases__
+            if base is not object
+        }
+        """What each class was inherited by."""
         self._classes: list[tuple[type, dict[str, Any], tuple[type, ...]]] = []
         """As they were."""
         self.replaced: list[type] = []
@@ -105,6 +121,7 @@ class Reopening:
 
     def undo(self) -> None:
         """All is as it was before."""
+        self._remove_unfinished()
         for cls, members, bases in reversed(self._classes):
             if cls.__bases__ != bases:
                 cls.__bases__ = bases
@@ -118,6 +135,15 @@ class Reopening:
             for name in [name for name in namespace if name not in before]:
                 del namespace[name]
             namespace.update(before)
+
+    def _remove_unfinished(self) -> None:
+        """Classes that were made and have not become the ones that are there, as after an interrupt."""
+        for base, before in self._children.items():
+            for made in [one for one in _children_of(base) if id(one) not in before]:
+                old = self._counterpart(self._namespaces.get(made.__module__, {}), made.__qualname__, made)
+                if old is not None:
+                    replace_everywhere([(made, old)])
+                    _detach(made)
 
     def _counterpart(self, namespace: dict[str, Any], qualified: str, made: Any) -> type | None:
         """The class that a class statement of this name has made the last time."""
@@ -200,6 +226,11 @@ def _copy_methods(old: type, made: type, edit: ClassEdit) -> None:
         type.__delattr__(old, name)
 
 
+def _children_of(cls: type) -> list[type]:
+    children: list[type] = type.__subclasses__(cls)  # also of a metaclass
+    return children
+
+
 def _detach(made: type) -> None:
     """Or it would be among `__subclasses__()` until the collector comes."""
     with contextlib.suppress(TypeError):  # a base of C, which seldom asks
@@ -210,11 +241,17 @@ class _Nowhere:
     pass
 
 
-def move_lines(namespace: Mapping[str, Any], module: str, code: CodeType) -> None:
-    """Functions that nothing happened to stand in other lines of their file now."""
-    codes: dict[str, list[CodeType]] = {}
-    _gather(code, codes)
-    _move(namespace, module, codes, 10)
+def move_lines(codes_of: Sequence[tuple[Mapping[str, Any], str, CodeType]]) -> None:
+    """Functions that nothing happened to stand in other lines of their file now.
+
+    Of each module its namespace, its name, and the code of its whole text.
+    """
+    inner: list[tuple[CodeType, CodeType]] = []
+    for namespace, module, code in codes_of:
+        codes: dict[str, list[CodeType]] = {}
+        _gather(code, codes)
+        _move(namespace, module, partial(_move_function, codes=codes, inner=inner), 10)
+    renew_inner(inner)
 
 
 def _gather(code: CodeType, codes: dict[str, list[CodeType]]) -> None:
@@ -224,23 +261,26 @@ def _gather(code: CodeType, codes: dict[str, list[CodeType]]) -> None:
             _gather(inner, codes)
 
 
-def _move(members: Mapping[str, Any], module: str, codes: dict[str, list[CodeType]], depth: int) -> None:
+def _move(
+    members: Mapping[str, Any], module: str, move: Callable[[FunctionType], None], depth: int
+) -> None:
     for value in list(members.values()):
         if isinstance(value, type):
             if value.__module__ == module and depth:
-                _move(vars(value), module, codes, depth - 1)
+                _move(vars(value), module, move, depth - 1)
             continue
         parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
         for part in parts:
             function = innermost(part)
             if isinstance(function, FunctionType) and function.__module__ == module:
-                _move_function(function, codes.get(function.__code__.co_qualname, []))
+                move(function)
 
 
-def _move_function(function: FunctionType, candidates: list[CodeType]) -> None:
-    for code in candidates:
+def _move_function(
+    function: FunctionType, codes: Mapping[str, list[CodeType]], inner: list[tuple[CodeType, CodeType]]
+) -> None:
+    for code in codes.get(function.__code__.co_qualname, []):
         if same_code(function.__code__, code):
+            inner += codes_within(function.__code__, code)
             function.__code__ = code
             return
-
-

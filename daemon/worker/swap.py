@@ -38,7 +38,7 @@ def take_over(old: Any, made: Any, inner: list[tuple[CodeType, CodeType]]) -> bo
     if free not in ((), ("__class__",)):
         _take_over_within(old, made, inner)
         return False
-    inner += _codes_within(old.__code__, made.__code__)
+    inner += codes_within(old.__code__, made.__code__)
     for name in _OF_A_FUNCTION:
         setattr(old, name, getattr(made, name))
     old.__dict__.clear()
@@ -52,7 +52,7 @@ def _take_over_within(old: FunctionType, made: FunctionType, inner: list[tuple[C
         take_over(_content(one), _content(other), inner)
 
 
-def _codes_within(old: CodeType, made: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+def codes_within(old: CodeType, made: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
     """The codes of functions that are made in it, of one name and place."""
     before, after = ([one for one in code.co_consts if isinstance(one, CodeType)] for code in (old, made))
     for name in {one.co_qualname for one in before}:
@@ -60,12 +60,12 @@ def _codes_within(old: CodeType, made: CodeType) -> Iterator[tuple[CodeType, Cod
         if len(former) == len(newer):
             for one, other in zip(former, newer, strict=True):
                 yield one, other
-                yield from _codes_within(one, other)
+                yield from codes_within(one, other)
 
 
 def renew_inner(inner: Sequence[tuple[CodeType, CodeType]]) -> None:
     """Closures that live get the code of those that would be made now."""
-    newer = {id(old): made for old, made in inner if old is not made}
+    newer = {id(old): made for old, made in inner if old is not made and not _is_in_place(old, made)}
     olds = [old for old, _ in inner if id(old) in newer]
     for holder in gc.get_referrers(*olds) if olds else ():
         if type(holder) is not FunctionType or id(holder.__code__) not in newer:
@@ -73,6 +73,10 @@ def renew_inner(inner: Sequence[tuple[CodeType, CodeType]]) -> None:
         made = newer[id(holder.__code__)]
         if made.co_freevars == holder.__code__.co_freevars:
             holder.__code__ = made
+
+
+def _is_in_place(old: CodeType, made: CodeType) -> bool:
+    return old.co_firstlineno == made.co_firstlineno and same_code(old, made)
 
 
 def replace_everywhere(pairs: Sequence[tuple[Any, Any]]) -> None:

@@ -282,3 +282,63 @@ def test_what_a_template_has_frozen_is_found(project: Project) -> None:
     assert value(project) == ["a"]
     project.edit('"a"', '"A"')
     assert value(project) == ["A"]
+
+
+def test_a_class_that_was_left_half_made_is_no_ghost(project: Project) -> None:
+    started(
+        project,
+        """
+        class Base:
+            kinds = []
+            def __init_subclass__(cls):
+                Base.kinds.append(cls)
+                cls.check()
+        class A(Base):
+            @classmethod
+            def check(cls): pass
+            def name(self): return "a"
+        class App:
+            def run(self):
+                return [[one().name() for one in Base.kinds], len(Base.__subclasses__())]
+        """,
+    )
+    project.edit("check(cls): pass", "check(cls): 1 / 0")
+    assert "ZeroDivisionError" in project.refusal("run")
+    project.edit("1 / 0", "pass")
+    project.edit('"a"', '"A"')
+    assert value(project) == [["A"], 1]
+
+
+def test_closures_that_the_state_holds_stand_in_the_new_lines(project: Project) -> None:
+    started(
+        project,
+        """
+        import sys
+        class App:
+            def setup(self):
+                self.line = lambda: sys._getframe().f_lineno
+            def run(self):
+                return self.line()
+        """,
+    )
+    line = value(project)
+    project.edit("import sys", "import sys\n\n\n")
+    assert value(project) == line + 3
+
+
+def test_what_a_star_makes_anew_is_told(project: Project) -> None:
+    project.write("names.py", "SIZE = 1\n")
+    started(
+        project,
+        """
+        from names import *
+        calls = []
+        class App:
+            def run(self):
+                return [SIZE, len(calls)]
+        """,
+    )
+    assert value(project) == [1, 0]
+    project.edit("SIZE = 1", "SIZE = 2", "names.py")
+    assert value(project) == [2, 0]
+    assert "reloaded app.py: nothing itself; made anew: calls" in project.daemon.log_text()
