@@ -186,7 +186,9 @@ def plan_for(
     makers = {one.name: maker for one in ours if (maker := maker_for(hints.get(one.name)))}
     style = _style([one for one in everything if one.name != given], whole_names, hints, of_base_app)
     is_passed_on = _is_passed_on(function)
-    refusal = "" if is_passed_on else _refusal(style, ours, hints, of_base_app)
+    refusal = _refusal_of_socket(ours, hints) if of_base_app else ""
+    if not refusal and not is_passed_on and style == "whole":
+        refusal = _refusal_of_others(ours)
     may_be_named = style == "whole" and bool(makers) and not of_base_app
     if may_be_named:
         may_be_named = not may_have(hints[ours[0].name], ours[0].name)
@@ -256,14 +258,18 @@ def _style(
     return "whole" if first.kind is Parameter.POSITIONAL_ONLY else "either"
 
 
-def _refusal(style: Style, parameters: list[Parameter], hints: Mapping[str, Any], of_base_app: bool) -> str:
-    for one in parameters if of_base_app else ():
+def _refusal_of_socket(parameters: list[Parameter], hints: Mapping[str, Any]) -> str:
+    for one in parameters:
         if baseapp.is_socket(one, hints.get(one.name)):
             return f"takes a socket ({one.name!r}): stream functions of inference.sh cannot be called here"
-    needed = [one.name for one in parameters[1:] if one.default is Parameter.empty]
-    if style != "whole" or not needed:
+    return ""
+
+
+def _refusal_of_others(parameters: list[Parameter]) -> str:
+    """Of a function that takes its input whole."""
+    names = ", ".join(repr(one.name) for one in parameters[1:] if one.default is Parameter.empty)
+    if not names:
         return ""
-    names = ", ".join(map(repr, needed))
     return f"takes its input whole, as {parameters[0].name!r}, and nothing can be given for {names}"
 
 

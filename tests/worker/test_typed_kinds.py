@@ -64,6 +64,14 @@ def with_connection(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
+def passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return inner
+
+
 def with_keyword(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def inner(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -80,6 +88,10 @@ class Functions:
     @with_keyword
     def whole(self, input: Any, connection: Any) -> Any:
         return input, connection
+
+    @passing_on
+    def live(self, input: Any, socket: Any) -> Any:
+        return input, socket
 
     @functools.lru_cache  # noqa: B019
     def cached(self, x: int, y: int) -> Any:
@@ -221,3 +233,8 @@ def test_many_constants_take_no_time() -> None:
     began = time.process_time()
     assert len(Schemas("validation").of(constants)["enum"]) == 20_000
     assert time.process_time() - began < 0.5
+
+
+def test_a_socket_is_refused_also_behind_a_decorator() -> None:
+    assert "takes a socket" in plan_for(Functions().live, "live", of_base_app=True).refusal
+    assert plan_for(Functions().live, "live").refusal == ""
