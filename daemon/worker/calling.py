@@ -187,11 +187,8 @@ def plan_for(
     style = _style([one for one in everything if one.name != given], whole_names, hints, of_base_app)
     is_passed_on = _is_passed_on(function)
     refusal = _refusal_of_socket(ours, hints) if of_base_app else ""
-    if not refusal and not is_passed_on and style == "whole":
-        refusal = _refusal_of_others(ours)
-    may_be_named = style == "whole" and bool(makers) and not of_base_app
-    if may_be_named:
-        may_be_named = not may_have(hints[ours[0].name], ours[0].name)
+    if not is_passed_on and style == "whole":
+        refusal = refusal or _refusal_of_others(ours)
     by_place = style == "keywords" and any(one.kind is Parameter.POSITIONAL_ONLY for one in ours)
     takes_more = any(one.kind is Parameter.VAR_KEYWORD for one in everything)
     return Plan(
@@ -202,7 +199,7 @@ def plan_for(
         frozenset(one.name for one in ours if one.default is Parameter.empty),
         takes_more,
         is_passed_on,
-        may_be_named,
+        style == "whole" and not of_base_app and _may_be_named(ours[0], makers, hints),
         hints,
         makers,
         given,
@@ -220,6 +217,10 @@ def _is_passed_on(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):  # such as that of functools.cache, which changes nothing
         return False
     return any(one.kind in _VARIADIC for one in own.parameters.values())
+
+
+def _may_be_named(parameter: Parameter, makers: Mapping[str, Maker], hints: Mapping[str, Any]) -> bool:
+    return parameter.name in makers and not may_have(hints[parameter.name], parameter.name)
 
 
 def _metadata_among(
