@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
@@ -112,7 +113,7 @@ class _Bars:
 
     def tell(self, bar: Any) -> None:
         call = context.call_id
-        if call is None:
+        if not _is_of(call, bar) or call is None:
             return
         if call != self._call or self._outermost() is None:
             self._call, self._outermost = call, weakref.ref(bar)
@@ -124,6 +125,13 @@ class _Bars:
             self._outermost = _nothing
             if context.call_id == self._call:
                 _tell(bar)
+
+
+def _is_of(call: str | None, bar: Any) -> bool:
+    """Whether what happens to a bar is of this call: a thread that another has left goes on with its own."""
+    if threading.current_thread() is threading.main_thread():
+        return True
+    return bool(vars(bar).setdefault("_warmd_call", call) == call)
 
 
 def _nothing() -> None:

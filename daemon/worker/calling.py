@@ -1,10 +1,12 @@
 """The calling convention: how a call's one input becomes a function's arguments.
 
 A function takes its input whole when its first parameter is named `input`, or when its only one is a
-model or a dataclass.  Otherwise a dict whose keys are its parameters gives them by keyword:
-`{"by": 2}` for `incr(self, by=1)`.  Any other input goes whole to a function that has just one
-parameter without a default: `predict(self, data)`.  Parameters that are models get instances
-(`typed`).  What does not fit is refused before the function is entered.
+model or a dataclass; such a one may be given by its name too, where the model has no field of that name.
+Otherwise a dict whose keys are its parameters gives them by keyword: `{"by": 2}` for
+`incr(self, by=1)`.  Any other input goes whole to a function that has just one parameter without a
+default: `predict(self, data)`.  Parameters that are models get instances (`typed`).  What does not fit is
+refused before the function is entered, unless a decorator passes on whatever comes: what that adds or
+takes away nobody knows.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import Parameter
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from warmd.daemon.worker import baseapp
 from warmd.daemon.worker.hints import hints_of
-from warmd.daemon.worker.typed import Maker, is_model, is_model_or_union, maker_for
-from warmd.daemon.worker.unfit import Unfit, did_you_mean, safely_quoted, shown
+from warmd.daemon.worker.typed import Maker, is_model, is_model_or_union, maker_for, may_have
+from warmd.daemon.worker.unfit import MAX_PROBLEMS, Unfit, did_you_mean, safely_quoted, shown
 
 Style = Literal["whole", "either", "keywords", "nothing"]
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -39,6 +42,10 @@ class Plan:
     required: frozenset[str] = frozenset()
     takes_more: bool = False
     """It has `**keywords`."""
+    is_passed_on: bool = False
+    """To a decorator that takes whatever comes, and may add to it or take from it."""
+    may_be_named: bool = False
+    """It takes its input whole, which a dict of nothing but its name cannot be."""
     hints: Mapping[str, Any] = field(default_factory=dict)
     makers: Mapping[str, Maker] = field(default_factory=dict)
     """Of those that are models."""
@@ -60,14 +67,17 @@ class Plan:
 
     def _sorted(self, value: Any) -> Arguments:
         style = self.style
-        if style == "whole" or (style == "either" and not self._names_parameters(value)):
+        if style == "whole" and not (self.may_be_named and self._names_parameters(value)):
+            return (value,), {}
+        if style == "either" and not self._names_parameters(value):
             return (value,), {}
         if value is None:
             value = {}
         elif not isinstance(value, dict):
             raise self._unfit(self._no_dict(value))
         keys, parameters = value.keys(), self.parameters.keys()
-        if not (self.required <= keys and (keys <= parameters or self.takes_more)):
+        fits = self.required <= keys and (keys <= parameters or self.takes_more)
+        if not fits and not self.is_passed_on:
             raise self._unfit(self._misfits(value))
         return (), value
 
@@ -86,12 +96,13 @@ class Plan:
     def _misfits(self, value: dict[Any, Any]) -> str:
         if not self.parameters and not self.takes_more:
             return self._no_dict(value)
-        strays = [key for key in value if key not in self.parameters and not self.takes_more]
+        unknown = (key for key in value if key not in self.parameters and not self.takes_more)
+        strays = islice(unknown, MAX_PROBLEMS)
         texts = [f"takes no {safely_quoted(key)}{did_you_mean(str(key), self.parameters)}" for key in strays]
         missing = [repr(name) for name in self.parameters if name in self.required and name not in value]
         if missing:
             texts.append(f"is missing {', '.join(missing)}")
-        return "; it ".join(texts[:10])
+        return "; it ".join(texts)
 
     def _unfit(self, text: str) -> Unfit:
         return Unfit([f"{self.name}() {text}"])
@@ -145,7 +156,8 @@ class Plan:
         places = [name for name, one in self.parameters.items() if one.kind is Parameter.POSITIONAL_ONLY]
         given = [name for name in places if name in kwargs]
         if given != places[: len(given)]:
-            raise self._unfit(f"is missing {places[0]!r}")
+            missing = next(name for name in places if name not in kwargs)
+            raise self._unfit(f"is missing {missing!r}, which {given[-1]!r} comes after")
         return tuple(kwargs.pop(name) for name in given)
 
     def default_arguments(self) -> Arguments:
@@ -173,7 +185,10 @@ def plan_for(
     ours = [one for one in everything if one.name != given and one.kind not in _VARIADIC]
     makers = {one.name: maker for one in ours if (maker := maker_for(hints.get(one.name)))}
     style = _style([one for one in everything if one.name != given], whole_names, hints, of_base_app)
-    refusal = _refusal(style, ours, hints, of_base_app)
+    is_passed_on = _is_passed_on(function)
+    refusal = _refusal_of_socket(ours, hints) if of_base_app else ""
+    if not is_passed_on and style == "whole":
+        refusal = refusal or _refusal_of_others(ours)
     by_place = style == "keywords" and any(one.kind is Parameter.POSITIONAL_ONLY for one in ours)
     takes_more = any(one.kind is Parameter.VAR_KEYWORD for one in everything)
     return Plan(
@@ -183,24 +198,48 @@ def plan_for(
         {one.name: one for one in ours},
         frozenset(one.name for one in ours if one.default is Parameter.empty),
         takes_more,
+        is_passed_on,
+        style == "whole" and not of_base_app and _may_be_named(ours[0], makers, hints),
         hints,
         makers,
         given,
         refusal,
-        needs_work=bool(makers or given or by_place or takes_more),
+        needs_work=bool(makers or given or by_place or takes_more or is_passed_on),
     )
+
+
+def _is_passed_on(function: Callable[..., Any]) -> bool:
+    """Whether what is called is a decorator's, with another signature that takes whatever comes."""
+    if not hasattr(function, "__wrapped__"):
+        return False
+    try:
+        own = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # such as that of functools.cache, which changes nothing
+        return False
+    return any(one.kind in _VARIADIC for one in own.parameters.values())
+
+
+def _may_be_named(parameter: Parameter, makers: Mapping[str, Maker], hints: Mapping[str, Any]) -> bool:
+    return parameter.name in makers and not may_have(hints[parameter.name], parameter.name)
 
 
 def _metadata_among(
     parameters: list[Parameter], hints: Mapping[str, Any], of_base_app: bool, of_setup: bool
 ) -> str:
-    """The name of the parameter that gets the metadata; a plain app's only beside a model."""
+    """The name of the parameter that gets the metadata.
+
+    A plain app's only beside a model, and where it says nothing of its type.
+    """
     for number, one in enumerate(parameters):
-        beside_input = number > 0 and (of_base_app or is_model_or_union(hints.get(parameters[0].name)))
-        by_name = beside_input or (of_setup and of_base_app)
+        beside_model = is_model_or_union(hints.get(parameters[0].name)) and _says_nothing(one, hints)
+        by_name = (number > 0 and (of_base_app or beside_model)) or (of_setup and of_base_app)
         if baseapp.is_metadata(one, hints.get(one.name), by_name):
             return one.name
     return ""
+
+
+def _says_nothing(parameter: Parameter, hints: Mapping[str, Any]) -> bool:
+    return parameter.default is Parameter.empty and hints.get(parameter.name, Any) is Any
 
 
 def _style(
@@ -220,14 +259,18 @@ def _style(
     return "whole" if first.kind is Parameter.POSITIONAL_ONLY else "either"
 
 
-def _refusal(style: Style, parameters: list[Parameter], hints: Mapping[str, Any], of_base_app: bool) -> str:
-    for one in parameters if of_base_app else ():
+def _refusal_of_socket(parameters: list[Parameter], hints: Mapping[str, Any]) -> str:
+    for one in parameters:
         if baseapp.is_socket(one, hints.get(one.name)):
             return f"takes a socket ({one.name!r}): stream functions of inference.sh cannot be called here"
-    needed = [one.name for one in parameters[1:] if one.default is Parameter.empty]
-    if style != "whole" or not needed:
+    return ""
+
+
+def _refusal_of_others(parameters: list[Parameter]) -> str:
+    """Of a function that takes its input whole."""
+    names = ", ".join(repr(one.name) for one in parameters[1:] if one.default is Parameter.empty)
+    if not names:
         return ""
-    names = ", ".join(map(repr, needed))
     return f"takes its input whole, as {parameters[0].name!r}, and nothing can be given for {names}"
 
 

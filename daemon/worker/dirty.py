@@ -6,6 +6,9 @@ or may change (`handlers.append(f)` as a statement, `@handlers.register` on one)
 it, and then so are all that touch it, from the beginning: `X = 1` before `X += 1`.  All else keeps its
 value: a table of results, a model that was loaded, a class that nothing happened to.
 
+A statement that calls a function of the module, also as a decorator, may change what that function changes:
+so a registry is filled anew from the beginning, and nothing is in it twice, or still.
+
 That is more than what changed, never less, but for what no name shows (`exec`, a registry elsewhere).
 """
 
@@ -17,10 +20,18 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import NamedTuple, TypeAlias
 
-_DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_FUNCTIONS = (*_DEFS, ast.Lambda)
+from warmd.daemon.worker.effects import (
+    DEFS,
+    FUNCTIONS,
+    changed_outside,
+    is_load,
+    name_of,
+    names_in,
+)
+
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_VALUES = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 _PLAIN_DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
 
 
@@ -42,6 +53,11 @@ class Statement:
     """Names whose objects it may change; where these are only modules, it may be the second ones."""
     uses: set[str] = field(default_factory=set)
     deletes: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    """Functions, as they stand there, that are called while it is executed: `f`, `module.f`, and `f()` where
+    what that gives back is called too, as of `@f(1)`."""
+    changes_when_called: dict[str, set[str]] = field(default_factory=dict)
+    """Of a function, for its own such calls: names outside of it whose objects they may change."""
     imports: list[Imported] = field(default_factory=list)
 
     @property
@@ -61,6 +77,7 @@ class ClassEdit:
     """Those to take over."""
     only_methods: bool = False
     """Nothing but undecorated functions was edited."""
+    is_decorated: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,31 +93,57 @@ class Edit:
     """The functions and other names that were edited themselves, for people."""
     classes: dict[str, ClassEdit]
     """By qualified name: of those that are executed anew."""
+    calls: set[str] = field(default_factory=set)
+    """What those that are executed anew, or are there no more, have called."""
+    remade: list[str] = field(default_factory=list)
+    """The names of values, not of functions or classes, that are made anew and were not edited."""
 
 
 IsStale: TypeAlias = Callable[[Imported], bool]
 
 
-def compare(old: ast.Module | None, new: ast.Module, is_stale: IsStale) -> Edit:
+def compare(
+    old: ast.Module | None, new: ast.Module, is_stale: IsStale, dirty: frozenset[str] = frozenset()
+) -> Edit:
     """What the difference of two versions asks for; all of the new one where the old is not known.
 
-    `is_stale` says of an import whether what it brings was made anew.
+    `is_stale` says of an import whether what it brings was made anew.  `dirty`: names that are to be made
+    anew for other reasons.
     """
     after = list(_statements(new.body))
     made = {name for one in after for name in one.binds}
     if old is None:
-        return Edit(new.body, made, set(), sorted(made), {})
+        return Edit(new.body, made, set(), sorted(made), {}, remade=_values(after))
     before = list(_statements(old.body))
-    body = _Body(before, after, is_stale, set())
+    body = _Body(before, after, is_stale, set(dirty))
     gone = {name for one in before for name in one.binds} - made
     # What a star brings has no name here, and what a future changes is everything.
     stars = any(is_stale(one) for statement in after for one in statement.imports if one.name == "*")
     if stars or _futures(old) != _futures(new):
-        return Edit(new.body, made | gone, gone, _edited(body), {})
+        return Edit(new.body, made | gone, gone, _edited(body), {}, remade=_values(after))
     again = [one for one in after if id(one) in body.again]
     classes = dict(_class_edits(before, again, body.dirty, is_stale, ""))
     run = [one.node for one in after if id(one) in body.again or _is_future(one.node)]
-    return Edit(run if again else [], body.dirty, gone, _edited(body), classes)
+    edited = _edited(body)
+    calls = {name for one in (*again, *body.removed) for name in one.calls}
+    remade = [name for name in _values(again) if name not in edited]
+    return Edit(run if again else [], body.dirty, gone, edited, classes, calls, remade)
+
+
+def _values(statements: Sequence[Statement]) -> list[str]:
+    return sorted({name for one in statements if isinstance(one.node, _VALUES) for name in one.binds})
+
+
+def changed_by_calls(tree: ast.Module) -> dict[str, set[str]]:
+    """Of each call of a function of the module (`f`, `f()`) the names whose objects it may change."""
+    return _changed_by_calls(list(_statements(tree.body)), [])
+
+
+def _changed_by_calls(new: Sequence[Statement], old: Sequence[Statement]) -> dict[str, set[str]]:
+    modules = _only_imported(new)
+    return {
+        call: changed - modules for one in (*old, *new) for call, changed in one.changes_when_called.items()
+    }
 
 
 def imports_of(tree: ast.Module) -> list[Imported]:
@@ -120,6 +163,7 @@ class _Body:
         """Statements that are to be executed, by identity."""
         self._modules = _only_imported(new)
         self._deleted = {name for one in new for name in one.deletes}
+        self._changed_by = _changed_by_calls(new, old)
         for one in (*self.removed, *self.added):
             self._make_anew(one)
         self.again = {id(one) for one in self.added if not _is_text(one.node)}
@@ -133,6 +177,8 @@ class _Body:
         self.dirty |= statement.binds | (statement.uses & self._deleted)
         for changed, given in statement.changes:
             self.dirty |= (changed - self._modules) or (given - self._modules)
+        for name in statement.calls & self._changed_by.keys():
+            self.dirty |= self._changed_by[name]
 
     def _is_dirty(self, statement: Statement, is_stale: IsStale) -> bool:
         touched = statement.binds | statement.uses
@@ -188,19 +234,24 @@ def _class_edit(
     old: ast.ClassDef, new: ast.ClassDef, dirty: set[str], is_stale: IsStale, prefix: str
 ) -> Iterator[tuple[str, ClassEdit]]:
     before, after = list(_statements(old.body)), list(_statements(new.body))
-    body = _Body(before, after, is_stale, dirty)
+    # While its body is executed the class itself is not there to be used.
+    body = _Body(before, after, is_stale, dirty - {new.name})
     again = [one for one in after if id(one) in body.again]
     made_again, made, had = (
         {name for one in side for name in one.binds} for side in (again, after, before)
     )
     edited = (*body.removed, *body.added, *again)
     name = prefix + new.name
+    is_decorated = bool(new.decorator_list or old.decorator_list)
+    # What a decorator has made of an attribute is not what it is to be given: of a field, for one.
+    values = {name for one in after if _is_plain_value(one.node) for name in one.binds}
+    kept = made - made_again
     yield name, ClassEdit(
-        # What a decorator has made of an attribute is not what it is to be given.
-        frozenset() if new.decorator_list or old.decorator_list else frozenset(made - made_again),
+        frozenset(kept & values if is_decorated else kept),
         frozenset(had - made),
-        frozenset(one.node.name for one in again if isinstance(one.node, _DEFS)),
+        frozenset(one.node.name for one in again if isinstance(one.node, DEFS)),
         _head(old) == _head(new) and all(_is_method(one.node) for one in edited),
+        is_decorated,
     )
     yield from _class_edits(before, again, body.dirty, is_stale, f"{name}.")
 
@@ -209,10 +260,17 @@ def _head(node: ast.ClassDef) -> list[str]:
     return [ast.dump(one) for one in (*node.bases, *node.keywords, *node.decorator_list)]
 
 
+def _is_plain_value(node: ast.stmt) -> bool:
+    """`x = 1`, and `x: ClassVar = 1`: no field."""
+    if isinstance(node, ast.AnnAssign):
+        return "ClassVar" in ast.unparse(node.annotation)
+    return isinstance(node, ast.Assign)
+
+
 def _is_method(node: ast.stmt) -> bool:
     if _is_text(node):
         return True
-    return isinstance(node, _DEFS) and all(
+    return isinstance(node, DEFS) and all(
         isinstance(one, ast.Name) and one.id in _PLAIN_DECORATORS for one in node.decorator_list
     )
 
@@ -249,29 +307,37 @@ def _gather(node: ast.AST, found: Statement, inner: bool, in_class: bool) -> Non
             _gather_import(node, found, inner)
     elif not inner:
         _gather_from(node, found)
-    opens = isinstance(node, (*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef))
-    class_body = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
+    opens = isinstance(node, (*FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef))
+    class_body = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, FUNCTIONS))
     for child in ast.iter_child_nodes(node):
         _gather(child, found, inner or opens, class_body)
 
 
 def _gather_from(node: ast.AST, found: Statement) -> None:
-    if isinstance(node, (*_DEFS, ast.ClassDef)):
+    if isinstance(node, DEFS):
+        found.changes_when_called = {
+            node.name: changed_outside(node, 0),
+            f"{node.name}()": changed_outside(node, 1),
+        }
+    if isinstance(node, ast.Call):
+        found.calls |= name_of(node.func)
+    if isinstance(node, (*DEFS, ast.ClassDef)):
         found.binds.add(node.name)
         for decorator in node.decorator_list:
+            found.calls |= name_of(decorator)
             called = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(called, ast.Attribute):
-                found.changes.append((_names_in(called), set()))
+                found.changes.append((names_in(called), set()))
     elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
         found.binds |= {node.name} if node.name else set()
     elif isinstance(node, ast.Expr):
         found.changes.append(_changed_by(node.value))
-    elif isinstance(node, ast.Attribute | ast.Subscript) and not _is_load(node):
-        found.changes.append((_names_in(node.value), set()))
+    elif isinstance(node, ast.Attribute | ast.Subscript) and not is_load(node):
+        found.changes.append((names_in(node.value), set()))
 
 
 def _gather_name(node: ast.Name, found: Statement, inner: bool) -> None:
-    if _is_load(node):
+    if is_load(node):
         found.uses.add(node.id)
     elif not inner:
         found.binds.add(node.id)
@@ -293,17 +359,9 @@ def _gather_import(node: ast.Import | ast.ImportFrom, found: Statement, inner: b
 def _changed_by(value: ast.expr) -> tuple[set[str], set[str]]:
     """Of `a.append(b)` a; of `module.sort(b)` and `sort(b)`, b."""
     if not isinstance(value, ast.Call):
-        return _names_in(value), set()
-    given = {name for one in (*value.args, *value.keywords) for name in _names_in(one)}
-    return _names_in(value.func.value) if isinstance(value.func, ast.Attribute) else set(), given
-
-
-def _is_load(node: ast.Name | ast.Attribute | ast.Subscript) -> bool:
-    return isinstance(node.ctx, ast.Load)
-
-
-def _names_in(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        return names_in(value), set()
+    given = {name for one in (*value.args, *value.keywords) for name in names_in(one)}
+    return names_in(value.func.value) if isinstance(value.func, ast.Attribute) else set(), given
 
 
 def _futures(tree: ast.Module) -> set[str]:

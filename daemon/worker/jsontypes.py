@@ -17,7 +17,7 @@ from collections import OrderedDict, defaultdict, deque
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from warmd.daemon.worker.hints import hints_of, is_union
-from warmd.daemon.worker.typed import is_known_to_pydantic
+from warmd.daemon.worker.typed import BY_NAME, field_hints, is_known_to_pydantic, parameters_of
 from warmd.protocol.files import File
 from warmd.protocol.values import pack
 
@@ -128,20 +128,25 @@ class Schemas:
         return {"$ref": REFERENCE + name}
 
     def _of_fields(self, kind: type, depth: int) -> Schema:
-        hints = hints_of(kind)
         if not dataclasses.is_dataclass(kind):
+            hints = hints_of(kind)
             properties = {name: self.of(one, depth + 1) for name, one in hints.items()}
             required = sorted(getattr(kind, "__required_keys__", ()), key=list(hints).index)
             return {"type": "object", "properties": properties, "required": required}
+        hints = field_hints(kind)
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        parameters = parameters_of(kind)
         properties, required = {}, []
-        for field in dataclasses.fields(kind):
-            if not field.init:
+        for one in parameters:
+            if one.kind not in BY_NAME:
                 continue
-            schema = self.of(hints.get(field.name, Any), depth + 1)
-            properties[field.name] = schema | default_of(field.default)
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                required.append(field.name)
-        return object_of(properties, required)
+            default = fields[one.name].default if one.name in fields else one.default
+            properties[one.name] = self.of(hints.get(one.name, Any), depth + 1) | default_of(default)
+            if one.default is inspect.Parameter.empty:
+                required.append(one.name)
+        takes_more = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+        made = object_of(properties, required)
+        return {**made, "additionalProperties": True} if takes_more else made
 
     def _of_pydantic(self, annotation: Any) -> Schema:
         schema = json.loads(json.dumps(self._told_by_pydantic(annotation), default=str))
@@ -190,12 +195,9 @@ def default_of(default: Any) -> Schema:
 
 def _of_constants(values: typing.Iterable[Any]) -> Schema:
     known = [value for value in values if type(value) in (str, int, float, bool, type(None))]
-    unique = [value for number, value in enumerate(known) if not _is_among(value, known[:number])]
-    return {"enum": unique} if unique else {}
-
-
-def _is_among(value: Any, others: list[Any]) -> bool:
-    return any(type(value) is type(one) and value == one for one in others)
+    # 1 and True are equal, and two of these constants.
+    unique = {(type(value), value): value for value in known}
+    return {"enum": list(unique.values())} if unique else {}
 
 
 def _of_places(items: list[Schema]) -> Schema:

@@ -54,6 +54,10 @@ class App:
         if self.is_base_app:
             baseapp.equip(self._instance)
 
+    @property
+    def instance(self) -> Any:
+        return self._instance
+
     def hook(self, name: str) -> Callable[..., Any] | None:
         """The instance's `setup`, `unload` or `on_cancel`, if it has one."""
         if not _has_hook(self.cls, name):

@@ -19,25 +19,25 @@ from __future__ import annotations
 import abc
 import builtins
 import contextlib
-import gc
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from types import CellType, CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from warmd.daemon.worker.dirty import ClassEdit
+from warmd.daemon.worker.swap import (
+    codes_within,
+    innermost,
+    renew_inner,
+    replace_everywhere,
+    same_code,
+    take_over,
+)
 
 _PLAIN_METACLASSES = (type, abc.ABCMeta)
 _OF_THE_TYPE = (GetSetDescriptorType, MemberDescriptorType)
 _FIXED = frozenset({"__dict__", "__weakref__", "__slots__", "_abc_impl"})
 """Of a class, and no statement's."""
-# Asking for annotations that are not evaluated yet may raise.
-_ANNOTATIONS = "__annotate__" if hasattr(FunctionType, "__annotate__") else "__annotations__"
-_OF_A_FUNCTION = tuple(
-    name
-    for name in ("__code__", "__defaults__", "__kwdefaults__", "__doc__", "__type_params__", _ANNOTATIONS)
-    if hasattr(FunctionType, name)
-)
 _MISSING = object()
 
 Edits = Mapping[tuple[str, str], ClassEdit]
@@ -51,10 +51,18 @@ class Reopening:
         self._namespaces = namespaces
         self._before = {name: dict(namespace) for name, namespace in namespaces.items()}
         self._edits = edits
+        known = [one for before in self._before.values() for one in before.values() if isinstance(one, type)]
+        self._children = {
+            base: set(map(id, _children_of(base)))
+            for cls in known
+            for base in cls.__bases__
+            if base is not object
+        }
+        """What each class was inherited by."""
         self._classes: list[tuple[type, dict[str, Any], tuple[type, ...]]] = []
         """As they were."""
-        self.replaced: list[str] = []
-        """Classes that could not be changed in place."""
+        self.replaced: list[type] = []
+        """Classes that could not be changed in place, as they were."""
 
     @contextlib.contextmanager
     def class_statements(self) -> Iterator[None]:
@@ -85,7 +93,7 @@ class Reopening:
                 if self._reopen(old, made):
                     namespace[name] = old
                 else:
-                    self.replaced.append(name)
+                    self.replaced.append(old)
 
     def was(self, cls: type, name: str) -> Any:
         """An attribute of the class itself before its change; None where it had none."""
@@ -96,18 +104,24 @@ class Reopening:
 
     def commit(self) -> None:
         """The functions that are there get the code of the new ones.  Does not fail."""
+        taken: list[tuple[Any, Any]] = []
+        inner: list[tuple[CodeType, CodeType]] = []
         for module, before in self._before.items():
             namespace = self._namespaces[module]
             for name, made in list(namespace.items()):
-                if _take_over(before.get(name), made):
+                if take_over(before.get(name), made, inner):
                     namespace[name] = before[name]
+                    taken.append((made, before[name]))
         for cls, members, _ in self._classes:
             for name, made in list(vars(cls).items()):
-                if _take_over(members.get(name), made):
+                if take_over(members.get(name), made, inner):
                     type.__setattr__(cls, name, members[name])
+        replace_everywhere(taken)
+        renew_inner(inner)
 
     def undo(self) -> None:
         """All is as it was before."""
+        self._remove_unfinished()
         for cls, members, bases in reversed(self._classes):
             if cls.__bases__ != bases:
                 cls.__bases__ = bases
@@ -121,6 +135,15 @@ class Reopening:
             for name in [name for name in namespace if name not in before]:
                 del namespace[name]
             namespace.update(before)
+
+    def _remove_unfinished(self) -> None:
+        """Classes that were made and have not become the ones that are there, as after an interrupt."""
+        for base, before in self._children.items():
+            for made in [one for one in _children_of(base) if id(one) not in before]:
+                old = self._counterpart(self._namespaces.get(made.__module__, {}), made.__qualname__, made)
+                if old is not None:
+                    replace_everywhere([(made, old)])
+                    _detach(made)
 
     def _counterpart(self, namespace: dict[str, Any], qualified: str, made: Any) -> type | None:
         """The class that a class statement of this name has made the last time."""
@@ -156,7 +179,8 @@ class Reopening:
         else:
             assert edit is not None
             _copy_methods(old, made, edit)
-        _replace_everywhere(made, old)
+        replace_everywhere([(made, old)])
+        _detach(made)
         return True
 
 
@@ -177,7 +201,10 @@ def _copy_members(old: type, made: type, members: Mapping[str, Any], edit: Class
     kept = frozenset() if edit is None else edit.kept
     new = {name: value for name, value in vars(made).items() if not _is_fixed(name, value)}
     for name, value in new.items():
-        if name not in kept or name not in members:
+        is_kept = name in kept and name in members
+        if is_kept and edit is not None and edit.is_decorated:
+            is_kept = type(members[name]) is type(value) and not hasattr(value, "__get__")
+        if not is_kept:
             type.__setattr__(old, name, value)
     for name, value in members.items():
         if name in new or _is_fixed(name, value):
@@ -199,125 +226,32 @@ def _copy_methods(old: type, made: type, edit: ClassEdit) -> None:
         type.__delattr__(old, name)
 
 
-def _replace_everywhere(made: type, old: type) -> None:
-    """In the cells of `super()`, and in what `__init_subclass__` and metaclasses keep of their classes."""
-    # No function in here: `made` would be in a cell of ours.
-    for holder in gc.get_referrers(made):
-        if type(holder) is CellType:
-            holder.cell_contents = old
-        elif type(holder) is dict:
-            for name in list(holder):
-                if holder[name] is made:
-                    holder[name] = old
-        elif type(holder) is list:
-            for at in reversed(range(len(holder))):
-                if holder[at] is made:
-                    holder[at : at + 1] = [] if _holds(holder, old) else [old]
+def _children_of(cls: type) -> list[type]:
+    children: list[type] = type.__subclasses__(cls)  # also of a metaclass
+    return children
 
 
-def _holds(holder: list[Any], wanted: object) -> bool:
-    return any(one is wanted for one in holder)
+def _detach(made: type) -> None:
+    """Or it would be among `__subclasses__()` until the collector comes."""
+    with contextlib.suppress(TypeError):  # a base of C, which seldom asks
+        made.__bases__ = (_Nowhere,)
 
 
-def _take_over(old: Any, made: Any) -> bool:
-    """Whether the old function could be made what the new one is."""
-    if old is made or type(old) is not FunctionType or type(made) is not FunctionType:
-        return False
-    free = made.__code__.co_freevars
-    same = (old.__module__, old.__qualname__) == (made.__module__, made.__qualname__)
-    if not same or old.__globals__ is not made.__globals__ or old.__code__.co_freevars != free:
-        return False
-    if free not in ((), ("__class__",)):
-        return False
-    for name in _OF_A_FUNCTION:
-        setattr(old, name, getattr(made, name))
-    old.__dict__.clear()
-    old.__dict__.update(made.__dict__)
-    return True
+class _Nowhere:
+    pass
 
 
-# Comparing, and lines that moved.
+def move_lines(codes_of: Sequence[tuple[Mapping[str, Any], str, CodeType]]) -> None:
+    """Functions that nothing happened to stand in other lines of their file now.
 
-
-def same_function(one: Any, other: Any, depth: int = 20) -> bool:
-    """Whether two attributes do the same, wherever their lines are."""
-    one, other = innermost(one), innermost(other)
-    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
-        return one is other or type(one) is type(other)
-    if not (same_code(one.__code__, other.__code__) and _same_defaults(one, other)):
-        return False
-    # What a decorator that does not say so has wrapped.
-    cells = zip(one.__closure__ or (), other.__closure__ or (), strict=True)
-    inner = [(a, b) for x, y in cells for a, b in [(_content(x), _content(y))] if isinstance(a, FunctionType)]
-    return depth == 0 or all(same_function(a, b, depth - 1) for a, b in inner)
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty
-        return None
-
-
-def _same_defaults(one: FunctionType, other: FunctionType) -> bool:
-    def values(function: FunctionType) -> list[tuple[object, ...]]:
-        named = (function.__kwdefaults__ or {}).items()
-        return [(type(value), value) for value in function.__defaults__ or ()] + [
-            (name, type(value), value) for name, value in named
-        ]
-
-    try:
-        return bool(values(one) == values(other))
-    except Exception:  # arrays, for one, do not say whether they are equal
-        return False
-
-
-def same_code(one: CodeType, other: CodeType) -> bool:
-    """Whether two code objects do the same; their lines and columns are not looked at."""
-    return (
-        one.co_code == other.co_code
-        and one.co_names == other.co_names
-        and one.co_varnames == other.co_varnames
-        and one.co_freevars == other.co_freevars
-        and one.co_cellvars == other.co_cellvars
-        and one.co_argcount == other.co_argcount
-        and one.co_posonlyargcount == other.co_posonlyargcount
-        and one.co_kwonlyargcount == other.co_kwonlyargcount
-        and one.co_flags == other.co_flags
-        and one.co_exceptiontable == other.co_exceptiontable
-        and len(one.co_consts) == len(other.co_consts)
-        and all(map(_same_constant, one.co_consts, other.co_consts))
-    )
-
-
-def _same_constant(one: Any, other: Any) -> bool:
-    if isinstance(one, CodeType) and isinstance(other, CodeType):
-        return same_code(one, other)
-    # 1, 1.0 and True are equal, and -0.0 is 0.0.
-    return type(one) is type(other) and repr(one) == repr(other)
-
-
-def innermost(value: Any) -> Any:
-    """The function within a method, a property or what a decorator has wrapped (and says so)."""
-    for _ in range(20):
-        if isinstance(value, staticmethod | classmethod):
-            value = value.__func__
-        elif isinstance(value, property):
-            value = value.fget
-        elif isinstance(value, cached_property):
-            value = value.func
-        elif not isinstance(value, type) and hasattr(value, "__wrapped__"):
-            value = value.__wrapped__
-        else:
-            break
-    return value
-
-
-def move_lines(namespace: Mapping[str, Any], module: str, code: CodeType) -> None:
-    """Functions that nothing happened to stand in other lines of their file now."""
-    codes: dict[str, list[CodeType]] = {}
-    _gather(code, codes)
-    _move(namespace, module, codes, 10)
+    Of each module its namespace, its name, and the code of its whole text.
+    """
+    inner: list[tuple[CodeType, CodeType]] = []
+    for namespace, module, code in codes_of:
+        codes: dict[str, list[CodeType]] = {}
+        _gather(code, codes)
+        _move(namespace, module, partial(_move_function, codes=codes, inner=inner), 10)
+    renew_inner(inner)
 
 
 def _gather(code: CodeType, codes: dict[str, list[CodeType]]) -> None:
@@ -327,23 +261,26 @@ def _gather(code: CodeType, codes: dict[str, list[CodeType]]) -> None:
             _gather(inner, codes)
 
 
-def _move(members: Mapping[str, Any], module: str, codes: dict[str, list[CodeType]], depth: int) -> None:
+def _move(
+    members: Mapping[str, Any], module: str, move: Callable[[FunctionType], None], depth: int
+) -> None:
     for value in list(members.values()):
         if isinstance(value, type):
             if value.__module__ == module and depth:
-                _move(vars(value), module, codes, depth - 1)
+                _move(vars(value), module, move, depth - 1)
             continue
         parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
         for part in parts:
             function = innermost(part)
             if isinstance(function, FunctionType) and function.__module__ == module:
-                _move_function(function, codes.get(function.__code__.co_qualname, []))
+                move(function)
 
 
-def _move_function(function: FunctionType, candidates: list[CodeType]) -> None:
-    for code in candidates:
+def _move_function(
+    function: FunctionType, codes: Mapping[str, list[CodeType]], inner: list[tuple[CodeType, CodeType]]
+) -> None:
+    for code in codes.get(function.__code__.co_qualname, []):
         if same_code(function.__code__, code):
+            inner += codes_within(function.__code__, code)
             function.__code__ = code
             return
-
-

@@ -55,7 +55,7 @@ def _mended(dumped: Any, original: Any) -> Any:
         return _file(original) if type(dumped) is dict else dumped
     if type(dumped) is dict:
         inner = _inside(original)
-        return {key: _mended(item, inner.get(key, item)) for key, item in dumped.items()}
+        return {_leaf(key): _mended(item, inner.get(key, item)) for key, item in dumped.items()}
     if type(dumped) in (list, tuple):
         if _PLAIN.issuperset(map(type, dumped)):
             return dumped

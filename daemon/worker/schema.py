@@ -162,7 +162,7 @@ def _input_schema(plan: Plan, texts: dict[str, str]) -> Schema:
         return _with_definitions(next(iter(properties.values()), {}), schemas)
     required = [name for name in plan.parameters if name in plan.required]
     named = object_of(properties, required)
-    if plan.takes_more:
+    if plan.takes_more and plan.style != "either":  # of which a dict with more goes whole to the first
         named["additionalProperties"] = True
     if plan.style == "either":
         first = next(iter(plan.parameters))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from warmd.protocol.errors import quoted
 
 MAX_PROBLEMS = 10
 MAX_VALUE_CHARACTERS = 80
+MOST_SHOWN = 1000
+"""Elements or characters of a value whose beginning is to be shown."""
 
 
 class Unfit(TypeError):
@@ -18,6 +21,10 @@ class Unfit(TypeError):
         more = len(problems) - MAX_PROBLEMS
         super().__init__("; ".join(problems[:MAX_PROBLEMS]) + (f"; and {more} more" if more > 0 else ""))
         self.problems = problems
+
+
+class WrongKind(Unfit):
+    """No dict, or no list, where one is needed."""
 
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
@@ -39,13 +46,22 @@ def closest(wrong: str, right: Sequence[str]) -> str | None:
 def shown(value: Any) -> str:
     """What was given, its type first."""
     if isinstance(value, dict):
-        return f"a dict with the keys {safely_quoted(list(value), 200)}"
+        return f"a dict with the keys {safely_quoted(list(islice(value, MOST_SHOWN)), 200)}"
     return f"{type(value).__name__} {safely_quoted(value, MAX_VALUE_CHARACTERS)}"
 
 
 def safely_quoted(value: Any, most: int = MAX_VALUE_CHARACTERS) -> str:
     """`quoted`, also of a value whose repr fails."""
     try:
-        return quoted(value, most)
+        return quoted(_beginning(value), most)
     except Exception:
         return f"a {type(value).__name__}"
+
+
+def _beginning(value: Any) -> Any:
+    """As much of a large value as is shown: the text of the whole can take seconds."""
+    if type(value) in (list, tuple, str, bytes) and len(value) > MOST_SHOWN:
+        return value[:MOST_SHOWN]
+    if type(value) is dict and len(value) > MOST_SHOWN:
+        return dict(islice(value.items(), MOST_SHOWN))
+    return value

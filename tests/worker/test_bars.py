@@ -91,6 +91,30 @@ class App:
             pass
         return drawn.getvalue().count("\\r")
 
+    def leave_thread(self):
+        import threading
+        from tqdm import tqdm
+        self.go, self.gone = threading.Event(), threading.Event()
+        begun = threading.Event()
+        def run():
+            bar = tqdm(total=4, desc="thread", mininterval=0)
+            begun.set()
+            self.go.wait(10)
+            bar.update(1)
+            self.gone.set()
+            bar.close()
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        begun.wait(10)
+
+    def end_thread(self):
+        from tqdm import tqdm
+        self.go.set()
+        self.gone.wait(10)
+        self.thread.join()
+        for _ in tqdm(range(2), desc="own", mininterval=0):
+            pass
+
     def many(self):
         from tqdm import tqdm
         for _ in tqdm(range(1000), desc="many", mininterval=0, miniters=1):
@@ -173,6 +197,11 @@ def test_numbers_of_numpy(app: FakeDaemon) -> None:
 def test_a_bar_that_another_call_left_open_is_not_this_ones(app: FakeDaemon) -> None:
     assert told(app, "keep")
     assert {one["desc"] for one in told(app, "count")} == {"counting"}
+
+
+def test_a_thread_that_another_call_left_is_not_this_ones(app: FakeDaemon) -> None:
+    assert {one["desc"] for one in told(app, "leave_thread")} == {"thread"}
+    assert {one["desc"] for one in told(app, "end_thread")} == {"own"}
 
 
 def test_the_apps_errors_come_through(app: FakeDaemon) -> None:

@@ -174,9 +174,40 @@ def test_classes_in_classes() -> None:
     )
 
 
-def test_of_a_decorated_class_nothing_is_kept() -> None:
-    old = "@dataclass\nclass A:\n    n: int = 1\n    def f(self): return 1\n"
+def test_of_a_decorated_class_no_field_is_kept() -> None:
+    old = "@dataclass\nclass A:\n    n: int = 1\n    def f(self): return 1\n    def g(self): return 3\n"
     assert class_edit(old, old.replace("return 1", "return 2")).kept == frozenset()
+    state = old.replace("n: int = 1", "n: int = 1\n    made: ClassVar[list[A]] = []\n    count = 0")
+    assert class_edit(state, state.replace("return 1", "return 2")).kept == {"made", "count"}
+
+
+def test_what_a_call_of_a_function_changes_is_made_anew() -> None:
+    old = """
+        handlers, seen = [], {}
+        def on(name):
+            seen[name] = 1
+            def inner(f):
+                handlers.append(f)
+                def later(*args):
+                    seen.clear()
+                    counts[name] += 1
+                return later
+            log.info(name)
+            return inner
+        counts = {}
+        log = logger()
+        @on("a")
+        def a(): return 1
+        @on("b")
+        def b(): return 2
+        kept = load()
+        """
+    assert edit(old, old.replace("return 1", "return 3")).remade == ["handlers", "seen"]
+    assert edit(old, old.replace("kept = load()", "kept = load(1)")).remade == []
+    plain = old.replace('@on("a")', "@on")
+    assert edit(plain, plain.replace("return 1", "return 3")).remade == ["handlers", "seen"]
+    plain = plain.replace('@on("b")', "@on").replace("seen[name] = 1", "global seen")
+    assert "on" in edit(plain, plain.replace("return 1", "return 3")).dirty
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,9 @@ def test_a_method_is_swapped_and_the_state_kept(project: Project) -> None:
 def test_nothing_is_done_without_an_edit(project: Project) -> None:
     project.start()
     os.utime(project.folder / "app.py")
-    (project.folder / "helper.py").rename(project.folder / "away.py")
     assert project.daemon.value("predict") == ["old", 1]
+    (project.folder / "helper.py").rename(project.folder / "away.py")
+    assert "helper.py of the app is not there any more" in project.refusal()
     (project.folder / "away.py").rename(project.folder / "helper.py")
     assert project.daemon.value("predict") == ["old", 1]
     assert project.daemon.log_text() == ""

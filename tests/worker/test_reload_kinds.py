@@ -199,12 +199,15 @@ def test_kinds_of_classes(project: Project) -> None:
     assert "in place" not in project.daemon.log_text()
 
 
-def test_a_class_that_is_another_one_now_is_told_of(project: Project) -> None:
+def test_a_class_that_is_another_one_now_and_has_made_state_asks_for_a_new_session(project: Project) -> None:
     project.write("app.py", KINDS)
     project.start()
+    before = project.daemon.value("run")
+    assert before[1] is True
     project.edit("FAST = 1", "FAST = 1\n    SLOW = 2")
-    assert project.daemon.value("run")[1] is False
-    assert "Mode could not be changed in place" in project.daemon.log_text()
+    assert "the class Mode" in project.refusal("run")
+    project.edit("FAST = 1\n    SLOW = 2", "FAST = 1")
+    assert project.daemon.value("run") == before
 
 
 def test_other_bases(project: Project) -> None:

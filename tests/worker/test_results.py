@@ -151,3 +151,9 @@ def test_a_structure_that_contains_itself_is_refused() -> None:
     point.x = point
     with pytest.raises(Unpackable):
         pack(point, "result")
+
+
+def test_keys_of_a_model_are_told_as_its_values_are() -> None:
+    id, day = uuid.UUID(int=5), datetime.date(2026, 1, 2)
+    found = travelled(Model(value={id: 1, day: {Colour.RED: 2}, 3: 4}))
+    assert found["value"] == {str(id): 1, "2026-01-02": {"red": 2}, 3: 4}
