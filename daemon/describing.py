@@ -20,6 +20,7 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.exits import described
 from warmd.daemon.core.stopping import with_output
+from warmd.daemon.infos import packed_description
 from warmd.daemon.loop import Timer
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Body, SessionId
@@ -76,7 +77,14 @@ class Process:
 class Describer:
     """Describes apps; used by the loop's thread alone."""
 
-    def __init__(self, fleet: Starts, loop: Timers, start_seconds: float) -> None:
+    def __init__(
+        self,
+        fleet: Starts,
+        loop: Timers,
+        start_seconds: float,
+        pack: Callable[[AppSpec, Body], Body] = packed_description,
+    ) -> None:
+        self._pack = pack
         self._fleet = fleet
         self._loop = loop
         self._start_seconds = start_seconds
@@ -151,8 +159,7 @@ class Describer:
                 self._end(process, f"what it says of itself has {size} bytes, the most are {MAX_BYTES}")
             case Described(value=value):
                 process.attempt = 1
-                self._set_timer(process, KEPT_SECONDS, lambda: self._end(process, ""))
-                self._answer(process, value)
+                self._described(process, value)
             case Outdated() if process.attempt >= MAX_ATTEMPTS:
                 self._end(process, f"its files have changed {MAX_ATTEMPTS} times while it was imported")
             case Outdated():
@@ -165,6 +172,16 @@ class Describer:
                 self._end(process, f"importing the app failed: {type}: {text}", details)
             case _:
                 self._end(process, "its process spoke nonsense")
+
+    def _described(self, process: Process, value: Body) -> None:
+        try:
+            packed = self._pack(process.spec, value)
+        except Exception as error:  # whatever it is, somebody waits
+            log.exception("the description of %s could not be packed", process.spec.name)
+            self._end(process, f"what it says of itself cannot be told: {error!r:.300}")
+            return
+        self._set_timer(process, KEPT_SECONDS, lambda: self._end(process, ""))
+        self._answer(process, packed)
 
     def _start(self, spec: AppSpec, done: Done, attempt: int) -> None:
         self._last -= 1

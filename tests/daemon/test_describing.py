@@ -20,6 +20,7 @@ from warmd.daemon.describing import (
 from warmd.daemon.loop import Timer
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
+from warmd.protocol.messages import Body
 from warmd.protocol.work import NO_WORKER, AppSpec, Asks, WorkerId
 
 SPEC = AppSpec("demo", "demo:App")
@@ -32,11 +33,18 @@ class World:
 
     def __init__(self) -> None:
         self.orders: list[object] = []
+        self.packed: list[AppSpec] = []
         self.timers: list[Timer] = []
         self.now = 0.0
         self.answers: list[bytes | Problem] = []
-        self.describer = Describer(self, self, START_SECONDS)
+        self.describer = Describer(self, self, START_SECONDS, self.pack)
         self.prepare = self.kill = self.forget = self.orders.append
+
+    def pack(self, spec: AppSpec, said: Body) -> Body:
+        self.packed.append(spec)
+        if spec.name == "unspeakable":
+            raise TypeError("no such type")
+        return said
 
     def tell(self, worker: WorkerId, message: object) -> None:
         self.orders.append((worker, message))
@@ -92,6 +100,7 @@ def test_all_who_ask_are_answered_by_one_process(world: World) -> None:
     world.ask()
     world.says(work.Described(4, b"what"))
     assert world.answers == [b"what"] * 3
+    assert world.packed == [SPEC], "once for all of them"
     assert world.orders[1:] == [(FIRST, work.Describe(MAX_BYTES))]
 
 
@@ -266,3 +275,11 @@ def test_its_last_words_are_told(world: World) -> None:
     world.spawned()
     world.describer.told(ev.WorkerExited(FIRST, 3, None, "no such library"))
     assert "no such library" in world.problem().message
+
+
+def test_what_cannot_be_told_is_told_so(world: World) -> None:
+    world.ask(SPEC._replace(name="unspeakable"))
+    world.up()
+    world.says(work.Described(4, b"what"))
+    assert "what it says of itself cannot be told: TypeError('no such type')" in world.problem().message
+    assert world.killed()
