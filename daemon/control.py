@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import warmd
 from warmd.daemon.core.effects import Answer
@@ -21,7 +23,6 @@ from warmd.daemon.failures import problem_of_lookup
 from warmd.daemon.infos import (
     array,
     packed_call,
-    packed_description,
     packed_info,
     resident_bytes,
     template_info,
@@ -35,6 +36,10 @@ from warmd.protocol.messages import PROTOCOL, AppRef, Body, CallId, ClientId, Or
 from warmd.protocol.work import AppSpec
 
 _log = logging.getLogger("warmd.control")
+T = TypeVar("T")
+
+MAX_LOOKUPS = 64
+"""Of one client at one time; each has a thread of its own."""
 
 
 class Control:
@@ -43,6 +48,7 @@ class Control:
     def __init__(self, services: Services) -> None:
         self.log_streams = LogStreams(services)
         self._services = services
+        self._lookups: Counter[ClientId] = Counter()
 
     def handle(self, client: ClientId, request: Request, now: float) -> None:
         """Performs a request; whatever goes wrong, it is answered."""
@@ -73,7 +79,7 @@ class Control:
     def _broker(self) -> Views:
         return self._services.broker
 
-    def _succeed(self, client: ClientId, id: CallId, packed: bytes) -> None:
+    def _succeed(self, client: ClientId, id: CallId, packed: Body) -> None:
         self._services.send(client, messages.Result(id, None, 0, None, packed))
 
     def _fail(
@@ -183,7 +189,7 @@ class Control:
             else:
                 self._succeed(client, request.id, values.pack(found))
 
-        self._services.in_thread(self._services.catalog.apps, done)
+        self._look_up(client, self._services.catalog.apps, done)
 
     def _apps_describe(
         self, client: ClientId, request: Request, _now: float, app: str, origin: Origin | None = None
@@ -192,15 +198,32 @@ class Control:
             if isinstance(spec, BaseException):
                 self._fail(client, request, problem_of_lookup(spec, app))
             else:
-                self._services.describer.describe(spec, lambda answer: described(spec, answer))
+                self._services.describer.describe(spec, described)
 
-        def described(spec: AppSpec, answer: Body | Problem) -> None:
+        def described(answer: Body | Problem) -> None:
             if isinstance(answer, Problem):
                 self._fail(client, request, answer)
             else:
-                self._succeed(client, request.id, packed_description(spec, answer))
+                self._succeed(client, request.id, answer)
 
-        self._services.in_thread(lambda: self._services.catalog.lookup(AppRef(app, origin)), found)
+        self._look_up(client, lambda: self._services.catalog.lookup(AppRef(app, origin)), found)
+
+    def _look_up(
+        self, client: ClientId, work: Callable[[], T], done: Callable[[T | BaseException], None]
+    ) -> None:
+        """`work` on a thread.  Raises Refusal where the client has too many of them."""
+        if self._lookups[client] >= MAX_LOOKUPS:
+            text = f"{MAX_LOOKUPS} requests of this client look for apps already: wait for their answers"
+            raise Refusal(Problem("QUEUE_FULL", text, details={"limit": MAX_LOOKUPS}))
+        self._lookups[client] += 1
+
+        def over(found: T | BaseException) -> None:
+            self._lookups[client] -= 1
+            if not self._lookups[client]:
+                del self._lookups[client]
+            done(found)
+
+        self._services.in_thread(work, over)
 
     def _keys_reload(self, client: ClientId, request: Request, _now: float) -> None:
         def done(ended: int | BaseException) -> None:

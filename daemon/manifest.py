@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -19,8 +20,15 @@ from warmd.protocol.work import AppSpec, Asks
 
 T = TypeVar("T")
 
-MAX_FILE_BYTES = 2**20
+MAX_FILE_BYTES = 2**18
+MAX_DOTS = 100
+"""In a line: time and memory for a key of many parts grow with the square of their number."""
 MAX_SPARES = 100
+MAX_MEMORY_BYTES = 2**62
+"""The kernel counts in 64 bits."""
+MAX_ENV_BYTES = 24 * 1024
+"""Of all variables together, which travel in one header (`wire.MAX_HEADER_BYTES`) with the requirements."""
+MAX_TOLD_CHARACTERS = 500
 
 
 class ManifestError(ValueError):
@@ -62,6 +70,8 @@ def read(folder: str) -> Manifest:
 
 def _app_toml(folder: str) -> tuple[str, Any] | None:
     path = os.path.join(folder, "app.toml")
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise ManifestError(f"{path} is no file, and no link to one")
     return (path, _toml(path)) if os.path.isfile(path) else None
 
 
@@ -81,14 +91,42 @@ def _text(path: str) -> str:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > MAX_FILE_BYTES:
         raise ManifestError(f"{path} has more than {MAX_FILE_BYTES} bytes, the most that a manifest may have")
-    return data.decode("utf-8", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _toml(path: str) -> Any:
+    return _parsed(path, _of_toml)
+
+
+def _of_toml(text: str) -> Any:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > MAX_DOTS:
+            raise ValueError(f"line {number} has more than {MAX_DOTS} dots: break it, or leave it out")
+    return tomllib.loads(text)
+
+
+def _without_merges(load: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Mappings that are merged into each other can fill the memory with little text."""
+
+    def parse(text: str) -> Any:
+        if "<<" in text:
+            raise ValueError("merge keys (<<) are not read: write out what they stand for")
+        return load(text)
+
+    return parse
+
+
+def _parsed(path: str, parse: Callable[[str], Any]) -> Any:
+    text = _text(path)
     try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ManifestError(f"{path}: {error}") from None
+        return parse(text)
+    except RecursionError:
+        raise ManifestError(f"{path} is nested too deeply") from None
+    except Exception as error:  # both parsers raise others than their own: IndexError, KeyError
+        raise ManifestError(f"{path}: {' '.join(str(error).split()) or repr(error)}") from None
 
 
 def _manifest(folder: str, source: str, table: Any) -> Manifest:
@@ -99,7 +137,7 @@ def _manifest(folder: str, source: str, table: Any) -> Manifest:
         if key not in _KEYS:
             close = difflib.get_close_matches(key, _KEYS, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_KEYS)}"
-            raise ManifestError(f"{source} has an unknown key {key!r}: {hint}")
+            raise ManifestError(f"{source} has an unknown key {_shown(key)!r}: {hint}")
         try:
             values[key] = _KEYS[key](folder, value)
         except ValueError as error:
@@ -110,25 +148,33 @@ def _manifest(folder: str, source: str, table: Any) -> Manifest:
     return Manifest(env={**gpu, **env}, asks=asks._replace(**asked), **values)
 
 
+def _shown(value: Any) -> str:
+    """As much of a value as an error shows.  All of it may be huge, where parts are named again and again."""
+    try:
+        return (value if isinstance(value, str) else reprlib.repr(value))[:80]
+    except ValueError:
+        return "a number of very many digits"
+
+
 # Each takes the folder and the value, and raises ValueError with what the value must be.
 
 
 def _entry(_folder: str, value: Any) -> str:
     module, _, path = value.partition(":") if isinstance(value, str) else ("", "", "")
     if not all(name.isidentifier() for name in [*module.split("."), *path.split(".")]):
-        raise ValueError(f"must be 'module:Class', such as 'app:App', not {str(value)[:80]!r}")
+        raise ValueError(f"must be 'module:Class', such as 'app:App', not {_shown(value)!r}")
     return str(value)
 
 
 def _function(_folder: str, value: Any) -> str:
     if not isinstance(value, str) or not value.isidentifier() or value.startswith("_"):
-        raise ValueError(f"must be the name of a public function, not {str(value)[:80]!r}")
+        raise ValueError(f"must be the name of a public function, not {_shown(value)!r}")
     return value
 
 
 def _paths(folder: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
-        raise ValueError(f"must be a list of folders, not {str(value)[:80]!r}")
+        raise ValueError(f"must be a list of folders, not {_shown(value)!r}")
     paths = tuple(_within(folder, path) for path in value)
     for path in paths:
         if not os.path.isdir(path):
@@ -138,7 +184,7 @@ def _paths(folder: str, value: Any) -> tuple[str, ...]:
 
 def _python(folder: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"must be the path of an interpreter, not {str(value)[:80]!r}")
+        raise ValueError(f"must be the path of an interpreter, not {_shown(value)!r}")
     path = _within(folder, value)
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):
         raise ValueError(f"names {path}, which is no executable file: make that environment, or correct it")
@@ -150,15 +196,21 @@ def _requirements(folder: str, value: Any) -> str:
         return requirements.of_file(_within(folder, value))
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         return requirements.of_lines(folder, value)
-    raise ValueError(f"must be a file or a list of requirements, not {str(value)[:80]!r}")
+    raise ValueError(f"must be a file or a list of requirements, not {_shown(value)!r}")
 
 
 def _env(_folder: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, (str, int, float)) for text in value.values()):
-        raise ValueError(f"must be a table of texts, not {str(value)[:80]!r}")
-    for name in value:
-        if not name or "=" in name or "\0" in f"{name}{value[name]}" or name.startswith("WARMD_"):
-            raise ValueError(f"has {name!r}, which can be no variable of an app")
+        raise ValueError(f"must be a table of texts, not {_shown(value)!r}")
+    left = MAX_ENV_BYTES
+    for name, text in value.items():
+        if not isinstance(name, str) or not name or "=" in name or name.startswith("WARMD_"):
+            raise ValueError(f"has {_shown(name)!r}, which can be no variable of an app")
+        if "\0" in f"{name}{text}":
+            raise ValueError(f"has {_shown(name)!r}, whose text holds a NUL")
+        left -= len(os.fsencode(f"{name}={text}"))
+        if left < 0:
+            raise ValueError(f"has more than {MAX_ENV_BYTES} bytes, the most are these: put them into a file")
     return {name: str(text) for name, text in value.items()}
 
 
@@ -170,38 +222,44 @@ def _gpu(_folder: str, value: Any) -> dict[str, str]:
         return {"CUDA_VISIBLE_DEVICES": ""}
     if isinstance(value, list) and value and all(type(index) is int and index >= 0 for index in value):
         return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, value))}
-    raise ValueError(f"must be 'all', 'none' or a list of indexes such as [0], not {str(value)[:80]!r}")
+    raise ValueError(f"must be 'all', 'none' or a list of indexes such as [0], not {_shown(value)!r}")
 
 
 def _switch(_folder: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {str(value)[:80]!r}")
+        raise ValueError(f"must be true or false, not {_shown(value)!r}")
     return value
 
 
 def _spares(_folder: str, value: Any) -> int:
     if type(value) is not int or not 0 <= value <= MAX_SPARES:
-        raise ValueError(f"must be a number from 0 to {MAX_SPARES}, not {str(value)[:80]!r}")
+        raise ValueError(f"must be a number from 0 to {MAX_SPARES}, not {_shown(value)!r}")
     return value
 
 
 def _duration(_folder: str, value: Any) -> float:
-    return _measured(lambda: units.seconds(value, what="", allow_never=True))
+    return _measured(value, lambda: units.seconds(value, what="", allow_never=True))
 
 
 def _finite(_folder: str, value: Any) -> float:
-    return _measured(lambda: units.seconds(value, what=""))
+    return _measured(value, lambda: units.seconds(value, what=""))
 
 
 def _size(_folder: str, value: Any) -> int:
-    return _measured(lambda: units.size_bytes(value, what=""))
+    size = _measured(value, lambda: units.size_bytes(value, what=""))
+    if size > MAX_MEMORY_BYTES:
+        raise ValueError(f"must be at most {MAX_MEMORY_BYTES} bytes, not {_shown(value)!r}")
+    return size
 
 
-def _measured(read: Callable[[], T]) -> T:
+def _measured(value: Any, read: Callable[[], T]) -> T:
     try:
         return read()
     except ValueError as error:
-        raise ValueError(str(error).removeprefix(": ")) from None
+        text = str(error).removeprefix(": ")
+        if len(text) > MAX_TOLD_CHARACTERS:
+            text = f"cannot be {_shown(value)!r}"
+        raise ValueError(text) from None
 
 
 def _within(folder: str, path: str) -> str:
@@ -241,10 +299,7 @@ def _of_inference_sh(folder: str, path: str) -> Manifest:
             f"{path} can only be read with PyYAML: pip install 'warmd[inferencesh]', "
             "or say the same in an app.toml"
         ) from None
-    try:
-        table = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: {' '.join(str(error).split())}") from None
+    table = _parsed(path, _without_merges(yaml.safe_load))
     if not isinstance(table, dict):
         raise ManifestError(f"{path} must be a mapping of keys")
     listed = os.path.join(folder, "requirements.txt")

@@ -1,6 +1,7 @@
 """Has sessions of apps ready as soon as the daemon is up, where their manifests say so (`spares`).
 
-They are spares like those of `warmd warm`, opened by the daemon itself instead of a client.
+They are spares like those of `warmd warm`, opened by the daemon itself instead of a client.  They wait as
+long as it takes, so no more than half of all places are theirs: who calls another app needs one too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ def prewarm(services: Services) -> None:
         if isinstance(found, BaseException):
             log.warning("the apps to be kept ready could not be looked for: %r", found)
             return
-        for name, spares in found.items():
+        places = services.settings.max_sessions // 2
+        for name, wanted in found.items():
+            spares = min(wanted, places)
+            places -= spares
+            if spares < wanted:
+                log.warning(
+                    "%s asks for %d spares and gets %d: half of max_sessions (%d) is for spares",
+                    name, wanted, spares, services.settings.max_sessions,
+                )  # fmt: skip
             log.info("keeping %d sessions of %s ready", spares, name)
             for _ in range(spares):
                 services.submit(CallArrived(NOBODY, _opening(name), os.urandom(16).hex()))

@@ -17,7 +17,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from warmd.daemon.folders import FOLDERS
+from warmd.daemon import folders
 from warmd.protocol import places
 from warmd.protocol.errors import told
 
@@ -87,8 +87,9 @@ class RunDirectory:
             self._clear()
         names = [places.pid_path(self.path)]
         if remove:
-            for folder in (LOGS, KEYS, FOLDERS):
+            for folder in (LOGS, KEYS):
                 shutil.rmtree(self.path / folder, ignore_errors=True)
+            folders.remove_from(self.path / folders.FOLDERS, frozenset)
             names += [self.path / DAEMON_LOG, places.lock_path(self.path)]
         for name in names:
             with contextlib.suppress(OSError):

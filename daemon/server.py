@@ -58,6 +58,9 @@ GOODBYE_SECONDS = 1.0
 """For the last lines of logs to be read, and for the last answers to leave the socket, when it stops."""
 SIGNALS_TO_LEAVE = 3
 """The first SIGTERM or SIGINT drains, the second kills what runs, the third waits for nothing."""
+HELPERS = 2
+"""Helper threads that work at one time, unless one takes longer than its turn."""
+HELPER_TURN_SECONDS = 0.25
 
 
 class BrokenInvariant(BaseException):
@@ -86,6 +89,7 @@ class Server:
         self._busy = False
         self._timer: Timer | None = None
         self._signals = 0
+        self._turns = threading.Semaphore(HELPERS)
         run_dir = settings.run_path
         self.remote: Remote | None = None
         self._keys = KeyFolder(places.keys_dir(run_dir))
@@ -220,14 +224,19 @@ class Server:
     def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Call `work` on a helper thread of its own, then `done` with its result on the loop's.
 
-        A thread each, so that one that hangs on a dead file system holds up nobody else.
+        A thread each, so that one that hangs on a dead file system holds up nobody else for longer than
+        its turn.  Few at a time: each that computes takes its share of the interpreter from the loop.
         """
 
         def run() -> None:
+            has_turn = self._turns.acquire(timeout=HELPER_TURN_SECONDS)
             try:
                 result: T | BaseException = work()
             except Exception as error:
                 result = error
+            finally:
+                if has_turn:
+                    self._turns.release()
             self.loop.post(lambda: done(result))
 
         try:

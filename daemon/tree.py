@@ -45,7 +45,9 @@ SWEEP_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.25
 """A fork may have outrun the last pass while something else of the tree dies slowly."""
 BREATH_SECONDS = 0.005
-"""Before the next look where all that was found had ended by itself."""
+"""Before the next look where all that was found had ended by itself, and for a small folder to go."""
+REMOVAL_SECONDS = 0.05
+"""Before the next look where only a large folder is yet to go."""
 RESERVE = 2
 """To kill one process: its pidfd, and a look into /proc meanwhile."""
 
@@ -163,7 +165,7 @@ class Sweeper:
         dying = {pidfd: (tree, pid) for tree in trees for pid, pidfd in tree.dying.items()}
         for pidfd in dying:
             poll.register(pidfd, select.POLLIN)
-        until = time.monotonic() + (LOOK_AGAIN_SECONDS if dying else BREATH_SECONDS)
+        until = time.monotonic() + _pause_seconds(trees, bool(dying))
         while True:
             for fd, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000 if trees else None):
                 if fd == self._bell:
@@ -250,10 +252,18 @@ class Sweeper:
             raise
 
 
+def _pause_seconds(trees: Iterable[_Tree], some_die: bool) -> float:
+    """Until the next look, unless something happens before."""
+    if some_die:
+        return LOOK_AGAIN_SECONDS
+    return REMOVAL_SECONDS if all(tree.removal is not None for tree in trees) else BREATH_SECONDS
+
+
 def _is_removed(tree: _Tree) -> bool:
     """Whether what the tree, which is gone, had for files is gone too: has it removed."""
     if tree.removal is None and tree.folder is not None:
         tree.removal = Removal(tree.folder)
+        tree.removal.wait(BREATH_SECONDS)
     return tree.removal is None or tree.removal.is_over
 
 

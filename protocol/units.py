@@ -70,8 +70,8 @@ def size_bytes(value: object, *, what: str) -> int:
     elif isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         unit = _BYTES.get(match[2]) if match else None
-        if match and unit is not None:
-            result = round(float(match[1]) * unit)
+        if match and unit is not None and (number := float(match[1]) * unit) < math.inf:
+            result = round(number)
         elif value.strip().startswith("-"):
             result = -1
     if result is None:

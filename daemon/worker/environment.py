@@ -2,14 +2,16 @@
 
 It lies in the user's cache, in a folder named by what it is made from: the interpreter and the
 requirements.  The first process of the app makes it, before it becomes that environment's interpreter;
-others that need the same one wait for it (`flock`, which goes with its holder).  Only a whole one has the
-file `complete`, so what a killed process has left is made anew.
+others that need the same one wait for it (`flock`, which goes with its last holder: the tools hold it too,
+since they may outlive a process that is killed).  Only a whole one has the file `complete`, so what a
+killed process has left is made anew.
 
 uv is used where it is found, else venv and pip.  What they say goes to the app's log.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -39,12 +41,22 @@ def interpreter(python: str | None, requirements: str) -> str:
     base = python or sys.executable
     try:
         folder = folder_of(base, requirements)
-        with _locked(folder.with_suffix(".lock")):
-            if not (folder / COMPLETE).exists():
-                _make(folder, base, requirements)
+        if not _is_whole(folder):
+            with _locked(folder.with_suffix(".lock")) as lock:
+                if not _is_whole(folder):
+                    _make(folder, base, requirements, lock)
     except OSError as error:
         raise EnvironmentFailed(f"{error.strerror}: {error.filename}") from error
-    return str(folder / "bin" / "python")
+    return str(_python_of(folder))
+
+
+def _python_of(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Also what it links to is there: the interpreter that it was made with may be gone."""
+    return (folder / COMPLETE).exists() and os.access(_python_of(folder), os.X_OK)
 
 
 def folder_of(base: str, requirements: str) -> Path:
@@ -61,8 +73,11 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Nobody else makes this environment meanwhile; who waits too long is ended by the daemon."""
+def _locked(path: Path) -> Iterator[int]:
+    """Nobody else makes this environment meanwhile; who waits too long is ended by the daemon.
+
+    Yields the descriptor that holds the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
@@ -70,23 +85,25 @@ def _locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             _say("another process makes the app's environment: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
-def _make(folder: Path, base: str, requirements: str) -> None:
+def _make(folder: Path, base: str, requirements: str, lock: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        (folder / COMPLETE).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     _say(f"making the app's environment in {folder}, of:\n{requirements}")
-    python = str(folder / "bin" / "python")
+    python = str(_python_of(folder))
     listed = folder / "requirements.txt"
     uv = _uv()
     if uv is not None:
-        _run(uv, "venv", "--quiet", "--python", base, str(folder))
+        _run(lock, uv, "venv", "--quiet", "--python", base, str(folder))
         listed.write_text(requirements)
-        _run(uv, "pip", "install", "--python", python, "-r", str(listed))
+        _run(lock, uv, "pip", "install", "--python", python, "-r", str(listed))
     else:
-        _run(base, "-m", "venv", str(folder))
+        _run(lock, base, "-m", "venv", str(folder))
         listed.write_text(requirements)
-        _run(python, "-m", "pip", "install", *PIP_OPTIONS, "-r", str(listed))
+        _run(lock, python, "-m", "pip", "install", *PIP_OPTIONS, "-r", str(listed))
     (folder / COMPLETE).touch()
     _say("the app's environment is complete")
 
@@ -96,12 +113,13 @@ def _uv() -> str | None:
     return str(beside) if beside.exists() else shutil.which("uv")
 
 
-def _run(*command: str) -> None:
+def _run(lock: int, *command: str) -> None:
     """What it says is passed on as it comes.  Raises EnvironmentFailed with its last lines."""
     last: deque[str] = deque(maxlen=SHOWN_LINES)
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
-    ) as running:
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        errors="replace", pass_fds=(lock,),
+    ) as running:  # fmt: skip
         assert running.stdout is not None
         for line in running.stdout:
             last.append(line)
@@ -112,4 +130,5 @@ def _run(*command: str) -> None:
 
 
 def _say(text: str) -> None:
-    os.write(2, f"{text}\n".encode("utf-8", "replace"))
+    with contextlib.suppress(OSError):  # a full disk costs lines only
+        os.write(2, f"{text}\n".encode("utf-8", "replace"))

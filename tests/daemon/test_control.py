@@ -8,7 +8,7 @@ import pytest
 from tests.daemon.logreader import serve
 from warmd.daemon import config, control
 from warmd.daemon.catalog import Catalog
-from warmd.daemon.control import Control
+from warmd.daemon.control import MAX_LOOKUPS, Control
 from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView, TemplateView, Totals
@@ -320,3 +320,14 @@ def test_a_failure_inside_is_still_answered(world, monkeypatch):
 def test_requests_of_a_client_that_does_not_read_are_refused(world):
     world.refused = Problem("SLOW_CONSUMER", "read first")
     assert world.failure("status").code == "SLOW_CONSUMER"
+
+
+def test_a_client_may_have_so_many_lookups(world):
+    for _ in range(MAX_LOOKUPS):
+        assert world.ask("apps.describe", app="counter") == []
+    for verb, arguments in (("apps.list", {}), ("apps.describe", {"app": "counter"})):
+        failure = world.failure(verb, **arguments)
+        assert (failure.code, failure.details) == ("QUEUE_FULL", {"limit": MAX_LOOKUPS})
+    for _, done in world.jobs:
+        done(RuntimeError("no such disk"))
+    assert world.ask("apps.list") == []

@@ -8,10 +8,19 @@ import pytest
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
-from warmd.daemon.describing import KEPT_SECONDS, MAX_BYTES, MAX_PROCESSES, Describer
+from warmd.daemon.describing import (
+    KEPT_SECONDS,
+    MAX_ASKING,
+    MAX_ATTEMPTS,
+    MAX_BYTES,
+    MAX_DYING,
+    MAX_PROCESSES,
+    Describer,
+)
 from warmd.daemon.loop import Timer
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
+from warmd.protocol.messages import Body
 from warmd.protocol.work import NO_WORKER, AppSpec, Asks, WorkerId
 
 SPEC = AppSpec("demo", "demo:App")
@@ -24,11 +33,18 @@ class World:
 
     def __init__(self) -> None:
         self.orders: list[object] = []
+        self.packed: list[AppSpec] = []
         self.timers: list[Timer] = []
         self.now = 0.0
         self.answers: list[bytes | Problem] = []
-        self.describer = Describer(self, self, START_SECONDS)
+        self.describer = Describer(self, self, START_SECONDS, self.pack)
         self.prepare = self.kill = self.forget = self.orders.append
+
+    def pack(self, spec: AppSpec, said: Body) -> Body:
+        self.packed.append(spec)
+        if spec.name == "unspeakable":
+            raise TypeError("no such type")
+        return said
 
     def tell(self, worker: WorkerId, message: object) -> None:
         self.orders.append((worker, message))
@@ -84,6 +100,7 @@ def test_all_who_ask_are_answered_by_one_process(world: World) -> None:
     world.ask()
     world.says(work.Described(4, b"what"))
     assert world.answers == [b"what"] * 3
+    assert world.packed == [SPEC], "once for all of them"
     assert world.orders[1:] == [(FIRST, work.Describe(MAX_BYTES))]
 
 
@@ -199,3 +216,70 @@ def test_a_description_that_is_too_large(world: World) -> None:
     world.up()
     world.says(work.Described(MAX_BYTES + 1))
     assert "has 1048577 bytes, the most are 1048576" in world.problem().message
+
+
+def test_a_process_that_could_not_even_be_ordered(world: World) -> None:
+    """The fleet may say so before it returns."""
+
+    def fail(order: fx.Prepare) -> None:
+        world.describer.told(ev.SpawnFailed(order.worker, "no descriptors"))
+
+    world.prepare = fail  # type: ignore[method-assign, assignment]
+    world.ask()
+    assert "the process could not be started: no descriptors" in world.problem().message
+
+
+def test_one_that_is_only_kept_makes_way(world: World) -> None:
+    for number in range(1, MAX_PROCESSES + 1):
+        world.ask(SPEC._replace(name=str(number)))
+        world.up(WorkerId(-number))
+        world.says(work.Described(1, b"x"), WorkerId(-number))
+    world.ask()
+    assert world.killed(FIRST)
+    assert not world.killed(WorkerId(-2))
+    world.up(WorkerId(-MAX_PROCESSES - 1))
+    world.says(work.Described(4, b"what"), WorkerId(-MAX_PROCESSES - 1))
+    assert world.answers[-1] == b"what"
+
+
+def test_those_that_cannot_be_killed_are_bounded(world: World) -> None:
+    for number in range(1, MAX_DYING + 1):
+        world.ask()
+        world.spawned(WorkerId(-number))
+        world.describer.told(ev.LinkLost(WorkerId(-number), "closed its link"))
+    world.answers.clear()
+    world.ask()
+    assert world.problem().code == "QUEUE_FULL"
+
+
+def test_no_more_than_so_many_wait(world: World) -> None:
+    for _ in range(MAX_ASKING):
+        world.ask()
+    assert world.answers == []
+    world.ask()
+    assert world.problem().code == "QUEUE_FULL"
+
+
+def test_files_that_change_again_and_again(world: World) -> None:
+    world.ask()
+    for number in range(1, MAX_ATTEMPTS + 1):
+        assert world.answers == []
+        world.up(WorkerId(-number))
+        world.says(work.Outdated(NO_WORKER), WorkerId(-number))
+    assert "its files have changed 5 times" in world.problem().message
+    assert len([order for order in world.orders if isinstance(order, fx.Prepare)]) == MAX_ATTEMPTS
+
+
+def test_its_last_words_are_told(world: World) -> None:
+    world.ask()
+    world.spawned()
+    world.describer.told(ev.WorkerExited(FIRST, 3, None, "no such library"))
+    assert "no such library" in world.problem().message
+
+
+def test_what_cannot_be_told_is_told_so(world: World) -> None:
+    world.ask(SPEC._replace(name="unspeakable"))
+    world.up()
+    world.says(work.Described(4, b"what"))
+    assert "what it says of itself cannot be told: TypeError('no such type')" in world.problem().message
+    assert world.killed()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.faults.watch import successor, until
 from warmd.daemon import folders
 from warmd.daemon.folders import Removal, folder_of, folders_dir, remove_leftovers
 from warmd.daemon.processes import look_at
+from warmd.daemon.security import RunDirectory
 from warmd.daemon.worker.process import folder_name
 
 APP = """\
@@ -136,7 +138,6 @@ def test_those_of_a_daemon_that_lives_are_spared(app: Path) -> None:
         folder = Path(opened(client, app).call("write").output)
         gone = folders_dir(client.run_dir) / "s0123456789ab"
         gone.mkdir()
-        (folders_dir(client.run_dir) / "stray").write_text("x")
         code = "import sys; from pathlib import Path; from warmd.daemon import folders, leftovers\n"
         code += "folders.remove_leftovers(Path(sys.argv[1]), leftovers.folders_in_service)"
         subprocess.run([sys.executable, "-c", code, str(client.run_dir)], check=True)
@@ -157,10 +158,70 @@ def test_what_cannot_be_known_is_left(tmp_path: Path, caplog: pytest.LogCaptureF
     def in_use() -> set[str]:
         raise OSError("no descriptors")
 
-    (folders_dir(tmp_path) / "s1").mkdir(parents=True)
+    left = folders_dir(tmp_path) / "s0123456789ab"
+    left.mkdir(parents=True)
     remove_leftovers(tmp_path, in_use)
-    assert (folders_dir(tmp_path) / "s1").exists()
+    assert left.exists()
     assert "no descriptors" in caplog.text
+
+
+def test_what_was_there_before_is_nobodys_leftover(app: Path, tmp_path: Path) -> None:
+    """A run directory may be chosen that has a folder `tmp`, or where that is a link."""
+    run_dir, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run_dir.mkdir(mode=0o700)
+    elsewhere.mkdir()
+    precious = elsewhere / "s123", elsewhere / "thesis.tex", elsewhere / "S0123456789AB"
+    for file in precious:
+        file.write_text("x")
+    (elsewhere / "s0123456789ab").mkdir()
+    folders_dir(run_dir).symlink_to(elsewhere)
+    with successor(run_dir) as client:
+        assert not (elsewhere / "s0123456789ab").exists()
+        opened(client, app).call("write")
+    RunDirectory.take(run_dir).close(remove=True)
+    assert sorted(elsewhere.iterdir()) == sorted(precious)
+
+
+def test_what_is_mounted_in_one_is_spared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left, other = (folders_dir(tmp_path) / name for name in ("s0123456789ab", "s0123456789ac"))
+    for folder in (left, other):
+        (folder / "a b").mkdir(parents=True)
+    mounted = str(left / "a b").replace(" ", "\\040")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda rw\n36 22 0:31 / {mounted} rw - fuse sshfs rw\n")
+    monkeypatch.setattr(folders, "MOUNTS", mounts)
+    remove_leftovers(tmp_path, frozenset)
+    assert (left / "a b").exists() and not other.exists()
+    assert f"something is mounted at {left}/a b: unmount and remove it" in caplog.text
+
+
+def test_write_protected_folders_go_and_where_they_link_to_stays_so(tmp_path: Path) -> None:
+    protected, elsewhere = tmp_path / "s0123456789ab" / "deep" / "er", tmp_path / "elsewhere"
+    protected.mkdir(parents=True)
+    elsewhere.mkdir(mode=0o500)
+    (protected / "link").symlink_to(elsewhere)
+    for folder in (protected, protected.parent, protected.parents[1]):
+        folder.chmod(0o500)
+    folders._make_writable(tmp_path / "s0123456789ab")
+    assert protected.stat().st_mode & 0o777 == protected.parents[1].stat().st_mode & 0o777 == 0o700
+    assert elsewhere.stat().st_mode & 0o777 == 0o500
+    folders._remove(tmp_path / "s0123456789ab")
+    assert not (tmp_path / "s0123456789ab").exists() and elsewhere.exists()
+
+
+def test_leftovers_that_take_long_hold_up_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(folders, "_remove", lambda _: go_on.wait(20))
+    monkeypatch.setattr(folders, "LEFTOVERS_SECONDS", 0.05)
+    (folders_dir(tmp_path) / "s0123456789ab").mkdir(parents=True)
+    remove_leftovers(tmp_path, frozenset)
+    assert "takes long: it goes on beside" in caplog.text
+    go_on.set()
+    until(lambda: not [one for one in threading.enumerate() if one.name == "warmd-remover"])
 
 
 def test_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 
 import pytest
@@ -29,6 +31,14 @@ memory = "2GiB"
 [env]
 LEVEL = 3
 """
+
+
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, after in itertools.pairwise("abcdefghi")
+)
+LAUGHS += "env: *i\n"
+"""A few lines that stand for 9^8 values."""
 
 
 @pytest.fixture
@@ -127,6 +137,16 @@ def test_gpus_are_told_to_cuda(folder):
         ("gpu = 1", r"gpu must be 'all', 'none' or a list of indexes such as \[0\], not '1'"),
         ("gpu = [-1]", "gpu must be"),
         ("reload = 1", "reload must be true or false"),
+        ("a = " + "[" * 5000, "app.toml is nested too deeply"),
+        ("spares = " + "9" * 5000, "app.toml: Exceeds the limit"),
+        ("spares = 0x" + "f" * 5000, "spares must be a number from 0 to 100, not 'a number of very many"),
+        ("memory = 0x" + "f" * 5000, "memory must be at most 4611686018427387904 bytes"),
+        (f'memory = "{"9" * 310}"', "memory '9+' is not a size; give"),
+        (f'session_timeout = "{"x" * 9999}"', "session_timeout cannot be 'x{80}'$"),
+        (f"{'x' * 9999} = 1", "app.toml has an unknown key 'x{80}': there are"),
+        (f'env = {{A = "{"x" * 25000}"}}', "env has more than 24576 bytes, the most are these"),
+        ('env = {A = "\\u0000"}', "env has 'A', whose text holds a NUL"),
+        (f"{'a.' * 101}a = 1", "line 1 has more than 100 dots: break it"),
     ],
 )
 def test_what_is_no_manifest(folder, text, error):
@@ -140,8 +160,27 @@ def test_what_is_no_manifest(folder, text, error):
 def test_a_table_that_is_none_and_a_file_that_is_too_large(folder):
     with pytest.raises(ManifestError, match=r"\[tool.warmd.app\] of .* must be a table of keys"):
         said(folder, "[tool.warmd]\napp = 3", "pyproject.toml")
-    with pytest.raises(ManifestError, match="has more than 1048576 bytes"):
-        said(folder, "#" * (2**20 + 1))
+    with pytest.raises(ManifestError, match="has more than 262144 bytes"):
+        said(folder, "#" * (2**18 + 1))
+
+
+def test_what_editors_make_of_it(folder):
+    (folder / "app.toml").write_bytes(b"\xef\xbb\xbfspares = 1\r\nreload = true\r\n")
+    assert read(str(folder)) == Manifest(reload=True, asks=Asks(spares=1))
+    (folder / "app.toml").write_bytes(b'entry = "\xe4"')
+    with pytest.raises(ManifestError, match=r"app\.toml is not UTF-8: invalid continuation byte at byte 9"):
+        read(str(folder))
+
+
+@pytest.mark.parametrize("target", ["app.toml", "/dev/zero", "nowhere"])
+def test_what_is_no_file_is_not_passed_over(folder, target):
+    (folder / "app.toml").symlink_to(target)
+    with pytest.raises(ManifestError, match=r"app\.toml is no file, and no link to one"):
+        read(str(folder))
+    (folder / "app.toml").unlink()
+    os.mkfifo(folder / "app.toml")
+    with pytest.raises(ManifestError, match=r"app\.toml is no file, and no link to one"):
+        read(str(folder))
 
 
 def test_a_faulty_one_takes_nothing_else_away(folder, caplog):
@@ -172,6 +211,13 @@ def test_what_inference_sh_says(folder):
         ("default_function: [", r"inf.yml: while parsing"),
         ("- a", "inf.yml must be a mapping of keys"),
         ("default_function: _run", "inf.yml: default_function must be the name"),
+        ("a: !!int ''", "inf.yml: string index out of range"),
+        ("a: !!bool maybe", "inf.yml: 'maybe'"),
+        ("a: 2020-13-45", "inf.yml: month must be in 1..12"),
+        ("a: " + "[" * 2000, "inf.yml is nested too deeply"),
+        ("env: {1: 2}", "inf.yml: env has '1', which can be no variable"),
+        ("a: &a {b: c}\nd:\n  <<: [*a, *a]", r"merge keys \(<<\) are not read"),
+        (LAUGHS, "inf.yml: env must be a table of texts"),
     ],
 )
 def test_what_is_no_inf_yml(folder, text, error):

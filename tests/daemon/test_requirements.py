@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from warmd.daemon import requirements
@@ -39,7 +41,7 @@ def test_files_that_include_themselves(tmp_path):
 
 
 def test_the_most_that_it_may_have(tmp_path):
-    with pytest.raises(ValueError, match="has 40008 bytes, the most are 32768"):
+    with pytest.raises(ValueError, match="has more than 32768 bytes"):
         requirements.of_lines(str(tmp_path), ["numpy"] * 6668)
 
 
@@ -49,3 +51,18 @@ def test_the_most_that_it_may_have(tmp_path):
 )
 def test_a_package_that_may_be_left_out(text, whole):
     assert requirements.with_package(text, "x") == whole
+
+
+def test_files_that_include_others_again_and_again(tmp_path):
+    for number in range(9):
+        (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n" * 1000)
+    (tmp_path / "9.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"includes more than 100 files, the last one .*9\.txt"):
+        requirements.of_file(str(tmp_path / "0.txt"))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match="which is no file"):
+            requirements.of_file(str(path))

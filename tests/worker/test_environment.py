@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.watch import until
 from tests.wheels import make_wheel
 from warmd.daemon.worker import environment
 from warmd.daemon.worker.environment import EnvironmentFailed, folder_of, interpreter
@@ -108,3 +112,44 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         interpreter(None, "numpy")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert str(folder_of(sys.executable, "a")).startswith(os.path.expanduser("~/.cache/warmd/"))
+
+
+def test_one_whose_interpreter_is_gone_is_made_anew(wheel):
+    python = Path(interpreter(None, str(wheel)))
+    python.unlink()
+    python.symlink_to("/nowhere/python")
+    assert colour(interpreter(None, str(wheel)))[0] == "blue"
+
+
+def test_a_whole_one_is_not_waited_for(wheel):
+    """Something that pip has started may live on and hold the lock."""
+    interpreter(None, str(wheel))
+    with open(folder_of(sys.executable, str(wheel)).with_suffix(".lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert colour(interpreter(None, str(wheel)))[0] == "blue"
+
+
+def test_tools_that_outlive_who_has_started_them_keep_others_out(tmp_path):
+    """A daemon that is killed takes its workers along, and not what they have started."""
+    tool, pids = tmp_path / "uv", tmp_path / "pids"
+    tool.write_text(f"#!/bin/sh\necho $$ $PPID > {pids}\nexec sleep 60\n")
+    tool.chmod(0o755)
+    code = "import sys; from warmd.daemon.worker import environment\n"
+    code += "environment._uv = lambda: sys.argv[1]; environment.interpreter(None, 'numpy')"
+    with subprocess.Popen([sys.executable, "-c", code, str(tool)], stderr=subprocess.DEVNULL) as maker:
+        until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        maker.kill()
+    survivor = int(pids.read_text().split()[0])
+    with open(folder_of(sys.executable, "numpy").with_suffix(".lock")) as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(survivor, signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def test_a_full_disk_costs_lines_only(wheel, monkeypatch):
+    def full(_fd, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(environment.os, "write", full)
+    assert interpreter(None, str(wheel)).endswith("/bin/python")
