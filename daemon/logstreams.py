@@ -83,13 +83,13 @@ class LogStreams:
         if self.owns(client, id) and parts > 0:
             self._streams[client][id].follower.add_credit(parts)
 
-    def cancel(self, client: ClientId, id: CallId, how: Literal["cancel", "abandon"]) -> None:
-        """`cancel` ends what is followed with what is written by now; `abandon` at once."""
+    def cancel(self, client: ClientId, id: CallId, how: Literal["cancel", "abandon", "finish"]) -> None:
+        """At once; with `finish` what is written by now is told yet."""
         if not self.owns(client, id):
             return
         follower = self._streams[client][id].follower
         try:
-            if how == "cancel":
+            if how == "finish":
                 follower.finish()
                 return
         except OSError as error:

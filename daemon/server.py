@@ -313,7 +313,7 @@ class Server:
     def _cancel(self, client: ClientId, cancel: msg.Cancel) -> None:
         if self.control.log_streams.owns(client, cancel.id):
             self.control.log_streams.cancel(client, cancel.id, cancel.how)
-        else:
+        elif cancel.how != "finish":
             self.submit(ev.CancelArrived(client, cancel.id, cancel.how))
 
     def _gone(self, client: ClientId) -> None:

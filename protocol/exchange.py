@@ -113,7 +113,7 @@ class Exchange:
             self._post_pending(pending, self.welcome, now)
         return pending
 
-    def cancel(self, pending: Pending, how: Literal["cancel", "abandon"] = "cancel") -> None:
+    def cancel(self, pending: Pending, how: Literal["cancel", "abandon", "finish"] = "cancel") -> None:
         """Ask for the end of a call; it is still answered."""
         if pending.done or pending.id not in self._live:
             return

@@ -178,10 +178,11 @@ class Credit:
 @record
 class Cancel:
     """`"cancel"` climbs the whole ladder up to ending the session; `"abandon"` (a reader that
-    left a stream early) only closes the generator at its next chance and never costs the session."""
+    left a stream early) only closes the generator at its next chance and never costs the session;
+    `"finish"` ends the following of logs, and means nothing to calls."""
 
     id: CallId
-    how: Literal["cancel", "abandon"] = "cancel"
+    how: Literal["cancel", "abandon", "finish"] = "cancel"
 
 
 @record

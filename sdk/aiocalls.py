@@ -90,7 +90,7 @@ class AsyncLogs(AsyncStream):
         if self._link is None:
             self._over = True
         elif not done(self._pending):
-            self._link.cancel(self._pending)
+            self._link.cancel(self._pending, "finish")
 
 
 class AsyncSubmitted:

@@ -95,9 +95,9 @@ class AsyncLink:
             self._pump()
         return part
 
-    def cancel(self, pending: Pending) -> None:
+    def cancel(self, pending: Pending, how: Literal["cancel", "finish"] = "cancel") -> None:
         """Ask for the end of a call, which is still answered."""
-        self.exchange.cancel(pending)
+        self.exchange.cancel(pending, how)
         self._pump()
 
     def drop(self, call: CallId, how: Literal["cancel", "abandon"] = "cancel") -> None:

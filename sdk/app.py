@@ -6,10 +6,13 @@ same code runs: there the ids are None, nothing is ever cancelled, and `progress
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import logging
+
+FOLDER_VARIABLE = "WARMD_SESSION_TMP"
 
 
 class Interrupted(BaseException):
@@ -64,6 +67,17 @@ class Context:
     def app(self) -> str | None:
         """The app's name."""
         return None if self._runtime is None else self._runtime.app_name
+
+    @property
+    def folder(self) -> str | None:
+        """The path of a folder for this session's files, made when it is first asked for.
+
+        The daemon removes it with the session's processes, whatever has ended those.
+        """
+        path = None if self._runtime is None else os.environ.get(FOLDER_VARIABLE)
+        if path is not None:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
 
     @property
     def cancelled(self) -> bool:

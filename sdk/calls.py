@@ -101,7 +101,7 @@ class Logs(Stream):
     def finish(self) -> None:
         """Follow no further: what is written by now still comes, and then the end."""
         if not done(self._pending):
-            self._link.cancel(self._pending)
+            self._link.cancel(self._pending, "finish")
 
 
 class Submitted:

@@ -203,11 +203,11 @@ class Link:
                 self._sent()
         return part
 
-    def cancel(self, pending: Pending) -> None:
+    def cancel(self, pending: Pending, how: Literal["cancel", "finish"] = "cancel") -> None:
         """Ask for the end of a call, which is still answered."""
         self._check_process()
         with self._mutex:
-            self.exchange.cancel(pending)
+            self.exchange.cancel(pending, how)
             self._sent()
 
     def drop(self, call: CallId, how: Literal["cancel", "abandon"] = "cancel") -> None:

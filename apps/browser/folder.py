@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-FOLDER_VARIABLE = "WARMD_SESSION_TMP"
-"""Names a folder that the daemon removes with the session, whatever has ended that."""
+from warmd.app import context
+
 MOST_PATH_BYTES = 107 - len("/org.chromium.Chromium.XXXXXX/SingletonSocket")
 """Chromium puts a socket there, and ends at once where its path is too long."""
 
@@ -17,10 +17,7 @@ class Folder:
     """Made with this object; outside of a worker it is a temporary one."""
 
     def __init__(self) -> None:
-        named = os.environ.get(FOLDER_VARIABLE)
-        if named:
-            os.makedirs(named, mode=0o700, exist_ok=True)
-        self.path = Path(named or tempfile.mkdtemp(prefix="warmd-browser-"))
+        self.path = Path(context.folder or tempfile.mkdtemp(prefix="warmd-browser-"))
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @property

@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 
+from warmd.app import FOLDER_VARIABLE as FOLDER_VARIABLE
+
 TOKEN_VARIABLE = "WARMD_WORKER_TOKEN"
 DAEMON_PID_VARIABLE = "WARMD_DAEMON_PID"
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 LENT = ("warmd", "warmd.daemon", "warmd.protocol", "warmd.apps", "msgpack")
 SESSION_VARIABLE = "WARMD_SESSION_ID"
-FOLDER_VARIABLE = "WARMD_SESSION_TMP"
-"""The path of a folder that the session may make, and that the daemon removes."""
 OOM_SCORE_ADJ = 500
 """The kernel's choice when memory runs out: a worker before the daemon."""
 

@@ -236,7 +236,7 @@ def _result(client: Client, options: dict[str, Any], heard: Live) -> Result:
     call = None
     try:
         call = from_here(client, client.submit, options)
-        heard.begun(call.call_id, lambda: call.session_id)
+        heard.begun(call.call_id, options["session"] in (None, "new"), lambda: call.session_id)
         return call.result()
     except KeyboardInterrupt:
         say(CANCELLING)
@@ -267,7 +267,7 @@ def _stream(client: Client, options: dict[str, Any], heard: Live, as_json: bool)
     """The stream at its end, its parts printed."""
     with from_here(client, client.stream, options) as stream:
         try:
-            heard.begun(stream.call_id, lambda: session_of(stream))
+            heard.begun(stream.call_id, options["session"] in (None, "new"), lambda: session_of(stream))
             print_parts(stream, as_json)
         except KeyboardInterrupt:
             say(CANCELLING)

@@ -6,7 +6,6 @@ Ctrl-C is seen there.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from warmd.cli.talk import MAX_WIDTH, START_OF_LINE
+from warmd.cli.talk import MAX_WIDTH, START_OF_LINE, on_terminal
 from warmd.cli.values import to_json
 from warmd.protocol.errors import WarmdError
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 LAST_SECONDS = 2.0
 """For the last lines to come, when the call has ended."""
+LONG_SECONDS = 1.0
+"""A start that takes longer is told of."""
 BAR_CELLS = 20
 
 
@@ -34,10 +35,12 @@ class Live:
     def __init__(self, client: Client, logs: bool, progress: bool) -> None:
         self._client = client
         self._wants_logs = logs
-        self._wants_progress = progress and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._wants_progress = progress and on_terminal()
         self._logs: Logs | None = None
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._has_progress = False
         self._line = ""
 
     def before(self, session: str | None) -> None:
@@ -45,15 +48,19 @@ class Live:
         if self._wants_logs and session not in (None, "new"):
             self._follow(str(session), tail=0)
 
-    def begun(self, call_id: str, session: Callable[[], str | None]) -> None:
-        """The call is under way; `session()` waits until its session is known."""
+    def begun(self, call_id: str, opens: bool, session: Callable[[], str | None]) -> None:
+        """The call is under way; `session()` waits until its session is known.  `opens`: it may wait for
+        a start."""
         if self._wants_progress:
             self._start(lambda: self._show(self._client.calls.watch(call_id)))
         if self._wants_logs and self._logs is None and (id := session()) is not None:
             self._follow(id, tail=None)
+        elif self._wants_progress and opens and not self._wants_logs:
+            self._start(lambda: self._show_start(call_id, session))
 
     def end(self) -> None:
         """The call has ended: what it has printed by now is yet to come."""
+        self._ended.set()
         if self._logs is not None:
             self._logs.finish()
         for thread in self._threads:
@@ -84,17 +91,42 @@ class Live:
 
     def _show(self, values: Iterator[Any]) -> None:
         for value in values:
+            self._has_progress = True
             self._write(in_words(value))
+
+    def _show_start(self, call_id: str, session: Callable[[], str | None]) -> None:
+        """Of a start that takes long, an environment that is made, say: the last line that it has written."""
+        if self._ended.wait(LONG_SECONDS):
+            return
+        id = session() or self._starting_worker(call_id)
+        if id is None:
+            return
+        self._logs = self._client.logs(id, follow=True)
+        for chunk in self._logs:
+            if self._has_progress:
+                return
+            lines = chunk.decode("utf-8", "replace").split("\n")
+            if line := next((line for line in reversed(lines) if line.strip()), ""):
+                self._write(in_words(line))
+
+    def _starting_worker(self, call_id: str) -> str | None:
+        """The worker of the shared pool that is being started, for this call most likely."""
+        if self._client.calls.get(call_id)["state"] != "queued":
+            return None
+        starting = [one["id"] for one in self._client.sessions.list() if one["state"] == "starting"]
+        return next((id for id in reversed(starting) if id.startswith("pool_")), None)
 
     def _write(self, line: str) -> None:
         with self._lock:
             self._erase()
             self._line = line
-            click.echo(line, err=True, nl=False)
+            sys.stderr.write(line)
+            sys.stderr.flush()
 
     def _erase(self) -> None:
         if self._line:
-            click.echo(START_OF_LINE, err=True, nl=False)
+            sys.stderr.write(START_OF_LINE)
+            sys.stderr.flush()
             self._line = ""
 
 

@@ -62,11 +62,16 @@ def canvas() -> tuple[int, bool]:
     return width, not (sys.stdout.encoding or "").lower().startswith("utf")
 
 
+def on_terminal() -> bool:
+    """Whether stderr shows lines that change."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class Progress:
     """One line on stderr that says how far something is; only on terminals, and gone with the block."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = on_terminal()
         self._next = 0.0
 
     def __call__(self, what: str, number: int, most: int) -> None:

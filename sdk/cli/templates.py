@@ -135,7 +135,7 @@ reload = true                     # sessions that live take over the functions t
 
 # session_timeout = "5m"          # a session that nobody calls ends after this
 # start_timeout = "10m"           # the most that import and `setup` may take
-# memory = "2G"                   # the most that a session may use
+# memory = "2GiB"                 # the most that a session may use
 # spares = 1                      # sessions that are ready before anybody asks
 # gpu = "none"                    # or "all", or some of them: [0, 1]
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -177,7 +178,8 @@ def test_a_program_that_does_not_start_is_told_with_what_it_said(tmp_path):
 def test_a_folder_with_a_long_path_will_do(monkeypatch, tmp_path):
     """Chromium has a socket in there."""
     long = tmp_path / ("x" * 120)
-    monkeypatch.setenv(folder.FOLDER_VARIABLE, str(long))
+    long.mkdir()
+    monkeypatch.setattr(folder, "context", SimpleNamespace(folder=str(long)))
     monkeypatch.setenv("TMPDIR", "/tmp")
     (answer,), _ = Plain()({"action": "start", "url": "data:text/html,<title>Here</title>"})
     assert answer["title"] == "Here"
@@ -191,7 +193,8 @@ def test_outside_of_a_worker_the_files_are_temporary():
 
 
 def test_a_folder_is_cleared_between_two_browsers(monkeypatch, tmp_path):
-    monkeypatch.setenv(folder.FOLDER_VARIABLE, str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(folder, "context", SimpleNamespace(folder=str(tmp_path / "own")))
     own = folder.Folder()
     (own.path / "deep").mkdir()
     (own.path / "file").write_text("x")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 import warmd
 from tests.cli.shell import Shell
+from warmd.cli import live as live_module
 from warmd.cli.live import Live, in_words
 from warmd.cli.talk import START_OF_LINE
 
@@ -19,8 +18,10 @@ from pathlib import Path
 import warmd
 
 class App:
-    def setup(self):
+    def setup(self, gate=None):
         print("set up")
+        while gate is not None and not Path(gate).exists():
+            time.sleep(0.01)
 
     def run(self, n=3):
         for number in range(n):
@@ -100,11 +101,11 @@ def test_there_is_no_log_to_follow(shell, app, words):
     assert "--logs" in shell.err
 
 
-def test_progress_is_a_line_that_goes_again(shell, app, monkeypatch, tmp_path):
-    assert shell("run", app) == ["3"]
-    assert "steps" not in shell.err
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
+@pytest.fixture
+def gate(monkeypatch, tmp_path):
+    """A terminal; the file appears when something is shown on it."""
+    monkeypatch.setattr(live_module, "on_terminal", lambda: True)
+    monkeypatch.setattr(live_module, "LONG_SECONDS", 0.01)
     write, gate = Live._write, tmp_path / "gate"
 
     def seen(live, line):
@@ -113,10 +114,26 @@ def test_progress_is_a_line_that_goes_again(shell, app, monkeypatch, tmp_path):
             gate.touch()
 
     monkeypatch.setattr(Live, "_write", seen)
+    return gate
+
+
+def test_without_a_terminal_there_is_no_progress(shell, app):
+    assert shell("run", app) == ["3"]
+    assert "steps" not in shell.err
+
+
+def test_progress_is_a_line_that_goes_again(shell, app, gate):
     assert shell("run", app, "-f", "wait_for", f"path={gate}") == ["null"]
-    before, _, after = shell.err.partition("waiting  50% ██████████           1/2")
-    assert before == ""
-    assert after.startswith(START_OF_LINE + "shared pool")
+    _, told, after = shell.err.partition("waiting  50% ██████████           1/2")
+    assert told
+    assert after.startswith(START_OF_LINE)
+    assert after.split(START_OF_LINE)[-1].startswith("shared pool")
+
+
+@pytest.mark.parametrize("session", [[], ["-s", "new"]])
+def test_a_start_that_takes_long_shows_what_it_writes(shell, app, gate, session):
+    assert shell("run", app, "n=0", "--setup", f'"{gate}"', *session) == ["0"]
+    assert f"set up{START_OF_LINE}" in shell.err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import warmd
 from warmd.cli import main
 from warmd.cli.scaffold import NAME, _better
+from warmd.daemon import manifest
 
 FILES = ["app.py", "app.toml", "test_app.py", "README.md", ".gitignore"]
 STRICT = ("-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")
@@ -60,9 +61,14 @@ def test_the_manifest_is_one_also_with_all_that_it_proposes(here: Path) -> None:
     assert tomllib.loads(text) == {"entry": "app:App", "reload": True}
     lines = text.splitlines()[1:]
     alternatives = [line.removeprefix("# ") for line in lines if " = " in line or line.startswith("# [")]
-    found = tomllib.loads("\n".join(alternatives))
-    assert set(found) >= {"default_function", "python", "requirements", "session_timeout", "memory", "gpu"}
-    assert found["env"] == {"HF_HOME": "/data/models"}
+    (here / "hello" / "app.toml").write_text("\n".join(alternatives))
+    (here / "hello" / "src").mkdir()
+    python = here / "hello" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    found = manifest.read(str(here / "hello"))
+    assert found.env == {"HF_HOME": "/data/models", "CUDA_VISIBLE_DEVICES": ""}
+    assert (found.requirements, found.asks.memory_bytes) == ("numpy\n", 2 * 2**30)
 
 
 @pytest.mark.parametrize(

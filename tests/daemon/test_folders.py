@@ -22,10 +22,13 @@ APP = """\
 import os, subprocess, sys
 from pathlib import Path
 
+from warmd import context
+
 
 class Writer:
     def write(self):
-        folder = Path(os.environ["WARMD_SESSION_TMP"])
+        folder = Path(context.folder)
+        assert folder.is_dir() and context.folder == os.environ["WARMD_SESSION_TMP"]
         (folder / "deep" / "er").mkdir(parents=True)
         (folder / "deep" / "er" / "file").write_text("x")
         return str(folder)

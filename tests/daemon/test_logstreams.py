@@ -128,12 +128,12 @@ def test_followed_logs_wait_for_credit_and_end_with_the_session(world):
     assert not world.control.log_streams.owns(CLIENT, ID)
 
 
-def test_a_follower_that_is_cancelled_ends_with_what_is_written_by_then(world):
+def test_a_follower_that_is_to_finish_ends_with_what_is_written_by_then(world):
     path = write_log(world, b"x\n")
     world.ask("logs", 1, session=A, follow=True)
     with open(path, "ab") as file:
         file.write(b"more\n")
-    world.control.log_streams.cancel(CLIENT, ID, "cancel")
+    world.control.log_streams.cancel(CLIENT, ID, "finish")
     world.control.log_streams.credit(CLIENT, ID, 5)
     serve(world.logs)
     *parts, last = [message for _, message in world.sent]

@@ -11,7 +11,7 @@ from warmd.app import Context, Interrupted, context
 
 def test_outside_of_a_worker_nothing_is_known_and_nothing_happens() -> None:
     assert (context.session_id, context.call_id, context.app, context.cancelled) == (None, None, None, False)
-    assert context.request_id is None
+    assert context.request_id is context.folder is None
     context.progress(object())
     assert context.logger.name == "warmd.app"
     assert Context().logger.handlers == []
