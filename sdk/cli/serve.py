@@ -59,7 +59,7 @@ def checked_settings(flags: dict[str, Any], *, here: bool, keywords: tuple[str, 
 
 @click.command()
 @settings_options
-@click.option("--http", "http_listen", metavar="HOST:PORT", help="Serve HTTP there too, as `warmd http` does.")
+@click.option("--http", "http_listen", metavar="HOST:PORT", help="Serve HTTP there, as `warmd http` does.")
 @click.option("--http-open", is_flag=True, help="With --http: let anybody in without a key; loopback alone.")
 @click.option("--ready-fd", type=int, hidden=True, help="Told when the daemon is ready, or why it is not.")
 @click.option("--lifeline-fd", type=int, hidden=True, help="The daemon stops at its end of file.")

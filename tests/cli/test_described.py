@@ -188,8 +188,8 @@ def _refused(error: Invalid) -> Any:
         (["call", "sess_" + "0" * 32], Invalid("n", session="sess_1"), "`warmd run APP --help-app`"),
         (["run", "counter", "--name", "x"], Invalid("session_timeout", call="00"), None),
         (["run", "counter"], Invalid("timeout: no time"), None),
-        (["run", "counter"], Invalid("app '/x y' did not start: app.toml has an unknown key", call="00"), None),
-        (["run", "counter", "-s", "new"], Invalid("app 'a' did not start: no PyYAML", session="sess_1"), None),
+        (["run", "counter"], Invalid("app '/x y' did not start: unknown key", call="00"), None),
+        (["run", "counter", "-s", "new"], Invalid("app 'a' did not start: PyYAML", session="sess_1"), None),
         (["call", "sess_" + "0" * 32], Invalid(f"{EDITED}: a.py:1: SyntaxError", session="sess_1"), None),
     ],
 )
