@@ -7,7 +7,7 @@ one function, as those written for inference.sh do.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from warmd.apps.options import did_you_mean
@@ -30,10 +30,7 @@ class Actions:
             raise TypeError(f"the input must be a dict with an 'action', not {str(input)[:40]!r}")
         options = dict(input)
         function = self._action(options.pop("action", self.default_action))
-        try:
-            inspect.signature(function).bind(**options)
-        except TypeError as error:
-            raise TypeError(f"the action {function.__name__!r}: {error}") from None
+        _check(function, options)
         return function(**options)
 
     def init(self) -> dict[str, Any]:
@@ -54,3 +51,22 @@ class Actions:
             for name in dir(cls)
             if not name.startswith("_") and name not in HOOKS and inspect.isfunction(getattr(cls, name))
         ]
+
+
+def _check(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raises TypeError for options that the function does not take, or lacks.
+
+    Who has misspelt one that is needed hears of what was given, not only of what is missing.
+    """
+    signature, action = inspect.signature(function), f"the action {function.__name__!r}"
+    named = [one.name for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    others = [name for name in options if isinstance(name, str) and name not in named]
+    if others and len(named) == len(signature.parameters):
+        lacking = [name for name in named if name not in options]
+        meant = did_you_mean(others[0], lacking or named)
+        raise TypeError(f"{action} has no option {others[0][:40]!r}: {meant}")
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        given = f", but {' and '.join(repr(name[:40]) for name in others)} was given" if others else ""
+        raise TypeError(f"{action}: {error}{given}") from None

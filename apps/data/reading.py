@@ -80,7 +80,8 @@ def _file(dataset: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name one file")
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {path} (the working directory is {Path.cwd()})")
+        remedy = "" if path.is_absolute() else ": give an absolute path"
+        raise FileNotFoundError(f"there is no file {path} (the working directory is {Path.cwd()}{remedy})")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty")
     return path

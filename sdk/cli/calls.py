@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,9 @@ CANCELLING = "warmd: cancelling; Ctrl-C again to leave without waiting"
 
 NO_FUNCTIONS = ("null", "true", "false", "NaN", "Infinity")
 """Words of JSON that could be names of functions."""
+
+_OF_THE_APP = re.compile(r"^app '.*' did not start: |^the app was edited and could not be reloaded: ")
+"""What is refused for the app's sake, and not for its input's."""
 
 app_argument = click.argument("app", shell_complete=complete_apps)
 input_argument = click.argument("words", nargs=-1, metavar="[INPUT]")
@@ -209,7 +213,8 @@ def hints(app: str | None, *, in_pool: bool = False) -> Iterator[None]:
         yield
     except Invalid as error:
         # Wrong options of a session are refused before there is one.
-        if error.session is not None or (in_pool and error.call is not None):
+        is_of_input = not _OF_THE_APP.search(error.message)
+        if is_of_input and (error.session is not None or (in_pool and error.call is not None)):
             shown = "APP" if app is None else shlex.quote(app)
             error.add_note(f"`warmd run {shown} --help-app` shows what it takes")
         raise

@@ -59,14 +59,14 @@ def checked_settings(flags: dict[str, Any], *, here: bool, keywords: tuple[str, 
 
 @click.command()
 @settings_options
-@click.option("--http", "listen", metavar="HOST:PORT", help="Serve HTTP there too, as `warmd http` does.")
+@click.option("--http", "http_listen", metavar="HOST:PORT", help="Serve HTTP there, as `warmd http` does.")
 @click.option("--http-open", is_flag=True, help="With --http: let anybody in without a key; loopback alone.")
 @click.option("--ready-fd", type=int, hidden=True, help="Told when the daemon is ready, or why it is not.")
 @click.option("--lifeline-fd", type=int, hidden=True, help="The daemon stops at its end of file.")
 @click.option("--setting", "keywords", multiple=True, hidden=True, help="NAME=VALUE, of `warmd.local`.")
 @click.option("--private", is_flag=True, hidden=True, help="The run directory goes when the daemon goes.")
 def serve(
-    listen: str | None,
+    http_listen: str | None,
     http_open: bool,
     ready_fd: int | None,
     lifeline_fd: int | None,
@@ -92,7 +92,7 @@ def serve(
         raise
     from warmd.daemon.main import serve as run_daemon
 
-    with _gateway_beside(settings, listen, http_open):
+    with _gateway_beside(settings, http_listen, http_open):
         return run_daemon(settings, ready_fd, lifeline_fd, private)
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 LABELS = ("cold", "warm 1", "warm 2")
 TIMEOUT = "10m"
+NOT_AS_IT_IS = "only Python clients get it as it is (docs/http.md, Outputs, has what others get)"
 UNLOAD_RAISED = b"unload raised"
 """What a worker writes to its session's log."""
 
@@ -163,7 +164,7 @@ def _look(client: Client, trial: Trial) -> None:
     if strange is None:
         trial.found("ok", "output", "is plain JSON")
     else:
-        trial.found("warn", "output", f"{strange}, which JSON has not: only Python clients get it as it is")
+        trial.found("warn", "output", f"{strange}, which JSON has not: {NOT_AS_IT_IS}")
     with trial.step("end"):
         _end(client, trial, trial.session)
 

@@ -9,8 +9,8 @@ JSON says less than warmd's values do.  What it lacks is written as an object wi
     an array without numpy installed   {"$array": {"dtype": .., "shape": .., "data": "<base64>"}}
 
 Arrays, tensors, tuples and sets become plain lists (sets in sorted order where they can be sorted),
-tables lists of their rows, dates their ISO text, and keys that are not text their JSON text: what
-`jq` can work with.
+tables lists of their rows, files their paths, dates their ISO text, and keys that are not text their
+JSON text: what `jq` can work with.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import base64
 import binascii
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -155,6 +156,8 @@ def to_plain(value: Any) -> Any:
         return _plain_set(value)
     if isinstance(value, complex):
         return {"$complex": [to_plain(value.real), to_plain(value.imag)]}
+    if isinstance(value, os.PathLike):  # a file: its path is what a shell can use
+        return os.fsdecode(value)
     if hasattr(value, "tolist"):  # an array, tensor or scalar; its library itself may be absent
         return to_plain(value.tolist())
     if hasattr(value, "to_pylist"):  # an Arrow table or record batch

@@ -17,6 +17,9 @@ class Lamp(Actions):
     def blink(self, times=2):
         yield from range(times)
 
+    def mix(self, *, color, **options):
+        return {"color": color, **options}
+
     def _hidden(self):
         raise AssertionError("a private method is no action")
 
@@ -35,19 +38,22 @@ def test_an_input_without_one_means_the_default():
 
 
 def test_init_only_names_what_there_is():
-    assert Lamp().run({"action": "init"}) == {"actions": ["blink", "init", "turn"]}
+    assert Lamp().run({"action": "init"}) == {"actions": ["blink", "init", "mix", "turn"]}
 
 
 @pytest.mark.parametrize(
     ("input", "kind", "text"),
     [
         ({"action": "trun"}, ValueError, "unknown action 'trun': did you mean 'turn'?"),
-        ({"action": "setup"}, ValueError, "unknown action 'setup': there are blink, init, turn"),
+        ({"action": "setup"}, ValueError, "unknown action 'setup': there are blink, init, mix, turn"),
         ({"action": "_hidden"}, ValueError, "unknown action '_hidden'"),
         ({"action": ["turn"]}, ValueError, "unknown action"),
-        ({"on": True}, ValueError, "the input names no action: there are blink, init, turn"),
+        ({"on": True}, ValueError, "the input names no action: there are blink, init, mix, turn"),
         ({"action": "turn"}, TypeError, "the action 'turn': missing a required argument: 'on'"),
-        ({"action": "turn", "no": 1, "on": 1}, TypeError, "the action 'turn': got an unexpected .* 'no'"),
+        ({"action": "turn", "no": 1, "on": 1}, TypeError, "'turn' has no option 'no': there are dimmed"),
+        ({"action": "turn", "ohn": 1}, TypeError, "'turn' has no option 'ohn': did you mean 'on'?"),
+        ({"action": "init", "x": 1}, TypeError, "the action 'init' has no option 'x': there is none"),
+        ({"action": "mix", "colour": 1}, TypeError, "a required argument: 'color', but 'colour' was given"),
         ("turn", TypeError, "the input must be a dict with an 'action', not 'turn'"),
         ({"action": "turn", 3: 4}, TypeError, "keywords must be strings"),
     ],

@@ -152,3 +152,8 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ImportError, match=r"pip install 'warmd\[data\]'"):
         import warmd.apps.data  # noqa: F401
+
+
+def test_a_relative_path_is_told_the_remedy(data):
+    with pytest.raises(FileNotFoundError, match=r"there is no file none.parquet .*: give an absolute path"):
+        data.load(dataset="none.parquet")

@@ -126,7 +126,7 @@ def test_progress_is_told_and_a_cancel_ends_between_batches(app, monkeypatch):
     [
         ({"texts": 3}, TypeError, "texts must be a text or a list of them, not int"),
         ({"texts": ["a", None]}, TypeError, r"texts\[1\] must be a text, not NoneType 'None'"),
-        ({"texts": ["a"], "normalise": True}, TypeError, "'embed': got an unexpected .* 'normalise'"),
+        ({"texts": ["a"], "normalise": True}, TypeError, "no option 'normalise': did you mean 'normalize'"),
         ({"action": "similar", "query": ["a", "b"], "texts": ["c"]}, ValueError, "there are 2 queries"),
         ({"action": "similar", "query": "a", "texts": ["c"], "top": 0}, ValueError, "top is 0"),
         (

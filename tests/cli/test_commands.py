@@ -17,6 +17,7 @@ import warmd
 from warmd.cli import calls, main, root
 from warmd.cli.completion import complete_sessions
 from warmd.cli.demo import WORD, _Show
+from warmd.cli.serve import serve
 from warmd.cli.service import described
 from warmd.cli.sessions import lines_of, listing
 
@@ -148,6 +149,11 @@ def test_serve_has_a_flag_for_each_setting(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert all("--" + row.name.replace("_", "-") in out for row in schema())
     assert "--ready-fd" not in out
+
+
+def test_no_two_options_of_serve_are_kept_under_one_name() -> None:
+    names = [option.name for option in serve.params]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

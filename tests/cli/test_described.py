@@ -170,6 +170,9 @@ def test_a_folder_without_its_slash_is_named(
     assert "is called" not in shell.err
 
 
+EDITED = "the app was edited and could not be reloaded"
+
+
 def _refused(error: Invalid) -> Any:
     def submit(*_: Any, **__: Any) -> Any:
         raise error
@@ -185,6 +188,9 @@ def _refused(error: Invalid) -> Any:
         (["call", "sess_" + "0" * 32], Invalid("n", session="sess_1"), "`warmd run APP --help-app`"),
         (["run", "counter", "--name", "x"], Invalid("session_timeout", call="00"), None),
         (["run", "counter"], Invalid("timeout: no time"), None),
+        (["run", "counter"], Invalid("app '/x y' did not start: unknown key", call="00"), None),
+        (["run", "counter", "-s", "new"], Invalid("app 'a' did not start: PyYAML", session="sess_1"), None),
+        (["call", "sess_" + "0" * 32], Invalid(f"{EDITED}: a.py:1: SyntaxError", session="sess_1"), None),
     ],
 )
 def test_a_refused_input_is_followed_by_where_it_is_told_of(

@@ -346,6 +346,7 @@ def test_start_status_stop(tmp_path: Path) -> None:
 def test_serve_in_the_foreground(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     command = [sys.executable, "-m", "warmd", "serve", "--run-dir", f"{tmp_path}/run"]
+    command += ["--listen", "tcp://127.0.0.1:0"]
     with subprocess.Popen(
         [*command, "--ready-fd", str(theirs)], pass_fds=(theirs,), stderr=subprocess.PIPE, text=True
     ) as process:
@@ -354,6 +355,7 @@ def test_serve_in_the_foreground(tmp_path: Path) -> None:
             assert reader.read() == b"ready\n"
         with warmd.Client(f"{tmp_path}/run/warmd.sock") as client:
             assert client.status()["pid"] == process.pid
+            assert str(client.status().listen).startswith("tcp://127.0.0.1:")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 0

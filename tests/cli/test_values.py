@@ -14,6 +14,7 @@ import pytest
 
 from warmd.cli import values
 from warmd.protocol.buffers import Array
+from warmd.protocol.files import File
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,12 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 def test_a_value_becomes_json(value: object, plain: object) -> None:
     assert values.to_plain(value) == plain
     assert json.loads(values.to_json(value)) == plain
+
+
+def test_a_file_is_its_path(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text("x")
+    file = File(tmp_path / "report.txt")
+    assert values.to_plain({"report": file}) == {"report": str(tmp_path / "report.txt")}
 
 
 def test_sets_that_cannot_be_sorted_are_lists_too() -> None:
