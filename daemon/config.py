@@ -186,7 +186,10 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> list[_Found]:
     except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     if path.name == "pyproject.toml":
-        table = table.get("tool", {}).get("warmd", {})
+        tool = table.get("tool")
+        table = tool.get("warmd", {}) if isinstance(tool, dict) else {}
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: [tool.warmd] must be a table of settings, not {str(table)[:80]!r}")
         table.pop("app", None)  # what an app's folder says of itself (`manifest`)
     for name in table:
         if name not in known:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Mapping
 
 import zmq
@@ -128,8 +129,8 @@ def forbidden(message: FromClient) -> Problem | None:
     app, new = message.app, message.new
     if message.pickled or (app is not None and app.digest is not None):
         return _not_here(f"a class given by value would run the client's code there; {_INSTALL}")
-    if app is not None and app.origin is not None:
-        return _not_here(f"{app.name[:80]!r} is a folder or module of the client's; {_INSTALL}")
+    if app is not None and (app.origin is not None or not _is_name(app.name)):
+        return _not_here(f"{app.name[:80]!r} is a folder or module; {_INSTALL}")
     if new is not None and new.env:
         return _not_here("variables (env) could load other code; set them where the daemon is started")
     return None
@@ -138,10 +139,15 @@ def forbidden(message: FromClient) -> Problem | None:
 def _forbidden_request(request: Request) -> Problem | None:
     if request.verb in FORBIDDEN_VERBS:
         return _not_here(f"{request.verb!r} is for the daemon's own machine")
-    if request.arguments.get("origin") is not None:
-        name = str(request.arguments.get("app"))
-        return _not_here(f"{name[:80]!r} is a folder or module of the client's; {_INSTALL}")
+    name = str(request.arguments.get("app", ""))
+    if request.verb == "apps.describe" and (request.arguments.get("origin") or not _is_name(name)):
+        return _not_here(f"{name[:80]!r} is a folder or module; {_INSTALL}")
     return None
+
+
+def _is_name(app: str) -> bool:
+    """Whether it names an app that was put there, and not any file or module of this machine."""
+    return os.sep not in app and ":" not in app
 
 
 _INSTALL = "put the app into one of the daemon's app_folders and call it by its name"

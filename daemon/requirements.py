@@ -17,7 +17,7 @@ MAX_FILES = 100
 """So many inclusions: files that include each other twice would be read for ever."""
 _INCLUDE = re.compile(r"(?:-r|--requirement)[ =]?\s*(\S+)")
 _PATH = re.compile(r"((?:-e|--editable|-c|--constraint)[ =]?\s*)?(\.{1,2}(?:/\S*)?)(\[.*\])?")
-_CONSTRAINT = re.compile(r"((?:-c|--constraint)[ =]?\s*)(\S+)")
+_CONSTRAINT = re.compile(r"((?:-c|--constraint)[ =]?\s*)(?!\w+://)(\S+)")
 
 
 def of_file(path: str) -> str:

@@ -69,7 +69,9 @@ class Progress:
                         limit.reschedule(now)
                 await asyncio.sleep(PAUSE_SECONDS)
         except WarmdError:
-            return  # the stream itself learns what is the matter
+            # The stream itself learns what is the matter; where too many are listened to, it tries again.
+            if self._heard.get(task.call) is asyncio.current_task():
+                del self._heard[task.call]
 
     def waits(self, listener: Listener, call: str, limit: asyncio.Timeout | None) -> None:
         self._waits[call][listener] = limit

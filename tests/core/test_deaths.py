@@ -52,7 +52,7 @@ LIMIT_DETAILS = {"signal": "SIGKILL", "out_of_memory": True, "used": 300 * 2**20
         (
             OutOfMemory("limit", 300 * 2**20, 256 * 2**20),
             LIMIT_DETAILS,
-            "out of memory: 300 MiB used, limit 256 MiB (worker_memory)",
+            "out of memory: 300 MiB used, limit 256 MiB (worker_memory, or the app's own memory)",
         ),
         (
             OutOfMemory("kernel"),

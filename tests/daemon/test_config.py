@@ -167,3 +167,9 @@ def test_every_setting_is_described_and_its_spelled_default_reads_back(row):
     assert row.variable.startswith("WARMD_")
     settings = load({}, {row.variable: row.shown}, NO_FILES)
     assert getattr(settings, row.name) == row.default == getattr(Settings(), row.name)
+
+
+def test_a_table_of_settings_that_is_none(tmp_path):
+    write(tmp_path / "pyproject.toml", '[tool]\nwarmd = "x"')
+    with pytest.raises(ConfigError, match=r"\[tool.warmd\] must be a table of settings, not 'x'"):
+        load({}, {}, config.project_files(tmp_path))

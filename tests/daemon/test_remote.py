@@ -20,10 +20,10 @@ from warmd import transport
 from warmd.daemon import remote as remote_module
 from warmd.daemon.front import Front
 from warmd.daemon.loop import Loop
-from warmd.daemon.remote import Remote
+from warmd.daemon.remote import Remote, forbidden
 from warmd.protocol import messages as msg
 from warmd.protocol.keys import ClientKey, KeyFolder, public_of
-from warmd.protocol.messages import PROTOCOL, ClientId
+from warmd.protocol.messages import PROTOCOL, AppRef, Call, CallId, ClientId, Request
 from warmd.protocol.places import keys_dir
 from warmd.protocol.wire import FROM_CLIENT
 
@@ -162,3 +162,15 @@ def test_ipv6_works_where_the_machine_has_it(tmp_path: Path) -> None:
         assert len(house.front.connected()) == 1
     finally:
         house.close()
+
+
+@pytest.mark.parametrize("name", ["/tmp/app", "os:_Environ"])
+def test_files_and_modules_of_the_machine_are_no_names(name):
+    """Also without an origin, which warmd's own client would send."""
+    call = Call(CallId(b"c" * 16), None, AppRef(name), "run")
+    asked = Request(CallId(b"r" * 16), "apps.describe", {"app": name})
+    for message in (call, asked):
+        problem = forbidden(message)
+        assert problem is not None and problem.code == "NOT_ALLOWED" and "folder or module" in problem.message
+    assert forbidden(Call(CallId(b"c" * 16), None, AppRef("guest"), "run")) is None
+    assert forbidden(Request(CallId(b"r" * 16), "apps.describe", {"app": "guest"})) is None

@@ -13,7 +13,7 @@ def test_lines_of_a_file(tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "base.txt").write_text("numpy\n../wheel.whl\n")
     (tmp_path / "requirements.txt").write_text(
-        "# a comment\n\npolars >= 1  # why\n-r more/base.txt\n-e ./lib[extra]\n-c limits.txt\n"
+        "# a comment\n\npolars >= 1  # why\n-r more/base.txt\n-e ./lib[extra]\n-c limits.txt\n-c https://x/limits\n"
         "torch \\\n  == 2.13\nhttp://x/y#egg=z\n"
     )
     assert requirements.of_file(str(tmp_path / "requirements.txt")).splitlines() == [
@@ -22,6 +22,7 @@ def test_lines_of_a_file(tmp_path):
         f"{tmp_path}/wheel.whl",
         f"-e {tmp_path}/lib[extra]",
         f"-c {tmp_path}/limits.txt",
+        "-c https://x/limits",
         "torch    == 2.13",
         "http://x/y#egg=z",
     ]

@@ -260,12 +260,13 @@ def by_value() -> type:
         (lambda client: client.run(app=by_value()), "class given by value"),
         (lambda client: client.run(app=zoo("Good")), "folder or module"),
         (lambda client: client.run(app="tests.zoo:Good"), "folder or module"),
+        (lambda client: client.describe(zoo("Good")), "folder or module"),
         (lambda client: client.session("guest", env={"PYTHONPATH": "/tmp"}), "variables"),
         (lambda client: client.submit(app="guest", session="new", env={"A": "b"}).result(), "variables"),
         (lambda client: client.stop(), "own machine"),
         (lambda client: client.reload_keys(), "own machine"),
     ],
-    ids=["class", "folder", "module", "env", "env, submitted", "stop", "keys"],
+    ids=["class", "folder", "module", "described", "env", "env, submitted", "stop", "keys"],
 )
 def test_what_would_bring_code_or_lock_others_out_is_not_allowed(
     client: warmd.Client, ask: Any, says: str
