@@ -30,9 +30,16 @@ class Embeddings(Actions):
         configure(self._open, config)
 
     def embed(
-        self, texts: str | Sequence[str], *, normalize: bool | None = None, truncate: bool | None = None
+        self,
+        texts: str | Sequence[str],
+        *,
+        normalize: bool | None = None,
+        truncate: bool | None = None,
+        arrays: bool = True,
     ) -> Any:
         """The vectors of texts as float32, (texts, dimensions); of a text alone (dimensions,).
+
+        Without `arrays` they are lists of numbers, for JSON.
 
         `normalize` gives all of them the length 1.  A text of more than `max_tokens` tokens is cut, which
         the session's log tells; without `truncate` it is refused with ValueError.  Both are by default as
@@ -44,7 +51,8 @@ class Embeddings(Actions):
             self._normalize if normalize is None else normalize,
             self._truncate if truncate is None else truncate,
         )
-        return vectors[0] if isinstance(texts, str) else vectors
+        wanted = vectors[0] if isinstance(texts, str) else vectors
+        return wanted if arrays else wanted.tolist()
 
     def similar(self, query: Any, texts: Any, *, top: int = 5) -> list[dict[str, Any]]:
         """The `top` texts that are nearest to the query in meaning, best first.

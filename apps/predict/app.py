@@ -11,7 +11,7 @@ from warmd.app import Interrupted, context
 from warmd.apps.actions import Actions
 from warmd.apps.options import configure, one_of, positive
 from warmd.apps.predict import finding, models
-from warmd.apps.predict.batches import joined, length, part
+from warmd.apps.predict.batches import in_lists, is_plain, joined, length, part
 
 _TELL_SECONDS = 0.2
 
@@ -51,12 +51,18 @@ class Predict(Actions):
         return {**facts, "replaced": replaced, "seconds": time.monotonic() - started}
 
     def predict(
-        self, data: Any, *, what: str = "predictions", batch_size: int | None = None
+        self,
+        data: Any,
+        *,
+        what: str = "predictions",
+        batch_size: int | None = None,
+        arrays: bool | None = None,
     ) -> dict[str, Any]:
         """What the model says of one sample or many: always as of many, in the order of the data.
 
         `what` is "predictions", "probabilities" (`{"predictions", "probabilities", "classes"}`), or
-        "outputs", all that the model gives, by name.  Numbers come as arrays, texts as lists.
+        "outputs", all that the model gives, by name.  Numbers come as lists where the data are plain lists,
+        as from JSON, else as arrays; `arrays` says otherwise.
 
         With a `batch_size` so many samples go in at once.  Between two batches progress is told as
         `{"done", "total"}`, and a cancelled call ends.  Raises RuntimeError before a model is loaded, and
@@ -66,7 +72,8 @@ class Predict(Actions):
             raise RuntimeError("no model is loaded: begin with the action 'load_model'")
         one_of("what", what, models.WHAT)
         size = self._model.batch_size if batch_size is None else positive("batch_size", batch_size)
-        return joined([self._model.answer(batch, what) for batch in _batches(data, size)])
+        answer = joined([self._model.answer(batch, what) for batch in _batches(data, size)])
+        return answer if (not is_plain(data) if arrays is None else arrays) else in_lists(answer)
 
     def unload_model(self) -> dict[str, Any]:
         """Lets go of the model and its memory; names it, or None where there was none."""

@@ -45,3 +45,17 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
     if name == "classes" or not isinstance(first, list):
         return first
     return [one for value in values for one in value]
+
+
+def is_plain(data: Any) -> bool:
+    """Whether the samples are as JSON has them: lists of numbers and texts, or named ones."""
+    if isinstance(data, dict):
+        return all(map(is_plain, data.values()))
+    return data is None or isinstance(data, str | int | float | list | tuple)
+
+
+def in_lists(answer: Any) -> Any:
+    """The answer with lists in place of arrays, for JSON."""
+    if isinstance(answer, dict):
+        return {name: in_lists(value) for name, value in answer.items()}
+    return answer.tolist() if isinstance(answer, numpy.ndarray | numpy.generic) else answer

@@ -40,4 +40,5 @@ def _out_of_memory(found: OutOfMemory, how: str) -> str:
             "it has killed for that reason since the worker started"
         )
     used, limit = found.used_bytes / 2**20, found.limit_bytes / 2**20
-    return f"{how}, out of memory: {used:.0f} MiB used, limit {limit:g} MiB (worker_memory, or the app's own memory)"
+    whose = "worker_memory, or the app's own memory"
+    return f"{how}, out of memory: {used:.0f} MiB used, limit {limit:g} MiB ({whose})"

@@ -51,6 +51,11 @@ def test_vectors_are_those_of_sentence_transformers(app, expected):
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
 
 
+def test_vectors_may_be_lists(app):
+    found = app.embed(TEXTS[:2], arrays=False)
+    assert json.loads(json.dumps(found)) == found == app.embed(TEXTS[:2]).tolist()
+
+
 def test_a_text_alone_gives_one_vector(app, expected):
     one = app.embed(TEXTS[0])
     assert one.shape == (384,) and one.dtype == np.float32

@@ -97,7 +97,7 @@ def test_pickled_files_are_not_opened_unless_trusted(app, tmp_path):
 def test_setup_can_trust_and_load(folder):
     app = Predict()
     app.setup({"models": [str(folder)], "model": "flowers", "trusted": True, "threads": 1})
-    assert app.predict([5.1, 3.5, 1.4, 0.2])["predictions"].tolist() == [0]
+    assert app.predict([5.1, 3.5, 1.4, 0.2])["predictions"] == [0]
     assert app.info()["threads"] == 1
     assert app.info()["models"] == ["flowers.joblib", "large-model-v2.onnx"]
 

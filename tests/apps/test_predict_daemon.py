@@ -88,7 +88,7 @@ def test_a_late_call_leaves_the_session_and_its_model(client, folder):
         pid = client.sessions.get(session.id)["pid"]
         with pytest.raises(warmd.CallTimeout):
             session.call("predict", {"data": rows, "batch_size": 1}, timeout=0.4)
-        assert session.call("predict", [5.1, 3.5, 1.4, 0.2]).output["predictions"].tolist() == [0]
+        assert session.call("predict", [5.1, 3.5, 1.4, 0.2]).output["predictions"] == [0]
         assert client.sessions.get(session.id)["pid"] == pid
 
 

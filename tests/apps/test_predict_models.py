@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 
 import pytest
@@ -51,7 +52,7 @@ def test_arrays_go_in_and_come_out(iris, flowers):
 
 def test_one_sample_is_answered_as_many_are(iris):
     for one in (FLOWER, [FLOWER], np.array(FLOWER), tuple(FLOWER)):
-        assert iris.predict(one)["predictions"].tolist() == [0]
+        assert list(iris.predict(one)["predictions"]) == [0]
 
 
 def test_probabilities_come_with_their_classes(iris, flowers):
@@ -104,8 +105,8 @@ def test_columns_may_come_in_any_order(named, flowers):
     columns = {name: data[:, at] for at, name in enumerate("abcd")}
     assert app.predict(dict(reversed(columns.items())))["predictions"].tolist() == expected
     rows = [dict(zip("abcd", map(float, row), strict=True)) for row in data]
-    assert app.predict(rows)["predictions"].tolist() == expected
-    assert app.predict(rows[0])["predictions"].tolist() == expected[:1]
+    assert app.predict(rows)["predictions"] == expected
+    assert app.predict(rows[0])["predictions"] == expected[:1]
     if importlib.util.find_spec("pyarrow"):
         import pyarrow
 
@@ -159,7 +160,7 @@ def test_a_model_of_another_version_is_told(flowers, tmp_path, caplog, monkeypat
     monkeypatch.setattr(base, "__version__", "0.0")
     path = made_models.save_pickled(flowers[0], tmp_path / "old.joblib")
     monkeypatch.undo()
-    assert loaded(path).predict(FLOWER)["predictions"].tolist() == [0]
+    assert loaded(path).predict(FLOWER)["predictions"] == [0]
     assert "InconsistentVersionWarning: Trying to unpickle estimator" in caplog.text
 
 
@@ -183,7 +184,7 @@ def test_onnx_agrees_with_what_it_was_made_from(flowers, tmp_path, zipmap):
     np.testing.assert_allclose(answer["probabilities"], model.predict_proba(data), atol=1e-5)
     assert answer["probabilities"].dtype == np.float32
     assert answer["classes"] == ([0, 1, 2] if zipmap else None)
-    assert app.predict({"flowers": FLOWER})["predictions"].tolist() == [0]
+    assert app.predict({"flowers": FLOWER})["predictions"] == [0]
     assert len(app.predict(data, what="outputs")["outputs"]) == 2
     assert app.info()["inputs"] == {"flowers": {"type": "tensor(float)", "shape": [None, 4]}}
 
@@ -267,3 +268,12 @@ def test_a_package_that_is_missing_is_named_with_its_command(tmp_path, monkeypat
     app.setup()
     with pytest.raises(ImportError, match=f"the app predict needs {package} .*: {command}"):
         app.load_model(str(tmp_path / "model"), kind=kind, trusted=True)
+
+
+def test_what_comes_as_json_is_answered_as_json(iris):
+    row = [5.1, 3.5, 1.4, 0.2]
+    answer = iris.predict(row, what="probabilities")
+    assert json.loads(json.dumps(answer)) == answer
+    assert isinstance(iris.predict(np.array([row]))["predictions"], np.ndarray)
+    assert isinstance(iris.predict(row, arrays=True)["predictions"], np.ndarray)
+    assert iris.predict(np.array([row]), arrays=False)["predictions"] == answer["predictions"]

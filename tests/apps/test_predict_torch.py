@@ -58,7 +58,7 @@ def test_torchscript_agrees_with_torch(tmp_path):
     answer = app.predict(data)["predictions"]
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer, net(torch.tensor(data).float()).detach().numpy(), atol=1e-6)
-    assert app.predict([[1, 2, 3.5]])["predictions"].shape == (1, 2)
+    assert np.shape(app.predict([[1, 2, 3.5]])["predictions"]) == (1, 2)
     assert app.predict(torch.ones(2, 3))["predictions"].shape == (2, 2)
     assert app.predict(data, batch_size=2)["predictions"].shape == (5, 2)
     assert (app.info()["inputs"], app.info()["parameters"]) == (["x"], 8)
@@ -78,7 +78,7 @@ def test_torchscript_takes_and_gives_names(tmp_path):
 
 def test_torchscript_outputs_without_names_are_numbered(tmp_path):
     app = loaded(made_models.save_torchscript(Halved(), tmp_path / "halved.pt"))
-    outputs = app.predict([1.0, 3.0], what="outputs")["outputs"]
+    outputs = app.predict([1.0, 3.0], what="outputs", arrays=True)["outputs"]
     assert outputs["0"].tolist() == [0.5, 1.5] and outputs["0"].dtype == np.float32
     assert outputs["1"] == 2
 
