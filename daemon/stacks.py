@@ -1,8 +1,8 @@
-"""Where a worker's main thread is: faulthandler writes its stack into a memfd, on a signal.
+"""Where a worker's main thread is: it writes its stack into a memfd, on a signal (`worker.stack`).
 
-That works while C code holds the interpreter (13 ms measured), so the daemon only has to send the
-signal and look into the file a few times, by the loop's timers.  The text is read as soon as it
-has stopped growing.
+Python's own handler is asked first.  Where nothing has come of that soon, C code holds the interpreter,
+and faulthandler is asked, which needs none (13 ms measured).  The daemon sends the signals and looks into
+the file a few times, by the loop's timers.  The text is read as soon as it has stopped growing.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 
 from warmd.daemon.loop import Loop, Timer
-from warmd.daemon.worker.page import STACK_SIGNAL
+from warmd.daemon.worker.page import C_STACK_SIGNAL, STACK_SIGNAL
 from warmd.protocol.errors import shorten
 
-LOOK_AFTER_SECONDS = (0.002, 0.005, 0.010, 0.020, 0.040, 0.080, 0.150)
+LOOK_AFTER_SECONDS = (0.002, 0.005, 0.010, 0.020, 0.040, 0.060, 0.080, 0.100, 0.150)
+C_CODE_AFTER_SECONDS = 0.040
+"""Then nothing but C code can be the reason that there is no stack."""
 MAX_STACK_BYTES = 64 * 1024
 
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
@@ -31,6 +33,7 @@ class StackCapture:
 
     def __init__(self, loop: Loop, pidfd: int, stack_fd: int, done: Callable[[str], object]) -> None:
         self._stack_fd = stack_fd
+        self._pidfd = pidfd
         self._done = done
         self._seen = 0
         self._over = False
@@ -43,6 +46,7 @@ class StackCapture:
             loop.call_at(now + seconds, lambda final=seconds == last: self._look(final))  # type: ignore[misc]
             for seconds in LOOK_AFTER_SECONDS
         ]
+        self._timers.append(loop.call_at(now + C_CODE_AFTER_SECONDS, self._ask_c_code))
 
     def cancel(self) -> None:
         """`done` is not called any more."""
@@ -54,6 +58,11 @@ class StackCapture:
         """Take what is there by now, if nothing was taken yet."""
         if not self._over:
             self._look(final=True)
+
+    def _ask_c_code(self) -> None:
+        if not os.fstat(self._stack_fd).st_size:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, C_STACK_SIGNAL)
 
     def _look(self, final: bool) -> None:
         size = os.fstat(self._stack_fd).st_size

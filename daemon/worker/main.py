@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from warmd import __version__
-from warmd.daemon.worker import bars, output, process, results, template
+from warmd.daemon.worker import bars, output, process, results, stack, template
 from warmd.daemon.worker.calling import Arguments, plan_for_setup, takes_argument
 from warmd.daemon.worker.invoke import Calls
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App, load
-from warmd.daemon.worker.page import STACK_SIGNAL, ControlPage
+from warmd.daemon.worker.page import ControlPage
 from warmd.daemon.worker.runtime import Runtime, leave_fork
 from warmd.daemon.worker.text import describe
 from warmd.daemon.worker.unfit import Unfit
@@ -102,7 +102,7 @@ def _come_in(door_path: str) -> Arrival:
         process.limit_data(begin.data_bytes)
     page = ControlPage.attach(page_fd)
     output.redirect(begin.log_path, page.add_lines_dropped)
-    faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=False, chain=False)
+    stack.write_on_signals(stack_fd)
     return Arrival(link, begin, page, stack_fd)
 
 

@@ -26,7 +26,9 @@ MAX_WITHDRAWN = 64
 INTERRUPT_SIGNAL: int = signal.SIGRTMIN + 3
 """Tells the worker to look at `cancel` and `interrupt`."""
 STACK_SIGNAL: int = signal.SIGRTMIN + 4
-"""Makes the worker's main thread write its stack to the stack memfd, also while C code runs."""
+"""Makes the worker's main thread write its stack to the stack memfd, between two bytecodes."""
+C_STACK_SIGNAL: int = signal.SIGRTMIN + 5
+"""The same while C code runs (`worker.stack`)."""
 
 _MAGIC = 0x31_44_4D_52_41_57  # "WARMD1", little-endian
 # Each field's place, counted in words of 8 bytes.  The two writers' are in cache lines of their own.

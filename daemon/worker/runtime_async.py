@@ -12,18 +12,16 @@ a task which the same call started, it is raised there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import faulthandler
 import inspect
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 from warmd.app import Interrupted
-from warmd.daemon.worker import output
+from warmd.daemon.worker import output, stack
 from warmd.daemon.worker.coroutines import stack_of
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App
@@ -124,20 +122,14 @@ class LoopRuntime(Runtime):
 
     def show_coroutines(self, stack_fd: int) -> None:
         """From now on a stack that is asked for while the loop is idle is that of the call."""
-        self._stack_fd = stack_fd
-        faulthandler.unregister(STACK_SIGNAL)
+        self._stack = stack.Writer(stack_fd)
         signal.signal(STACK_SIGNAL, self._on_stack_signal)
-        # Writes the thread's stack, also while C code runs, and then has our handler called.
-        faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=False, chain=True)
 
-    def _on_stack_signal(self, _signum: int, _frame: object) -> None:
-        if self._awaited is None or self.link.forked or asyncio.current_task(self.loop) is not None:
+    def _on_stack_signal(self, _signum: int, frame: FrameType | None) -> None:
+        if self.link.forked:
             return
-        text = stack_of(self._awaited)
-        # The app may have closed descriptors that it did not know.
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._stack_fd, 0)
-            os.write(self._stack_fd, text.encode("utf-8", "backslashreplace"))
+        idle = self._awaited is not None and asyncio.current_task(self.loop) is None
+        self._stack.write(lambda: stack_of(self._awaited) if idle else stack.text_of(frame))
 
     def check_fork(self) -> None:
         """A forked child that comes back into the runtime ends here."""

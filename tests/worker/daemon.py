@@ -17,7 +17,14 @@ from typing import Any
 
 import pytest
 
-from warmd.daemon.worker.page import INTERRUPT_SIGNAL, STACK_SIGNAL, ControlPage, create_stack_file
+from warmd.daemon.stacks import C_CODE_AFTER_SECONDS
+from warmd.daemon.worker.page import (
+    C_STACK_SIGNAL,
+    INTERRUPT_SIGNAL,
+    STACK_SIGNAL,
+    ControlPage,
+    create_stack_file,
+)
 from warmd.protocol import work
 from warmd.protocol.regions import whole
 from warmd.protocol.stream import Inbox, marked_off
@@ -198,8 +205,12 @@ class FakeDaemon:
         os.ftruncate(self.stack_fd, 0)
         self.signal(STACK_SIGNAL)
         deadline = time.monotonic() + PATIENCE_SECONDS
+        c_code = time.monotonic() + C_CODE_AFTER_SECONDS
         text = ""
         while time.monotonic() < deadline:
+            if not text and time.monotonic() > c_code:
+                self.signal(C_STACK_SIGNAL)
+                c_code = deadline
             before, text = text, os.pread(self.stack_fd, 65536, 0).decode()
             if text and text == before:
                 return text
