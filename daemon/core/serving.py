@@ -162,13 +162,8 @@ def returned(book: Book, session: Session, said: work.Returned) -> None:
 
 
 def raised(book: Book, session: Session, said: work.Raised) -> None:
-    job = _take_running(session, said.ordinal)
-    if job is None:
-        return
-    serve_next(book, session)
-    if job.ladder is not None:
-        _end_stopped(book, job)
-    else:
+    job = _take_failed(book, session, said.ordinal)
+    if job is not None:
         text = f"{said.type}: {said.message}" if said.message else said.type
         book.fail(job, "APP_ERROR", text, "yes", type=said.type, traceback=said.traceback)
 
@@ -180,13 +175,8 @@ def reloaded(_book: Book, session: Session, said: work.Reloaded) -> None:
 
 def no_function(book: Book, session: Session, said: work.NoFunction) -> None:
     """The worker has looked for it, and knows better than `Session.functions` did."""
-    job = _take_running(session, said.ordinal)
-    if job is None:
-        return
-    serve_next(book, session)
-    if job.ladder is not None:
-        _end_stopped(book, job)
-    else:
+    job = _take_failed(book, session, said.ordinal)
+    if job is not None:
         _refuse_unknown_function(book, session, job)
 
 
@@ -198,13 +188,8 @@ def interrupted(book: Book, session: Session, said: work.Interrupted) -> None:
 
 
 def declined(book: Book, session: Session, said: work.Declined) -> None:
-    job = _take_running(session, said.ordinal)
-    if job is None:
-        return
-    serve_next(book, session)
-    if job.ladder is not None:
-        _end_stopped(book, job)
-    else:
+    job = _take_failed(book, session, said.ordinal)
+    if job is not None:
         book.fail(job, "INVALID", said.message)
 
 
@@ -252,6 +237,18 @@ def _answer(book: Book, session: Session, job: Job, run_seconds: float, parts: i
         return
     shown = None if session.pool else session.id
     book.answer(job, Result(job.id, shown, parts, _timing(book, session, job, run_seconds), value))
+
+
+def _take_failed(book: Book, session: Session, ordinal: Ordinal) -> Job | None:
+    """The running call, whose end brings no value; None where a stop has said how it ends."""
+    job = _take_running(session, ordinal)
+    if job is None:
+        return None
+    serve_next(book, session)
+    if job.ladder is None:
+        return job
+    _end_stopped(book, job)
+    return None
 
 
 def _take_running(session: Session, ordinal: Ordinal) -> Job | None:
