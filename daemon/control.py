@@ -1,8 +1,8 @@
 """Administrative requests: what each verb takes, what it answers.
 
 Most verbs read the rule book's views and answer at once.  Those that change something become
-events; the rule book settles them with an `Answer`, which comes back through `answer()`.  `logs` is
-a stream of its own (`logstreams`).
+events; the rule book settles them with an `Answer`, which comes back through `answer()`.  `logs` and
+`watch` are streams of their own (`logstreams`, `news`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from warmd.daemon.infos import (
     template_info,
 )
 from warmd.daemon.logstreams import LogStreams
+from warmd.daemon.news import News
 from warmd.daemon.services import Services, Views
 from warmd.daemon.verbs import Refusal, checked, invalid
 from warmd.protocol import messages, places, values
@@ -47,6 +48,8 @@ class Control:
 
     def __init__(self, services: Services) -> None:
         self.log_streams = LogStreams(services)
+        self.news = News(services)
+        self.streams: tuple[LogStreams | News, ...] = (self.log_streams, self.news)
         self._services = services
         self._lookups: Counter[ClientId] = Counter()
 
@@ -74,6 +77,10 @@ class Control:
         if effect.many or not packed:
             packed = [array(packed)]
         self._succeed(effect.client, effect.request, packed[0])
+
+    def stream_of(self, client: ClientId, id: CallId) -> LogStreams | News | None:
+        """Whose stream this is, so that credits and cancels for it belong there; None for a call's."""
+        return next((streams for streams in self.streams if streams.owns(client, id)), None)
 
     @property
     def _broker(self) -> Views:
@@ -180,6 +187,9 @@ class Control:
         follow: bool = False,
     ) -> None:
         self.log_streams.open(client, request, session, tail, follow)
+
+    def _watch(self, client: ClientId, request: Request, _now: float) -> None:
+        self.news.open(client, request)
 
     def _apps_list(self, client: ClientId, request: Request, _now: float) -> None:
         def done(found: list[dict[str, Any]] | BaseException) -> None:

@@ -33,6 +33,8 @@ class ToldBroker(Broker):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.story = Story()
+        self.turned: Callable[[], object] | None = None
+        """Called after each event, for who tells of what has changed."""
 
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
         effects = super().handle(event, now)
@@ -42,6 +44,8 @@ class ToldBroker(Broker):
         except Exception:
             # What has been decided holds, whatever becomes of the telling.
             log.exception("%s could not be told of", type(event).__name__)
+        if self.turned is not None:
+            self.turned()
         return effects
 
     def _tell(self, event: ev.Event, effects: Sequence[fx.Effect]) -> None:
@@ -51,6 +55,11 @@ class ToldBroker(Broker):
         tell = _TELLERS.get(kind)
         if tell is not None:
             tell(self, event, effects)
+
+    def began_to_yield(self, worker: WorkerId) -> None:
+        session = self._book.workers.get(worker)
+        if session is not None and session.running is not None:
+            self.story.yielded(session.running.id, self._book.now)
 
     def of_worker(self, worker: WorkerId) -> SessionView | None:
         """The worker's session; of a template the first of those that wait for it."""
@@ -102,6 +111,12 @@ def _gone(broker: ToldBroker, event: ev.TreeGone, effects: Sequence[fx.Effect]) 
                 _about(view, logging.INFO, f"{view.state}: {view.reason}")
 
 
+def _yielded(broker: ToldBroker, event: ev.WorkerSaid, _effects: Sequence[fx.Effect]) -> None:
+    said = event.message
+    if isinstance(said, work.Yielded | ev.YieldedMany) and said.number == 0:
+        broker.began_to_yield(event.worker)
+
+
 def _draining(_broker: ToldBroker, event: ev.DrainArrived, _effects: Sequence[fx.Effect]) -> None:
     log.info("stopping: running calls have %g s", event.drain_seconds)
 
@@ -116,6 +131,8 @@ _TELLERS: Mapping[type, Callable[[ToldBroker, Any, Sequence[fx.Effect]], None]] 
     ev.WorkerSpawned: _spawned,
     work.Ready: _ready,
     work.StartFailed: _failed,
+    work.Yielded: _yielded,
+    ev.YieldedMany: _yielded,
     ev.WorkerExited: _exited,
     ev.LinkLost: _lost,
     ev.TreeGone: _gone,

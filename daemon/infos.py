@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from warmd.daemon.core.views import CallView, SessionView, TemplateView
+from warmd.daemon.story import PastCall
 from warmd.protocol import values
 from warmd.protocol.messages import Body
 from warmd.protocol.work import AppSpec, Asks
@@ -39,6 +40,7 @@ def _info(view: SessionView, now: float) -> dict[str, Any]:
         "calls": view.calls,
         "queued": view.queued,
         "running_call": view.running_call,
+        "running_function": view.running_function,
         "running_seconds": None if view.running_since is None else max(0.0, now - view.running_since),
         "idle_timeout": None if view.idle_seconds == math.inf else view.idle_seconds,
         "expires_in": None if view.expires_at in (None, math.inf) else max(0.0, view.expires_at - now),
@@ -106,6 +108,31 @@ def packed_call(view: CallView, now: float) -> bytes:
         "ended": time.time() - seconds if view.state == "done" else None,
     }
     return spliced(facts, "progress", view.progress, MAX_PROGRESS_BYTES)
+
+
+def past_call_info(past: PastCall, app: str | None, now: float) -> dict[str, Any]:
+    """What is said of a call that has ended, of `app`.  Times are for people: wall clock."""
+    wall = time.time() - now
+    return {
+        "id": past.id.hex(),
+        "session": past.session,
+        "app": app,
+        "function": past.function,
+        "arrived": wall + past.arrived,
+        "ended": wall + past.ended,
+        "timing": None if past.timing is None else past.timing._asdict(),
+        "first_seconds": _first_seconds(past),
+        "code": past.code or None,
+        "message": past.message,
+        "ran": past.ran,
+    }
+
+
+def _first_seconds(past: PastCall) -> float | None:
+    """From the function's beginning to its first part, as the daemon saw that."""
+    if past.first_part is None or past.timing is None:
+        return None
+    return min(past.timing.run, max(0.0, past.first_part - (past.ended - past.timing.run)))
 
 
 def packed_description(spec: AppSpec, described: Body) -> bytes:

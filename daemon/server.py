@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import warmd
 from warmd.daemon.catalog import Catalog
@@ -31,10 +31,11 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.describing import Describer
 from warmd.daemon.diary import ToldBroker
-from warmd.daemon.failures import NoThread, consequence, problem_of_lookup
+from warmd.daemon.failures import consequence, problem_of_lookup
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.folders import remove_leftovers
 from warmd.daemon.front import Front
+from warmd.daemon.helpers import Helpers
 from warmd.daemon.launch import check_descriptors
 from warmd.daemon.leftovers import folders_in_service, in_service, kill_leftovers
 from warmd.daemon.logs import SessionLogs
@@ -42,6 +43,7 @@ from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.memory import MemoryWatch
 from warmd.daemon.remote import Remote
 from warmd.daemon.settings import Settings
+from warmd.daemon.story import Story
 from warmd.daemon.tree import become_subreaper
 from warmd.daemon.why import Why
 from warmd.daemon.worker.shortage import with_remedy
@@ -52,15 +54,11 @@ from warmd.protocol.messages import NEW_SESSION, PROTOCOL, ClientId, FromDaemon,
 from warmd.protocol.work import NO_WORKER, AppSpec
 
 log = logging.getLogger("warmd.server")
-T = TypeVar("T")
 
 GOODBYE_SECONDS = 1.0
 """For the last lines of logs to be read, and for the last answers to leave the socket, when it stops."""
 SIGNALS_TO_LEAVE = 3
 """The first SIGTERM or SIGINT drains, the second kills what runs, the third waits for nothing."""
-HELPERS = 2
-"""Helper threads that work at one time, unless one takes longer than its turn."""
-HELPER_TURN_SECONDS = 0.25
 
 
 class BrokenInvariant(BaseException):
@@ -89,7 +87,7 @@ class Server:
         self._busy = False
         self._timer: Timer | None = None
         self._signals = 0
-        self._turns = threading.Semaphore(HELPERS)
+        self.in_thread = Helpers(self.loop).call
         run_dir = settings.run_path
         self.remote: Remote | None = None
         self._keys = KeyFolder(places.keys_dir(run_dir))
@@ -175,6 +173,16 @@ class Server:
     def now(self) -> float:
         return time.monotonic()
 
+    @property
+    def story(self) -> Story:
+        return self.broker.story
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        return self.loop.call_at(when, callback)
+
+    def tell_of_turns(self, turned: Callable[[], object] | None) -> None:
+        self.broker.turned = turned
+
     def send(self, client: ClientId, message: FromDaemon) -> None:
         self.front.send(client, message)
 
@@ -220,31 +228,6 @@ class Server:
     def _who(self, client: ClientId) -> str:
         pid, name = self.front.connected().get(client, (0, "a client that has left"))
         return f"{name} (pid {pid})" if pid else name
-
-    def in_thread(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
-        """Call `work` on a helper thread of its own, then `done` with its result on the loop's.
-
-        A thread each, so that one that hangs on a dead file system holds up nobody else for longer than
-        its turn.  Few at a time: each that computes takes its share of the interpreter from the loop.
-        """
-
-        def run() -> None:
-            has_turn = self._turns.acquire(timeout=HELPER_TURN_SECONDS)
-            try:
-                result: T | BaseException = work()
-            except Exception as error:
-                result = error
-            finally:
-                if has_turn:
-                    self._turns.release()
-            self.loop.post(lambda: done(result))
-
-        try:
-            threading.Thread(target=run, name="warmd-helper", daemon=True).start()
-        except RuntimeError as error:
-            text = f"{error}; end sessions, or allow more processes (`ulimit -u`, the cgroup's pids.max)"
-            failure = NoThread(text)
-            self.loop.post(lambda: done(failure))
 
     # Events
 
@@ -314,28 +297,33 @@ class Server:
         self.submit(ev.CallArrived(client, call, fresh))
 
     def _credit(self, client: ClientId, credit: msg.Credit) -> None:
-        if self.control.log_streams.owns(client, credit.id):
-            self.control.log_streams.credit(client, credit.id, credit.parts)
+        if (streams := self.control.stream_of(client, credit.id)) is not None:
+            streams.credit(client, credit.id, credit.parts)
         else:
             self.submit(ev.CreditArrived(client, credit.id, credit.parts))
 
     def _cancel(self, client: ClientId, cancel: msg.Cancel) -> None:
-        if self.control.log_streams.owns(client, cancel.id):
-            self.control.log_streams.cancel(client, cancel.id, cancel.how)
+        if (streams := self.control.stream_of(client, cancel.id)) is not None:
+            streams.cancel(client, cancel.id, cancel.how)
         elif cancel.how != "finish":
             self.submit(ev.CancelArrived(client, cancel.id, cancel.how))
 
     def _gone(self, client: ClientId) -> None:
-        self.control.log_streams.client_gone(client)
+        for streams in self.control.streams:
+            streams.client_gone(client)
         self.submit(ev.ClientGone(client))
 
     def _behind(self, client: ClientId, unread: int) -> None:
-        self.control.log_streams.pause(client, True)
+        self._pause(client, True)
         self.submit(ev.ClientBehind(client, unread))
 
     def _caught_up(self, client: ClientId) -> None:
         self.submit(ev.ClientCaughtUp(client))
-        self.control.log_streams.pause(client, False)
+        self._pause(client, False)
+
+    def _pause(self, client: ClientId, paused: bool) -> None:
+        for streams in self.control.streams:
+            streams.pause(client, paused)
 
     def _on_stop_signal(self) -> None:
         self._signals += 1

@@ -11,6 +11,7 @@ from warmd.daemon.core.events import Event
 from warmd.daemon.core.views import CallView, SessionView, TemplateView, Totals
 from warmd.daemon.logs import SessionLogs
 from warmd.daemon.settings import Settings
+from warmd.daemon.story import Story
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Body, ClientId, FromDaemon, SessionId
 from warmd.protocol.work import AppSpec
@@ -68,7 +69,16 @@ class Services(Protocol):
     @property
     def broker(self) -> Views: ...
 
+    @property
+    def story(self) -> Story: ...
+
     def now(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], object]) -> object:
+        """Once, at `when` in monotonic seconds."""
+
+    def tell_of_turns(self, turned: Callable[[], object] | None) -> None:
+        """Call it after each event that the rule book has handled, until it is None again."""
+
     def send(self, client: ClientId, message: FromDaemon) -> None: ...
     def submit(self, event: Event) -> None:
         """Hand an event to the broker and perform what it orders."""

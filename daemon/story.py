@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
@@ -26,6 +26,8 @@ REMEMBERED_CALLS = 1000
 """Of each kind: good ends, bad ones, and requests to end a session."""
 MAX_OPEN_CALLS = 100_000
 MAX_MESSAGE_BYTES = 600
+OpenCall: TypeAlias = tuple[float, str, ClientId, str | None]
+"""Of a call that was not answered yet: when it arrived, its function, who calls, the app if it was named."""
 LEFT = "LEFT"
 """Instead of an error's code: its client went away, so that nobody was told how it ended."""
 
@@ -33,6 +35,8 @@ LEFT = "LEFT"
 class PastCall(NamedTuple):
     """A call that is over.  Times are monotonic seconds of the daemon."""
 
+    number: int
+    """How many ended before it."""
     id: CallId
     ended: float
     arrived: float
@@ -43,6 +47,10 @@ class PastCall(NamedTuple):
     """Empty for a good end."""
     message: str
     ran: str
+    app: str | None
+    """As its caller named it; None where the session's id did."""
+    first_part: float | None
+    """When a generator gave its first part."""
 
 
 class Ending(NamedTuple):
@@ -71,7 +79,10 @@ class Story:
 
     def __init__(self) -> None:
         self.who: Callable[[ClientId], str] = lambda _client: ""
-        self._open: dict[CallId, tuple[float, str, ClientId]] = {}
+        self.ended = 0
+        """How many calls so far."""
+        self._open: dict[CallId, OpenCall] = {}
+        self._first_parts: dict[CallId, float] = {}
         self._good: deque[tuple[Any, ...]] = deque(maxlen=REMEMBERED_CALLS)
         self._bad: deque[tuple[Any, ...]] = deque(maxlen=REMEMBERED_CALLS)
         self._endings: deque[Ending] = deque(maxlen=REMEMBERED_CALLS)
@@ -97,13 +108,28 @@ class Story:
 
     def refused(self, call: Call, said: Failure, now: float) -> None:
         """A call has been refused before the broker saw it."""
-        self._bad.append(_failure(said, now, now, call.function))
+        app = call.app.name if call.app else None
+        self._bury_call(self._bad, (now, call.function, ClientId(b""), app), now, *_failure(said))
 
     def call(self, id: CallId) -> PastCall | None:
         return next((past for past in self._past(self._bad, self._good) if past.id == id), None)
 
     def call_ids(self) -> Iterator[CallId]:
         return (past.id for past in self._past(self._bad, self._good))
+
+    def since(self, number: int) -> Iterator[PastCall]:
+        """The calls that have ended from that number on, as far as they are remembered: of each kind the
+        latest first."""
+        for ring in (self._bad, self._good):
+            for entry in reversed(ring):
+                if entry[0] < number:
+                    break
+                yield PastCall(*entry)
+
+    def yielded(self, call: CallId, now: float) -> None:
+        """A generator has given its first part."""
+        if call in self._open:
+            self._first_parts[call] = now
 
     def usual_seconds(self, session: SessionId | None, function: str) -> float | None:
         """The median time that a function took in this session lately."""
@@ -127,26 +153,45 @@ class Story:
         return (PastCall(*entry) for ring in rings for entry in reversed(ring))
 
     def _arrived(self, event: ev.CallArrived, now: float) -> None:
-        opened = self._open
-        opened.setdefault(event.call.id, (now, event.call.function, event.client))
+        opened, call = self._open, event.call
+        if call.id not in opened:
+            opened[call.id] = (now, call.function, event.client, call.app.name if call.app else None)
         if len(opened) > MAX_OPEN_CALLS:
-            del opened[next(iter(opened))]
+            self._first_parts.pop(oldest := next(iter(opened)), None)
+            del opened[oldest]
 
     def _returned(self, said: Result, now: float) -> None:
         opened = self._open.pop(said.id, None)
         if opened is not None:
-            arrived, function, _ = opened
-            self._good.append((said.id, now, arrived, function, said.session, said.timing, "", "", "yes"))
+            self._bury_call(self._good, opened, now, said.id, said.session, said.timing, "", "", "yes")
 
     def _failed(self, said: Failure, now: float) -> None:
         opened = self._open.pop(said.id, None)
         if opened is not None:
-            self._bad.append(_failure(said, now, opened[0], opened[1]))
+            self._bury_call(self._bad, opened, now, *_failure(said))
 
     def _left(self, event: ev.ClientGone, _effects: Sequence[fx.Effect], now: float) -> None:
         for id in [id for id, opened in self._open.items() if opened[2] == event.client]:
-            arrived, function, _ = self._open.pop(id)
-            self._bad.append((id, now, arrived, function, None, None, LEFT, "", "maybe"))
+            self._bury_call(self._bad, self._open.pop(id), now, id, None, None, LEFT, "", "maybe")
+
+    def _bury_call(
+        self,
+        ring: deque[tuple[Any, ...]],
+        opened: OpenCall,
+        now: float,
+        id: CallId,
+        session: SessionId | None,
+        timing: Timing | None,
+        code: str,
+        message: str,
+        ran: str,
+    ) -> None:
+        first = self._first_parts.pop(id, None) if self._first_parts else None
+        arrived, function, _, app = opened
+        ring.append(
+            (self.ended, id, now, arrived, function, session, timing, code, message, ran, app, first)
+        )
+        self.ended += 1
 
     def _asked_to_end(self, event: ev.EndArrived, _effects: Sequence[fx.Effect], now: float) -> None:
         self._endings.append(Ending(now, self.who(event.client), event.session, event.app))
@@ -156,8 +201,12 @@ class Story:
         for effect in effects:
             message = effect.message if type(effect) is fx.Send else None
             if type(message) is Failure and message.code == "WORKER_DIED":
-                grave.function = self._open.get(message.id, (0.0, "", b""))[1]
+                grave.function = self._function_of(message.id)
         self._dying[event.worker] = grave
+
+    def _function_of(self, call: CallId) -> str:
+        opened = self._open.get(call)
+        return opened[1] if opened else ""
 
     def _bury(self, effect: fx.Forget, now: float) -> None:
         self._graves[effect.session] = self._dying.pop(effect.worker, Grave(now))
@@ -165,9 +214,9 @@ class Story:
             self._graves.popitem(last=False)
 
 
-def _failure(said: Failure, now: float, arrived: float, function: str) -> tuple[Any, ...]:
+def _failure(said: Failure) -> tuple[CallId, SessionId | None, None, str, str, str]:
     text = shorten(said.message, MAX_MESSAGE_BYTES)
-    return (said.id, now, arrived, function, said.session, None, said.code, text, said.ran)
+    return said.id, said.session, None, said.code, text, said.ran
 
 
 def _concerns(ending: Ending, view: SessionView) -> bool:

@@ -82,6 +82,7 @@ VERBS: Mapping[str, Mapping[str, Check]] = {
     "calls.watch": {"call": _call},
     "why": {"id": _text},
     "logs": {"session": _text, "tail": _lines, "follow": _switch},
+    "watch": {},
     "apps.list": {},
     "apps.describe": {"app": _text, "origin": _origin},
     "keys.reload": {},

@@ -164,6 +164,10 @@ class AsyncClient:
         """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
         return Info(await self._request("keys.reload", {}))
 
+    def watch(self) -> AsyncStream:
+        """What changes in the daemon, as it changes; as `Client.watch`."""
+        return AsyncStream(self, plan.request("watch", {}, window=1), follow=True)
+
     def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> AsyncLogs:
         """What a session's processes print, in pieces of bytes; as `Client.logs`."""
         return AsyncLogs(self, plan.request(*plan.logs(session, tail, follow), window=plan.WINDOW), follow)

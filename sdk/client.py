@@ -197,6 +197,15 @@ class Client:
         """Have the daemon take notice of changed keys; how many connections over TCP that has ended."""
         return Info(self._request("keys.reload", {}))
 
+    def watch(self) -> Stream:
+        """What changes in the daemon, as it changes, at most four times a second, until the stream is closed.
+
+        Each value is a dict: `sessions`, the infos of those that have changed (in the first value of all);
+        `calls` that have ended, as far as they are many the latest and those that failed or waited for a
+        start; `ended`, how many have; `draining`.  Who reads slowly is told of several changes together.
+        """
+        return Stream(*self._begin(plan.request("watch", {}, window=1)))
+
     def logs(self, session: str, *, tail: int | None = None, follow: bool = False) -> Logs:
         """What a session's processes print, in pieces of bytes: the last `tail` lines or all.
 

@@ -38,6 +38,7 @@ class SessionView:
     calls: int
     queued: int
     running_call: str | None
+    running_function: str | None
     running_since: float | None
     idle_seconds: float
     lifetime_seconds: float
@@ -119,6 +120,7 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         calls=session.calls,
         queued=0 if session.pool else len(session.ahead) + len(session.queue),
         running_call=running.id.hex() if running else None,
+        running_function=running.function if running else None,
         running_since=running.dispatched if running else None,
         idle_seconds=session.idle_seconds,
         lifetime_seconds=session.lifetime_seconds,

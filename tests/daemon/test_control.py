@@ -13,6 +13,7 @@ from warmd.daemon.core.effects import Answer
 from warmd.daemon.core.events import EndArrived, KeepaliveArrived, StopArrived
 from warmd.daemon.core.views import CallView, SessionView, TemplateView, Totals
 from warmd.daemon.logs import SessionLogs
+from warmd.daemon.story import Story
 from warmd.daemon.verbs import REQUIRED, VERBS
 from warmd.protocol import values
 from warmd.protocol.errors import Problem
@@ -27,7 +28,8 @@ CALL = "ca" * 16
 LIVE = SessionView(
     id=A, kind="session", app="counter", name="mine", labels={"k": "v"}, state="idle", worker=1,
     origin="fork", pid=os.getpid(), stuck=(),
-    created=NOW - 50, last_call=NOW - 10, calls=3, queued=0, running_call=None, running_since=None,
+    created=NOW - 50, last_call=NOW - 10, calls=3, queued=0, running_call=None,
+    running_function=None, running_since=None,
     idle_seconds=60.0, lifetime_seconds=math.inf, idle_since=NOW - 10, held_until=0.0,
     expires_at=NOW + 50, reason=None, progress=NOTHING,
 )  # fmt: skip
@@ -52,6 +54,10 @@ class World:
         self.events = []
         self.stops = []
         self.jobs = []
+        self.story = Story()
+        self.timers = []
+        self.turned = None
+        self.time = NOW
         self.control = Control(self)
 
     def view(self, session):
@@ -75,14 +81,20 @@ class World:
     def missing_session(self, session):
         return Problem("SESSION_NOT_FOUND", f"there is no session {session}")
 
+    def now(self):
+        return self.time
+
+    def call_at(self, when, callback):
+        self.timers.append((when, callback))
+
+    def tell_of_turns(self, turned):
+        self.turned = turned
+
     def totals(self):
         return Totals(1, 0, 2, 30, 0, 0, False)
 
     def refusal(self, _client):
         return self.refused
-
-    def now(self):
-        return NOW
 
     def send(self, client, message):
         self.sent.append((client, message))
@@ -138,7 +150,8 @@ def test_the_info_of_a_session(world):
     assert info.pop("memory") > 10**6
     assert info == {
         "id": A, "kind": "session", "app": "counter", "name": "mine", "labels": {"k": "v"}, "state": "idle",
-        "calls": 3, "queued": 0, "running_call": None, "running_seconds": None, "idle_timeout": 60.0,
+        "calls": 3, "queued": 0, "running_call": None, "running_function": None, "running_seconds": None,
+        "idle_timeout": 60.0,
         "expires_in": 50.0, "held_for": None, "lives_for": None,
         "origin": "fork", "pid": os.getpid(), "stuck": [], "gpu": None, "reason": None, "progress": None,
     }  # fmt: skip
@@ -146,7 +159,8 @@ def test_the_info_of_a_session(world):
 
 def test_never_and_not_counting_are_none(world):
     world.live[A] = replace(
-        LIVE, idle_seconds=math.inf, expires_at=None, running_call="ab", running_since=NOW - 2
+        LIVE, idle_seconds=math.inf, expires_at=None,
+        running_call="ab", running_function="run", running_since=NOW - 2,
     )
     info = world.value("sessions.get", session=A)
     assert (info["idle_timeout"], info["expires_in"]) == (None, None)

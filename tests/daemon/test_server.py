@@ -5,23 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from tests.daemon.rawclient import RawClient
-from warmd.daemon import server
-from warmd.daemon.server import Server
 from warmd.protocol import messages as msg
 from warmd.protocol import values
 from warmd.protocol.messages import AppRef, CallId, NewSession
@@ -301,29 +296,3 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         assert (answer.code, answer.ran) == ("CANCELLED", "maybe")
         assert isinstance(client.next(), msg.Goodbye)
     assert daemon.process.wait(PATIENCE_SECONDS) == 0
-
-
-def test_helpers_take_turns_and_one_that_hangs_costs_others_no_more_than_its_turn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(server, "HELPER_TURN_SECONDS", 0.2)
-    posted: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-    daemon = Server.__new__(Server)
-    daemon.loop = SimpleNamespace(post=posted.put)  # type: ignore[assignment]
-    daemon._turns = threading.Semaphore(server.HELPERS)
-    hangs, done = threading.Event(), []
-    for _ in range(server.HELPERS):
-        daemon.in_thread(hangs.wait, done.append)
-    began = time.monotonic()
-    daemon.in_thread(lambda: "late", done.append)
-    posted.get(timeout=10)()
-    assert done == ["late"]
-    assert time.monotonic() - began >= 0.19
-    hangs.set()
-    for _ in range(server.HELPERS):
-        posted.get(timeout=10)()
-    began = time.monotonic()
-    daemon.in_thread(lambda: "at once", done.append)
-    posted.get(timeout=10)()
-    assert done[-1] == "at once"
-    assert time.monotonic() - began < 0.15
