@@ -33,7 +33,7 @@ from warmd.http.problems import HttpProblem
 from warmd.protocol.errors import WarmdError, quoted
 from warmd.protocol.names import is_request_id
 
-OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy")
+OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/content/", "/api/inference/proxy", "/page/")
 """Those that are nobody's, or see to it themselves."""
 _SECRET = re.compile(r"^(/content/[^/]+)/.*")
 log = logging.getLogger("warmd.http")
@@ -70,7 +70,7 @@ class Front:
     async def admit(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raises HttpProblem for who may not come in."""
         path = scope["path"]
-        if not path.startswith(OPEN_PATHS) and not (self._options.open_metrics and path == "/metrics"):
+        if not self._is_for_all(path):
             if self._options.open:
                 origins.check(self._options, headers)
             self.admit_as(scope, self._caller_of(_token(headers)))
@@ -78,6 +78,10 @@ class Front:
         size = _declared_bytes(headers)
         if size > self.most_bytes(path):
             raise too_large(size, self.most_bytes(path), path)
+
+    def _is_for_all(self, path: str) -> bool:
+        is_metrics = path == "/metrics" and self._options.open_metrics
+        return path == "/" or path.startswith(OPEN_PATHS) or is_metrics
 
     def admit_as(self, scope: Scope, caller: Caller) -> None:
         """Raises HttpProblem for who asks too often."""

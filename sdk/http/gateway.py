@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from warmd.http.endless import Endless
 from warmd.http.fileroutes import FileRoutes
 from warmd.http.files import Files
 from warmd.http.front import Front
 from warmd.http.health import Health
 from warmd.http.keys import ANYBODY, Caller, Keys
+from warmd.http.live import Live
+from warmd.http.liveroutes import LiveRoutes
 from warmd.http.metrics import Metrics
 from warmd.http.openapi import OpenApi
 from warmd.http.options import Options
 from warmd.http.outputs import Outputs
 from warmd.http.owners import Owners
+from warmd.http.pages import Pages
 from warmd.http.proxy import Proxy
 from warmd.http.runs import RunRoutes
 from warmd.http.sessions import SessionRoutes
@@ -51,8 +55,10 @@ class Gateway:
         self.outputs = Outputs(self.files)
         self.webhooks = Webhooks(folder, self.metrics, options.webhook_hosts)
         self.tasks = Tasks(client, self.owners, self.files, self.outputs, self._ended)
-        self.streams = Streams(client, self.tasks, self.outputs)
-        self.metrics.open_streams.set_function(lambda: len(self.streams.open))
+        self.endless = Endless()
+        self.streams = Streams(client, self.tasks, self.outputs, self.endless)
+        self.live = Live(client, options.open)
+        self.metrics.open_streams.set_function(lambda: len(self.endless.open))
 
     def application(self) -> ASGIApp:
         """What the server runs."""
@@ -65,10 +71,17 @@ class Gateway:
         """Who comes with this token.  Raises HttpProblem for nobody."""
         return ANYBODY if self.options.open else self.keys.caller(token)
 
+    def check(self, caller: Caller) -> None:
+        """Raises HttpProblem for a key that was one, and was revoked."""
+        if not self.options.open:
+            self.keys.check(caller)
+
     def _routes(self) -> list[Route]:
         return [
             *RunRoutes(self.options, self.tasks, self.streams).routes(),
             *SessionRoutes(self.client, self.owners).routes(),
+            *LiveRoutes(self.client, self.owners, self.live, self.endless, self.check).routes(),
+            *Pages().routes(),
             *FileRoutes(self.options, self.files).routes(),
             *TaskFiles(self.tasks, self.files).routes(),
             *Health(self.client, self.metrics, self.options).routes(),

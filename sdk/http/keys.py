@@ -74,6 +74,11 @@ class Keys:
             raise HttpProblem("UNAUTHORIZED", f"nobody has this key, or it was revoked: {REMEDY}")
         return caller
 
+    def check(self, caller: Caller) -> None:
+        """Raises HttpProblem where this is no key any more."""
+        if caller not in self._known().values():
+            raise HttpProblem("UNAUTHORIZED", f"the key {caller.name!r} was revoked: {REMEDY}")
+
     def named(self, name: str) -> Caller:
         """The key of that name.  Raises ValueError where there is none."""
         for caller in self._known().values():

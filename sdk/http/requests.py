@@ -89,12 +89,15 @@ def _app(reference: object) -> tuple[str | None, str | None]:
     text = reference if isinstance(reference, str) else ""
     before, at, after = text.rpartition("@")
     name, _, function = (f"{before}:{after.partition(':')[2]}" if at else text).partition(":")
-    name = name.rpartition("/")[2]
+    return app_name(name.rpartition("/")[2], reference), function or None
+
+
+def app_name(name: str, written: object = None) -> str:
+    """The name, if it is one, of what was `written` so.  Raises HttpProblem for a path or a module."""
     if not _NAME.fullmatch(name) or name.endswith(".py"):
-        raise HttpProblem(
-            "INVALID", f"app: expected the name of an app that the daemon knows, got {quoted(reference, 100)}"
-        )
-    return name, function or None
+        got = quoted(written or name, 100)
+        raise HttpProblem("INVALID", f"app: expected the name of an app that the daemon knows, got {got}")
+    return name
 
 
 def _text(given: dict[str, Any], field: str) -> str | None:

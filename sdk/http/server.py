@@ -90,7 +90,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drop_stalled()
-        self._gateway.streams.cut_all()
+        self._gateway.endless.cut_all()
         self._gateway.tasks.stop_waiting()
         dropping = asyncio.create_task(self._drop_unread())
         await super().shutdown(sockets)
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
 
     def _drop_stalled(self) -> None:
         """The connections of who does not read their stream: closed in order, they would wait to be read."""
-        asked = {id(scope) for scope in self._gateway.streams.open.values()}
+        asked = {id(scope) for scope in self._gateway.endless.open.values()}
         for connection in tuple(self.server_state.connections):
             if not isinstance(connection, Connection) or id(connection.scope) not in asked:
                 continue

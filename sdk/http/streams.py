@@ -20,8 +20,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from warmd.http.endless import NDJSON, Endless
 from warmd.http.outputs import Outputs
 from warmd.http.problems import HttpProblem
 from warmd.http.progress import Listener, Progress
@@ -42,20 +43,14 @@ MOST_TOGETHER_BYTES = 64 * 1024
 
 
 class Streams:
-    """All streams that are being read."""
+    """Runs as those who stream them read them."""
 
-    def __init__(self, client: AsyncClient, tasks: Tasks, outputs: Outputs) -> None:
+    def __init__(self, client: AsyncClient, tasks: Tasks, outputs: Outputs, endless: Endless) -> None:
         self._client = client
         self._tasks = tasks
         self._outputs = outputs
         self._progress = Progress(client)
-        self.open: dict[asyncio.Task[Any], Scope] = {}
-        """Those who read one, and what they asked."""
-
-    def cut_all(self) -> None:
-        """The gateway stops: who reads comes again, or fails."""
-        for reader in tuple(self.open):
-            reader.cancel()
+        self._endless = endless
 
     async def look(self, task: Task) -> None:
         """Learn how far the task is, its last part so far included, as one who streams it would."""
@@ -158,11 +153,11 @@ class Streams:
 
     def ndjson(self, task: Task) -> ASGIApp:
         """The answer for fetching clients: a line for each state."""
-        return _Lines(self, self.lines(task), b"application/x-ndjson")
+        return self._endless.answer(_as_lines(self.lines(task)), NDJSON)
 
     def events(self, task: Task) -> ASGIApp:
         """The answer for an EventSource: `update` for each state, and `done` for the last."""
-        return _Lines(self, _as_events(self.lines(task), task), b"text/event-stream")
+        return self._endless.answer(_as_events(self.lines(task), task), b"text/event-stream")
 
 
 class _Pace:
@@ -194,51 +189,15 @@ async def _next(task: Task, parts: AsyncStream | None) -> list[Any]:
     return []
 
 
+async def _as_lines(lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(lines):
+        async for some in lines:
+            yield some + b"\n"
+
+
 async def _as_events(lines: AsyncGenerator[bytes], task: Task) -> AsyncGenerator[bytes]:
     async with aclosing(lines):
         async for some in lines:
             event = b"done" if task.status.final and some == task.json() else b"update"
             for line in some.split(b"\n"):
-                yield b"event: %b\ndata: %b\n" % (event, line)
-
-
-class _Lines:
-    """An answer that ends with its lines; cut off, it ends without its end."""
-
-    def __init__(self, streams: Streams, lines: AsyncGenerator[bytes], content_type: bytes) -> None:
-        self._streams = streams
-        self._lines = lines
-        self._headers = [
-            (b"content-type", content_type),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-        ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reader = asyncio.current_task()
-        assert reader is not None, "an application runs in a task"
-        watcher = asyncio.create_task(_until_gone(receive, reader))
-        self._streams.open[reader] = scope
-        try:
-            await self._tell(send)
-        except asyncio.CancelledError:
-            pass  # not ended: the server closes the connection, if it is there
-        finally:
-            watcher.cancel()
-            del self._streams.open[reader]
-
-    async def _tell(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        async with aclosing(self._lines) as lines:
-            async for some in lines:
-                await send({"type": "http.response.body", "body": some + b"\n", "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _until_gone(receive: Receive, reader: asyncio.Task[Any]) -> None:
-    try:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    except HttpProblem:
-        pass  # a body that was promised and does not come: nobody knows whether the reader is there
-    reader.cancel()
+                yield b"event: %b\ndata: %b\n\n" % (event, line)
