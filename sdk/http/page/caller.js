@@ -1,0 +1,71 @@
+// @ts-check
+/** Calls a function: the form, the session, the button, and the runs so far. */
+
+import { InputForm } from './input-form.js';
+import { RunCard } from './run-card.js';
+import { Runner } from './runner.js';
+import { isFinal } from './runstate.js';
+import { initial } from './formvalue.js';
+import { fieldOf } from './schema.js';
+import { SessionChoice, sessionOf } from './session-choice.js';
+import { html, useEffect, useRef, useServices, useState, useStore } from './ui.js';
+
+/**
+ * @typedef {import('./types.js').AppDescription} AppDescription
+ * @typedef {import('./types.js').AppFunction} AppFunction
+ * @typedef {import('./session-choice.js').Choice} Choice
+ * @typedef {import('./runstate.js').Run} Run
+ * @typedef {{ value: any, problem: string }} Input
+ */
+
+/** @param {{ description: AppDescription, function: AppFunction, wanted: string }} props */
+export function Caller({ description, function: called, wanted }) {
+  const store = useStore();
+  const { app } = description;
+  const field = useOnce(called.input_schema, () => fieldOf(called.input_schema ?? {}, 'input', called.input_schema?.default === undefined));
+  const [inputs, setInputs] = useState(/** @type {Record<string, Input>} */ ({}));
+  const input = inputs[called.name] ?? { value: initial(field), problem: '' };
+  const [choice, choose] = useState(/** @type {Choice} */ ({ kind: wanted && wanted !== 'new' ? 'existing' : 'new', id: wanted === 'new' ? '' : wanted, timeout: 300, setup: undefined, problem: '' }));
+  const { runs, runner } = useRuns((id) => choose((before) => ({ ...before, kind: 'existing', id })));
+  const session = sessionOf(choice, store.model, app);
+  const busy = runs.length > 0 && !isFinal(runs[0]);
+  const blocked = Boolean(input.problem || (session.kind === 'new' && choice.problem));
+  const run = () => blocked || busy || runner.run({ app, function: called.name, input: input.value, ...session.body });
+  const onKey = (/** @type {KeyboardEvent} */ event) => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && run();
+  const refusal = runs[0]?.code === 'INVALID' ? runs[0].error : '';
+  return html`<div class="try">
+    <form class="panel call" novalidate onKeyDown=${onKey} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); run(); }}>
+      <${InputForm} key=${called.name} field=${field} value=${input.value} id="input" title="Input" onChange=${(/** @type {Input} */ next) => setInputs({ ...inputs, [called.name]: next })} />
+      <${SessionChoice} app=${app} schema=${description.setup_schema} choice=${choice} choose=${choose} />
+      ${refusal && html`<p class="problem" role="alert">${refusal}</p>`}
+      <div class="buttons"><button class="primary" disabled=${blocked || busy}>${busy ? 'Running…' : 'Run'}</button>
+        <span class="muted hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span></div>
+    </form>
+    <div class="runs" role="region" aria-label="Runs">
+      ${runs.length ? runs.map((each) => html`<${RunCard} key=${each.started} run=${each} cancel=${() => runner.cancel(each)} />`) : html`<p class="none">What it gives appears here, part by part as it comes.</p>`}
+    </div>
+  </div>`;
+}
+
+/**
+ * A value that is made anew only when its source is another.
+ * @template T
+ * @param {unknown} source
+ * @param {() => T} make
+ * @returns {T}
+ */
+function useOnce(source, make) {
+  const kept = useRef(/** @type {{ source: unknown, value: T } | null} */ (null));
+  if (kept.current?.source !== source || !kept.current) kept.current = { source, value: make() };
+  return kept.current.value;
+}
+
+/** @param {(session: string) => void} onNewSession @returns {{ runs: Run[], runner: Runner }} */
+function useRuns(onNewSession) {
+  const { store, notices } = useServices();
+  const [runs, show] = useState(/** @type {Run[]} */ ([]));
+  const runner = useRef(/** @type {Runner | null} */ (null));
+  runner.current ??= new Runner(store, notices, show, onNewSession);
+  useEffect(() => () => runner.current?.stop(), []);
+  return { runs, runner: runner.current };
+}

@@ -1,0 +1,35 @@
+// @ts-check
+/** What runs give: files anywhere in it, and parts that are pieces of one text. */
+
+/** @typedef {{ uri: string, content_type: string, size: number, filename: string }} FileOutput */
+
+/** @param {any} value @returns {value is FileOutput} */
+export function isFile(value) {
+  return typeof value === 'object' && value !== null && typeof value.uri === 'string' && typeof value.content_type === 'string';
+}
+
+/** @param {any} value @param {number} [depth] @returns {FileOutput[]} */
+export function filesIn(value, depth = 0) {
+  if (typeof value !== 'object' || value === null || depth > 20) return [];
+  if (isFile(value)) return [value];
+  return Object.values(value).flatMap((each) => filesIn(each, depth + 1));
+}
+
+/** How a file is shown. @param {FileOutput} file @returns {'image' | 'audio' | 'video' | 'link'} */
+export function shownAs(file) {
+  const kind = file.content_type.split('/')[0];
+  return kind === 'image' || kind === 'audio' || kind === 'video' ? kind : 'link';
+}
+
+/** A piece of a text, where a part is no more than that; else null. @param {any} part */
+export function delta(part) {
+  if (typeof part === 'string') return part;
+  if (typeof part !== 'object' || part === null || typeof part.text !== 'string') return null;
+  return Object.keys(part).length === 1 ? part.text : null;
+}
+
+/** JSON for reading, with files by name alone. @param {any} value */
+export function pretty(value) {
+  const text = JSON.stringify(value, (_name, each) => (isFile(each) ? `(file ${each.filename ?? ''})` : each), 2);
+  return text ?? 'null';
+}

@@ -1,0 +1,104 @@
+// @ts-check
+/** The table of sessions.  A row is drawn again only when one of its texts has changed. */
+
+import { plural, title } from './format.js';
+import { sessionRoute } from './route.js';
+import { rowTexts, sameTexts } from './rowtexts.js';
+import { matching, sorted, turned } from './sorting.js';
+import { h, html, memo, State, useServices, useState, useStore } from './ui.js';
+
+/**
+ * @typedef {import('./types.js').Row} Row
+ * @typedef {import('./sorting.js').Order} Order
+ * @typedef {ReturnType<typeof rowTexts> & { gpuShown: boolean, mayRun: boolean }} Texts
+ */
+
+/** How many rows are shown before somebody asks for all of them. */
+const FIRST_ROWS = 25;
+
+/** @type {[string, string, string][]} */
+const COLUMNS = [
+  ['app', 'App', ''], ['session', 'Session', ''], ['state', 'State', ''], ['age', 'Age', 'num'], ['left', 'Idle time left', 'left'],
+  ['calls', 'Calls', 'num'], ['queued', 'Queue', 'num'], ['memory', 'Memory', 'num'], ['cpu', 'CPU', 'num'], ['gpu', 'GPU', 'num'],
+];
+
+/** @param {{ filter: string, clear: () => void }} props */
+export function SessionTable({ filter, clear }) {
+  const store = useStore();
+  const [order, sort] = useState(/** @type {Order} */ ({ column: 'age', down: false }));
+  const [all, showAll] = useState(false);
+  const { model } = store;
+  const every = [...model.sessions.values()];
+  const rows = sorted(matching(every, filter), order);
+  const gpuShown = every.some((row) => row.gpu !== null && row.gpu !== undefined);
+  const shown = all ? rows : rows.slice(0, FIRST_ROWS);
+  if (!rows.length) return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;
+  return html`<table role="table" class="sessions" aria-label="Sessions">
+      <${Head} order=${order} sort=${sort} gpuShown=${gpuShown} />
+      <tbody role="rowgroup">${shown.map((row) => rowOf(row, store.now(), gpuShown, model.may('run')))}</tbody>
+    </table>
+    ${rows.length > FIRST_ROWS && html`<p class="more"><button onClick=${() => showAll(!all)} aria-expanded=${all}>
+      ${all ? `Show the first ${FIRST_ROWS}` : `Show all ${plural(rows.length, 'session')}`}</button></p>`}`;
+}
+
+/** @param {Row} row @param {number} now @param {boolean} gpuShown @param {boolean} mayRun */
+function rowOf(row, now, gpuShown, mayRun) {
+  return h(/** @type {any} */ (MemoRow), { key: row.id, texts: { ...rowTexts(row, now), gpuShown, mayRun } });
+}
+
+/** @param {{ order: Order, sort: (order: Order) => void, gpuShown: boolean }} props */
+function Head({ order, sort, gpuShown }) {
+  const columns = COLUMNS.filter(([name]) => name !== 'gpu' || gpuShown);
+  return html`<thead role="rowgroup"><tr role="row">
+    ${columns.map(([name, words, kind]) => {
+      const here = order.column === name;
+      return html`<th key=${name} role="columnheader" scope="col" class=${`${name} ${kind}`} aria-sort=${here ? (order.down ? 'descending' : 'ascending') : undefined}>
+        <button class="sort" onClick=${() => sort(turned(order, name))}>${words}<span class="arrow" aria-hidden="true">${here ? (order.down ? '↓' : '↑') : ''}</span></button></th>`;
+    })}
+    <th role="columnheader" scope="col" class="actions"><span class="hidden">Actions</span></th>
+  </tr></thead>`;
+}
+
+const MemoRow = memo(TableRow, (before, after) => sameTexts(before.texts, after.texts));
+
+/** @param {{ texts: Texts }} props */
+function TableRow({ texts }) {
+  const cell = (/** @type {string} */ name, /** @type {string} */ label, /** @type {any} */ value) =>
+    html`<td role="cell" class=${`${name} num`} data-label=${label}>${value}</td>`;
+  return html`<tr role="row">
+    <td role="cell" class="app">${texts.app}</td>
+    <td role="cell" class="session">${who(texts)}</td>
+    <td role="cell" class="state-cell"><${State} tone=${texts.tone}>${texts.state}<//>${texts.running && html`<span class="running num">${texts.running}</span>`}</td>
+    ${cell('age', 'Age', texts.age)}
+    <td role="cell" class="left num" data-label="Idle time left"><${Left} texts=${texts} /></td>
+    ${cell('calls', 'Calls', texts.calls)}
+    ${cell(texts.queued === '0' ? 'queued nought' : 'queued', 'Queue', texts.queued)}
+    ${cell('memory', 'Memory', texts.memory)}
+    ${cell('cpu', 'CPU', texts.cpu)}
+    ${texts.gpuShown && cell('gpu', 'GPU', texts.gpu)}
+    <td role="cell" class="actions">${texts.mayRun && texts.alive && html`<${RowActions} id=${texts.id} name=${`${texts.app} ${title({ id: texts.id, name: texts.name })}`} />`}</td>
+  </tr>`;
+}
+
+/** @param {Texts} texts */
+function who(texts) {
+  if (texts.kind) return html`<span class="kind">${texts.kind}</span>`;
+  return html`<a class="row-link" href=${sessionRoute(texts.id)} aria-label=${`${texts.app} ${texts.name || texts.shortId}`}>
+    ${texts.name && html`<span class="name">${texts.name}</span>`}<span class="id">${texts.shortId}</span></a>`;
+}
+
+/** @param {{ texts: Texts }} props */
+function Left({ texts }) {
+  return html`${texts.leftFraction !== null && html`<span class="bar" aria-hidden="true"><span style=${{ transform: `scaleX(${texts.leftFraction})` }}></span></span>`}<span>${texts.left}</span>`;
+}
+
+/** @param {{ id: string, name: string }} props */
+function RowActions({ id, name }) {
+  const { store, ending } = useServices();
+  const withRow = (/** @type {(row: Row) => void} */ act) => () => {
+    const row = store.model.sessions.get(id);
+    if (row) act(row);
+  };
+  return html`<button class="small" aria-label=${`Keep ${name} alive`} onClick=${withRow((row) => ending.keepAlive(row))}>Keep alive</button>
+    <button class="small" aria-label=${`End ${name}`} onClick=${withRow((row) => ending.ask(row))}>End</button>`;
+}

@@ -1,0 +1,44 @@
+// @ts-check
+/** A text; any text may be a file, which is uploaded and named by its address. */
+
+import { described, hint } from './field.js';
+import { bytes } from './format.js';
+import { isFileField, isLong } from './schema.js';
+import { html, useRef, useServices, useState } from './ui.js';
+
+/** @typedef {import('./schema.js').Field} Field */
+
+/** @type {Record<string, string>} */
+const TYPES = { email: 'email', uri: 'url', url: 'url', date: 'date', time: 'time', password: 'password' };
+
+/** @param {{ field: Field, value: any, id: string, onChange: (value: any) => void }} props */
+export function TextField({ field, value, id, onChange }) {
+  const { store, notices } = useServices();
+  const picker = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const [told, tell] = useState('');
+  const upload = async (/** @type {File | undefined} */ file) => {
+    if (!file) return;
+    tell(`Uploading ${file.name}, ${bytes(file.size)}…`);
+    try {
+      onChange(await store.api.upload(file));
+      tell(`${file.name}, ${bytes(file.size)}`);
+    } catch (error) {
+      tell('');
+      notices.fail(error);
+    }
+  };
+  return html`<div class="text-field">
+    <${Typed} field=${field} value=${value} id=${id} onChange=${onChange} />
+    <button type="button" class=${isFileField(field) ? 'small' : 'small quiet'} aria-label=${`Upload a file for ${field.label}`} title="Upload a file: the app gets its path" onClick=${() => picker.current?.click()}>File…</button>
+    <input ref=${picker} type="file" class="hidden" tabindex="-1" aria-hidden="true" onChange=${(/** @type {any} */ event) => upload(event.target.files[0])} />
+  </div>
+  ${told && value !== undefined && html`<p class="help" role="status">${told}</p>`}`;
+}
+
+/** @param {{ field: Field, value: any, id: string, onChange: (value: any) => void }} props */
+function Typed({ field, value, id, onChange }) {
+  const type = (/** @type {any} */ event) => onChange(event.target.value === '' && !field.required ? undefined : event.target.value);
+  const shared = { id, value: value ?? '', placeholder: hint(field), 'aria-describedby': described(field, id), onInput: type };
+  if (isLong(field)) return html`<textarea ...${shared} rows="3" spellcheck="false"></textarea>`;
+  return html`<input ...${shared} type=${TYPES[field.format] ?? 'text'} autocomplete="off" spellcheck="false" />`;
+}
