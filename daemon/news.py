@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any, Literal, NamedTuple
 
 from warmd.daemon.core.views import SessionView
@@ -61,6 +62,7 @@ class State:
 
     look: int = 0
     living: dict[SessionId, Seen] = field(default_factory=dict)
+    last_gone: SessionId | None = None
     gone: deque[Seen] = field(default_factory=lambda: deque(maxlen=MOST_GONE))
 
     def since(self, look: int) -> Iterator[SessionView]:
@@ -121,10 +123,8 @@ class News:
             self._changed()
 
     def _begin(self) -> None:
-        """Somebody watches again: those that are gone are told of as they were remembered."""
-        dead = [view for view in self._services.broker.views(True) if view.reason is not None]
+        """Somebody watches again."""
         self._state = State()
-        self._state.gone.extend(Seen(0, view) for view in dead[-MOST_GONE:])
         self._services.tell_of_turns(self._changed)
 
     def _forget(self, client: ClientId, id: CallId) -> None:
@@ -169,14 +169,15 @@ class News:
         """Find what has changed."""
         state, broker = self._state, self._services.broker
         state.look += 1
-        before = state.living
-        state.living = {}
+        before, state.living = state.living, {}
         for view in broker.views():
-            seen = before.pop(view.id, None)
+            seen = before.get(view.id)
             state.living[view.id] = seen if seen and seen.view == view else Seen(state.look, view)
-        for id in before:
-            if (dead := broker.view(id)) is not None:
-                state.gone.append(Seen(state.look, dead))
+        # Also one that came and went between two looks is told of.
+        latest = takewhile(lambda view: view.id != state.last_gone, broker.gone())
+        for view in reversed([*islice(latest, MOST_GONE)]):
+            state.gone.append(Seen(state.look, view))
+            state.last_gone = view.id
 
     def _tell(self, watcher: Watcher) -> None:
         now, state, story = self._services.now(), self._state, self._services.story

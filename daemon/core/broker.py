@@ -26,7 +26,7 @@ Where the rules are:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -120,6 +120,10 @@ class Broker:
         """All sessions; those that are gone come first, the oldest before all."""
         live = [self._book.view(session) for session in self._book.sessions.values()]
         return [*self._book.dead.values(), *live] if include_dead else live
+
+    def gone(self) -> Iterator[SessionView]:
+        """Those that are gone and still remembered, the latest first."""
+        return reversed(self._book.dead.values())
 
     def templates(self) -> list[TemplateView]:
         """Those that have a process, or soon will."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,17 +71,17 @@ def http(
     """
     if ctx.invoked_subcommand is not None:
         return None
-    given = _options(listen, is_open, flags)
+    given = gateway_options_of(listen, is_open, flags)
     if lifeline_fd is not None and not kept:
         from warmd.http.keeper import keep
 
         return keep([sys.executable, "-m", "warmd", *sys.argv[1:], "--kept"], lifeline_fd)
-    return _serve(given, log_level, lifeline_fd)
+    return serve_gateway(given, log_level, lifeline_fd)
 
 
 def check_gateway(listen: str, is_open: bool, run_dir: Path) -> None:
     """Raises Refusal where a gateway could not come up beside the daemon that is about to start there."""
-    options = _options(listen, is_open, {})
+    options = gateway_options_of(listen, is_open)
     _check_keys(options, _keys(run_dir))
     try:
         with socket.create_server((options.host, options.port), family=options.family):
@@ -89,11 +90,14 @@ def check_gateway(listen: str, is_open: bool, run_dir: Path) -> None:
         raise _no_listening(options, error) from None
 
 
-def _options(listen: str | None, is_open: bool, flags: dict[str, Any]) -> Options:
+def gateway_options_of(
+    listen: str | None, is_open: bool = False, flags: Mapping[str, Any] | None = None
+) -> Options:
+    """What was given by flags, by variables, or by nobody.  Raises Refusal (exit code 78)."""
     from warmd.http.options import options
 
     try:
-        return options(listen, is_open, flags, os.environ)
+        return options(listen, is_open, flags or {}, os.environ)
     except ValueError as error:
         raise Refusal(str(error), BAD_CONFIG) from None
 
@@ -116,12 +120,17 @@ def _no_listening(options: Options, error: OSError) -> Refusal:
     return Refusal(f"cannot listen at {options.address}: {reason}", code)
 
 
-def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
-    try:
-        from warmd.http.server import serve
-    except ModuleNotFoundError as error:
-        raise _not_installed(error) from None
-    folder, keys = _folder(), _keys(_run_dir())
+def serve_gateway(
+    options: Options,
+    log_level: str,
+    lifeline_fd: int | None = None,
+    on_ready: Callable[[str], object] | None = None,
+) -> int:
+    """Serve until it is told to stop; the exit code.  `on_ready` is told the address.  Raises Refusal."""
+    need_http()
+    from warmd.http.server import serve
+
+    folder, keys = gateway_folder(), gateway_keys()
     _check_keys(options, keys)
     if lifeline_fd is None:
         with open_client() as client:
@@ -130,7 +139,7 @@ def _serve(options: Options, log_level: str, lifeline_fd: int | None) -> int:
     else:
         address = named_address() or ""
     try:
-        serve(options, address, folder, keys, lifeline_fd=lifeline_fd, log_level=log_level)
+        serve(options, address, folder, keys, on_ready, lifeline_fd, log_level)
     except ValueError as error:
         raise Refusal(str(error), BAD_CONFIG) from None
     except OSError as error:
@@ -233,7 +242,20 @@ def _not_installed(error: ModuleNotFoundError) -> Refusal:
     return Refusal(f"the gateway needs {package}: pip install 'warmd[http]'", BAD_CONFIG)
 
 
-def _folder() -> Path:
+def need_http() -> None:
+    """Raises Refusal where the extra `http` is not installed."""
+    try:
+        importlib.import_module("warmd.http.server")
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from None
+
+
+def gateway_keys() -> Keys:
+    """Those of the gateways of the daemon that is meant."""
+    return _keys(_run_dir())
+
+
+def gateway_folder() -> Path:
     """For each daemon one of its own: what is in there belongs to that one's calls."""
     address = named_address() or ""
     far = address.removeprefix(places.TCP_SCHEME)

@@ -49,6 +49,7 @@ COMMANDS = {
     "stop": Entry("service:stop", "Stop the daemon: let calls finish, end the sessions."),
     "status": Entry("service:status", "Show whether the daemon runs, and how it does."),
     "http": Entry("http:http", "Serve HTTP, for the clients of inference.sh and for curl."),
+    "open": Entry("opening:open_page", "Open the dashboard in a browser."),
     "keys": Entry("keys:keys", "Say who may connect to this daemon over TCP."),
     "doctor": Entry("doctor:doctor", "Say what is wrong on this machine, and what helps."),
     "completion": Entry("completion:completion", "Print the completion script of a shell."),

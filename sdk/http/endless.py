@@ -7,14 +7,17 @@ its reader knows that there is more (`warmd.http.streams` says who needs that).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from warmd.http.logs import FACTS
 from warmd.http.problems import HttpProblem
 
+log = logging.getLogger("warmd.http")
 NDJSON = b"application/x-ndjson"
 
 
@@ -60,6 +63,8 @@ class _Answer:
             await self._tell(send)
         except asyncio.CancelledError:
             pass  # not ended: the server closes the connection, if it is there
+        except HttpProblem as problem:
+            log.warning("an answer was cut", extra={FACTS: {"why": problem.detail}})
         finally:
             watcher.cancel()
             del self._open[reader]

@@ -91,10 +91,10 @@ class Known:
             orjson.Fragment(call.json) for call in self.calls if call.number >= number and sees(call.owner)
         ]
 
-    def usage(self, change: int, sees: Sees) -> dict[str, Used]:
+    def usage(self, change: int, sees: Sees) -> dict[str, tuple[int, float]]:
         """What sessions use, as far as that has changed since then: bytes of memory, cores."""
         return {
-            id: self.used[id]
+            id: (self.used[id].memory, self.used[id].cpu)
             for id, changed in self.used_changed.items()
             if changed > change and id in self.living and sees(self.living[id].owner)
         }

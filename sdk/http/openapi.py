@@ -91,6 +91,11 @@ SCHEMAS = {
         {"id": TEXT, "status": {"enum": ["active", "expired", "ended"]}, "call_count": WHOLE, "state": TEXT},
         {"expires_at": MAYBE_TEXT, "idle_timeout": {"type": ["number", "null"]}, "reason": ANY},
     ),
+    "App": _object({"name": TEXT, "target": TEXT}),
+    "Description": _object(
+        {"app": TEXT, "functions": _list(_object({"name": TEXT, "input_schema": ANY, "streams": ANY}))},
+        {"summary": TEXT, "default_function": MAYBE_TEXT, "setup_schema": ANY},
+    ),
     "Announcement": _object(
         {
             "files": {
@@ -133,6 +138,8 @@ SCHEMAS = {
 OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str | None]] = {
     # summary, and what a good answer holds: data, a content type, nothing (None), or nothing as 204 ("")
     ("/apps/run", "post"): ("Begin a run; with `wait` answer at its end.", _named("Task")),
+    ("/apps", "get"): ("The apps that the daemon knows.", _list(_named("App"))),
+    ("/apps/{app}", "get"): ("What an app's functions take and give.", _named("Description")),
     ("/tasks", "get"): ("The newest tasks of the key.", _list(_named("Task"))),
     ("/tasks/{id}", "get"): ("A task.", _named("Task")),
     ("/tasks/{id}", "delete"): ("Cancel a task.", _named("Task")),
@@ -146,12 +153,16 @@ OPERATIONS: dict[tuple[str, str], tuple[str, Schema | str | None]] = {
     ("/sessions/{id}", "get"): ("A session, also one that is over.", _named("Session")),
     ("/sessions/{id}", "delete"): ("End a session.", ""),
     ("/sessions/{id}/keepalive", "post"): ("Start its idle time anew.", _named("Session")),
+    ("/sessions/{id}/logs", "get"): ("What its processes have written, and will.", "text/plain"),
     ("/files", "post"): ("Announce files; each gets an address to upload to.", _list(_named("File"))),
     ("/files/{id}", "get"): ("A file, without its bytes.", _named("File")),
     ("/files/{id}", "delete"): ("Delete a file.", ""),
     (CONTENT, "get"): ("The bytes of a file, or ranges of them.", ANYTHING),
     (CONTENT, "put"): ("Upload the bytes of a file, whole.", None),
     **{(PROXY, method.lower()): ("What the target says; with --proxy-key.", ANYTHING) for method in METHODS},
+    ("/live", "get"): ("What changes, as it changes, a line each; without end.", "application/x-ndjson"),
+    ("/", "get"): ("The dashboard.", "text/html"),
+    ("/page/{name:path}", "get"): ("What belongs to it.", ANYTHING),
     ("/healthz", "get"): ("Whether the gateway serves.", "text/plain"),
     ("/readyz", "get"): ("Whether the daemon takes calls.", "text/plain"),
     ("/metrics", "get"): ("For Prometheus.", "text/plain"),
@@ -161,7 +172,9 @@ BODIES: dict[tuple[str, str], tuple[str, Schema]] = {
     ("/files", "post"): ("application/json", _named("Announcement")),
     (CONTENT, "put"): ("application/octet-stream", {"type": "string", "format": "binary"}),
 }
-_IN_PATH = re.compile(r"{(\w+)}")
+OPEN = (CONTENT, PROXY, "/", "/page/{name:path}", "/healthz", "/readyz")
+"""Each carries its own secret, has the gateway's key, or is nobody's."""
+_IN_PATH = re.compile(r"{(\w+)(?::path)?}")
 
 
 class OpenApi:
@@ -177,7 +190,8 @@ class OpenApi:
         """The whole document."""
         paths: dict[str, Schema] = {}
         for (path, method), (summary, content) in OPERATIONS.items():
-            paths.setdefault(path, {})[method] = _operation(path, method, summary, content)
+            shown = path.replace(":path", "")
+            paths.setdefault(shown, {})[method] = _operation(path, method, summary, content)
         return {
             "openapi": "3.1.0",
             "info": {"title": "warmd", "version": __version__},
@@ -215,8 +229,8 @@ def _operation(path: str, method: str, summary: str, content: Schema | str | Non
     if (path, method) in BODIES:
         kind, schema = BODIES[path, method]
         told["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
-    if path in (CONTENT, PROXY, "/healthz", "/readyz"):
-        told["security"] = []  # it carries its own secret, has the gateway's key, or is nobody's
+    if path in OPEN:
+        told["security"] = []
     return told
 
 
@@ -224,6 +238,10 @@ def _parameters(path: str, method: str) -> list[Schema]:
     told = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in _IN_PATH.findall(path)]
     if (path, method) == (CONTENT, "get"):
         told.append({"name": "Range", "in": "header", "schema": TEXT, "example": "bytes=0-99"})
+    if path == "/sessions/{id}/logs":
+        lines = {"type": "string", "pattern": r"^(\d{1,9}|all)$"}
+        told.append({"name": "tail", "in": "query", "schema": lines})
+        told.append({"name": "follow", "in": "query", "schema": {"enum": ["true", "false"]}})
     if path == TASK_FILES:
         told.append({"name": "role", "in": "query", "schema": {"enum": [*ROLES]}})
     if path == PROXY:

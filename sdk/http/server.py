@@ -7,9 +7,9 @@ line: a clean end without a last line would leave a client waiting for ever.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +20,8 @@ from warmd.http import logs
 from warmd.http.connections import Connection, want_descriptors
 from warmd.http.gateway import Gateway
 from warmd.http.keys import Keys
-from warmd.http.options import Options, spelled
+from warmd.http.options import Options
+from warmd.http.serving import Serving, address_of, announced
 
 GRACE_SECONDS = 5
 """What requests under way get when the gateway stops; streams are cut at once."""
@@ -35,11 +36,11 @@ def serve(
     address: str | None,
     folder: Path,
     keys: Keys,
-    ready_fd: int | None = None,
+    on_ready: Callable[[str], object] | None = None,
     lifeline_fd: int | None = None,
     log_level: str = "info",
 ) -> None:
-    """Serve until it is told to stop; the address goes to `ready_fd`, and the log, when it can be asked.
+    """Serve until it is told to stop; `on_ready` and the log are told the address when it can be asked.
 
     Raises OSError when the address cannot be had, and ValueError when an option names a key that is none.
     """
@@ -47,12 +48,18 @@ def serve(
     want_descriptors()
     gateway = Gateway(AsyncClient(address), options, folder, keys)
     with socket.create_server((options.host, options.port), family=options.family, backlog=BACKLOG) as sock:
-        _Server(gateway, sock, ready_fd, lifeline_fd).run(sockets=[sock])
+        url = address_of(options, *sock.getsockname()[:2])
+        with announced(folder, Serving(url, options.open)):
+            _Server(gateway, url, on_ready, lifeline_fd).run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, gateway: Gateway, sock: socket.socket, ready_fd: int | None, lifeline_fd: int | None
+        self,
+        gateway: Gateway,
+        url: str,
+        on_ready: Callable[[str], object] | None,
+        lifeline_fd: int | None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -69,9 +76,9 @@ class _Server(uvicorn.Server):
             )
         )
         self._gateway = gateway
-        self._ready_fd = ready_fd
+        self._on_ready = on_ready
         self._lifeline_fd = lifeline_fd
-        self._url = f"http://{spelled(*sock.getsockname()[:2])}"
+        self._url = url
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal ends it in order, with exit code 0; a second one at once."""
@@ -83,10 +90,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._lifeline_fd is not None:
             asyncio.get_running_loop().add_reader(self._lifeline_fd, self._lifeline_ended)
-        print(f"warmd serves HTTP at {self._url}", file=sys.stderr, flush=True)
-        if self._ready_fd is not None:
-            with contextlib.suppress(OSError), open(self._ready_fd, "w") as ready:
-                ready.write(self._url)
+        print(f"warmd serves HTTP at {self._url}; `warmd open` opens its page", file=sys.stderr, flush=True)
+        if self._on_ready is not None:
+            self._on_ready(self._url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drop_stalled()

@@ -66,6 +66,9 @@ class World:
     def views(self, include_dead=False):
         return [*self.dead.values(), *self.live.values()] if include_dead else [*self.live.values()]
 
+    def gone(self):
+        return reversed(self.dead.values())
+
     def call_view(self, call):
         return self.calls.get(call)
 

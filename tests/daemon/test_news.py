@@ -137,6 +137,16 @@ def test_a_session_that_is_gone_is_told_of_once(world):
     assert world.turn() == []
 
 
+def test_one_that_came_and_went_between_two_looks_is_told_of(world):
+    world.watch()
+    world.turn()
+    C = "sess_" + "c" * 32
+    world.dead[C] = replace(DEAD, id=C, state="ended")
+    world.turned()
+    (told,) = world.turn()
+    assert [(info["id"], info["state"]) for info in told["sessions"]] == [(C, "ended")]
+
+
 def test_who_has_no_credit_is_told_of_all_changes_later_and_of_those_between_never(world):
     world.watch(window=1)
     world.turn()

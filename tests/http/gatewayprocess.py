@@ -20,7 +20,7 @@ from warmd.http.options import Options
 from warmd.http.streams import REPEAT_SECONDS
 
 CODE = """
-import json, resource, sys
+import json, os, resource, sys
 from pathlib import Path
 from warmd.http import bodies, connections, streams
 from warmd.http.keys import Keys
@@ -30,7 +30,10 @@ address, options, folder, ready, most, *seconds = json.loads(sys.argv[1])
 streams.REPEAT_SECONDS, connections.HEAD_SECONDS, connections.UNREAD_SECONDS, bodies.STALL_SECONDS = seconds
 if most is not None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-serve(Options(**options), address, Path(folder), Keys(Path(folder) / "keys"), ready)
+def told(url):
+    os.write(ready, url.encode())
+    os.close(ready)
+serve(Options(**options), address, Path(folder), Keys(Path(folder) / "keys"), told)
 """
 PATIENCE_SECONDS = 20.0
 

@@ -19,8 +19,8 @@ from starlette.types import Message
 import warmd
 from tests.faults.watch import successor, undisturbed, until, within
 from tests.http.gatewayprocess import PATIENCE_SECONDS, GatewayProcess
+from warmd.http.endless import _until_gone
 from warmd.http.problems import HttpProblem
-from warmd.http.streams import _until_gone
 from warmd.http.task import REPEATED_INPUT_BYTES
 from warmd.owndaemon import LocalClient
 
