@@ -79,7 +79,7 @@ def measure() -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "work.py").write_text(APP)
         daemon = stack.enter_context(warmd.local(app_folders=os.fspath(folder)))
-        (gateway, pid), echo = stack.enter_context(_gateway(daemon)), stack.enter_context(_echo())
+        (gateway, pid), echo = stack.enter_context(gateway_before(daemon)), stack.enter_context(_echo())
         session = daemon.session(os.fspath(folder / "work.py"), session_timeout=IDLE_SECONDS)
         body = {"function": "echo", "input": {"by": 1}, "session": session.id, "wait": True}
         worker = session.info().pid
@@ -201,16 +201,16 @@ async def _idle(daemon: LocalClient, gateway: int, session: str) -> dict[str, An
 
 
 @contextlib.contextmanager
-def _gateway(daemon: LocalClient) -> Iterator[tuple[int, int]]:
-    """Its port and its pid."""
+def gateway_before(daemon: LocalClient) -> Iterator[tuple[int, int]]:
+    """A gateway in a process of its own: its port and its pid."""
     ready, ready_end = os.pipe()
     with tempfile.TemporaryDirectory() as folder:
         code = (
             "import sys; from pathlib import Path; from warmd.http.keys import Keys;"
             "from warmd.http.options import Options; from warmd.http.server import serve;"
-            "folder = Path(sys.argv[2]);"
-            "serve(Options(open=True, port=0), sys.argv[1], folder, Keys(folder), int(sys.argv[3]),"
-            " log_level='warning')"
+            "folder, ready = Path(sys.argv[2]), open(int(sys.argv[3]), 'w');"
+            "told = lambda url: (ready.write(url), ready.close());"
+            "serve(Options(open=True, port=0), sys.argv[1], folder, Keys(folder), told, log_level='warning')"
         )
         command = [sys.executable, "-c", code, daemon.address, folder, str(ready_end)]
         process = subprocess.Popen(command, pass_fds=[ready_end], stderr=subprocess.DEVNULL)
