@@ -8,7 +8,7 @@ import { isFinal } from './runstate.js';
 import { initial } from './formvalue.js';
 import { fieldOf } from './schema.js';
 import { SessionChoice, sessionOf } from './session-choice.js';
-import { html, useEffect, useRef, useServices, useState, useStore } from './ui.js';
+import { html, inline, useEffect, useRef, useServices, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./types.js').AppDescription} AppDescription
@@ -37,7 +37,7 @@ export function Caller({ description, function: called, wanted }) {
     <form class="panel call" novalidate onKeyDown=${onKey} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); run(); }}>
       <${InputForm} key=${called.name} field=${field} value=${input.value} id="input" title="Input" onChange=${(/** @type {Input} */ next) => setInputs({ ...inputs, [called.name]: next })} />
       <${SessionChoice} app=${app} schema=${description.setup_schema} choice=${choice} choose=${choose} />
-      ${refusal && html`<p class="problem" role="alert">${refusal}</p>`}
+      ${refusal && html`<p class="problem" role="alert">${inline(refusal)}</p>`}
       <div class="buttons"><button class="primary" disabled=${blocked || busy}>${busy ? 'Running…' : 'Run'}</button>
         <span class="muted hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span></div>
     </form>

@@ -15,8 +15,8 @@ export function Empty({ mayRun }) {
     <div class="ways">
       ${mayRun && html`<div><h3>Here</h3><p>Runs the counter, the smallest app, in a session of its own.</p>
         <a class="button primary" href=${tryRoute('counter', { session: 'new' })}>Try the counter</a></div>`}
-      <div><h3>In a terminal</h3><pre class="command">warmd run counter --session new</pre></div>
-      <div><h3>In Python</h3><pre class="command">${PYTHON}</pre></div>
+      <div><h3>In a terminal</h3><p>The same from a shell; <code>warmd ps</code> lists it.</p><pre class="command">warmd run counter --session new</pre></div>
+      <div><h3>In Python</h3><p>The same with the client library.</p><pre class="command">${PYTHON}</pre></div>
     </div>
   </section>`;
 }

@@ -2,7 +2,7 @@
 import { plural, shortId, span } from './format.js';
 import { stateWord, tone } from './phases.js';
 import { sessionRoute } from './route.js';
-import { html, State } from './ui.js';
+import { html, inline, State } from './ui.js';
 
 /** @typedef {import('./types.js').Row} Row */
 
@@ -20,7 +20,7 @@ function EndedRow({ row, now }) {
   return html`<li>
     <a href=${sessionRoute(row.id)}><span class="app">${row.app}</span> <span class="id">${row.name || shortId(row.id)}</span></a>
     <${State} tone=${tone(row.state)}>${stateWord(row.state)}<//>
-    <span class="why">${row.reason ?? ''}</span>
+    <span class="why">${inline(row.reason ?? '')}</span>
     <span class="num muted when">${row.ended_at ? `${span(now - row.ended_at)} ago` : ''}</span>
   </li>`;
 }

@@ -10,7 +10,7 @@ import { SessionsView } from './sessions-view.js';
 import { SignIn } from './sign-in.js';
 import { isDark, turnTheme, watchTheme } from './theme.js';
 import { TryView } from './try-view.js';
-import { html, State, useEffect, useState, useStore } from './ui.js';
+import { html, inline, State, useEffect, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./model.js').Model} Model
@@ -78,7 +78,7 @@ function Header({ store, view, refused }) {
   const { model } = store;
   const here = (/** @type {string} */ name) => (view === name ? 'page' : undefined);
   return html`<header class="top">
-    <a class="brand" href="#/" aria-label="warmd, all sessions"><${Logo} /><span class="brand-word">warmd</span><span class="version num">${model.daemon?.version ?? ''}</span></a>
+    <a class="brand" href="#/"><${Logo} /><span class="brand-word">warmd</span><span class="version num">${model.daemon?.version ?? ''}</span></a>
     ${!refused && html`<nav aria-label="Views">
       <a href="#/" aria-current=${here('sessions')}>Sessions</a>
       ${model.may('run') && html`<a href="#/try/" aria-current=${here('try')}>Try it</a>`}
@@ -135,11 +135,11 @@ function Banner({ model }) {
   const shown = isStale(model) ? ' Below is what was known last. ' : ' ';
   if (model.link === 'daemon-lost') {
     return html`<div class="banner bad" role="alert"><strong>The daemon does not answer.</strong>
-      <span>${model.detail}${shown}This page looks for it all the time: <span class="num" aria-hidden="true">${since}</span></span></div>`;
+      <span>${inline(model.detail)}${shown}This page finds it again by itself. <span class="num muted" aria-hidden="true">${since}</span></span></div>`;
   }
   if (model.link === 'gateway-lost') {
     return html`<div class="banner bad" role="alert"><strong>The gateway does not answer.</strong>
-      <span>${model.detail}${shown}This page tries again by itself: <span class="num" aria-hidden="true">${since}</span></span></div>`;
+      <span>${inline(model.detail)}${shown}This page tries again by itself. <span class="num muted" aria-hidden="true">${since}</span></span></div>`;
   }
   if (model.daemon?.draining) {
     return html`<div class="banner" role="status"><strong>The daemon is stopping.</strong> <span>Running calls may finish, new ones are refused.</span></div>`;

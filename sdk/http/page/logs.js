@@ -29,6 +29,13 @@ export function Logs({ id }) {
       .then((words) => stop.signal.aborted || tell((before) => ({ ...before, words })));
     return () => stop.abort();
   }, [id, state.again]);
+  const reached = useRef(0);
+  const onScroll = () => {
+    const place = /** @type {HTMLDivElement} */ (box.current);
+    if (isAtEnd(place)) setFollow(true);
+    else if (place.scrollTop < reached.current) setFollow(false);
+    reached.current = place.scrollTop;
+  };
   const toEnd = (/** @type {boolean} */ on) => {
     setFollow(on);
     if (on && box.current) box.current.scrollTop = box.current.scrollHeight;
@@ -36,14 +43,14 @@ export function Logs({ id }) {
   return html`<section class="panel logs" aria-labelledby="logs-title">
     <div class="panel-head"><h2 id="logs-title">Log</h2><span class="muted">the last ${MAX_LINES.toLocaleString('en-US')} lines</span>
       <label class="check"><input type="checkbox" checked=${follow} onChange=${(/** @type {any} */ event) => toEnd(event.target.checked)} /> Follow</label></div>
-    <div class="log" ref=${box} role="log" aria-live="off" aria-labelledby="logs-title" tabindex="0" onScroll=${() => setFollow(isAtEnd(box.current))}></div>
+    <div class="log" ref=${box} role="log" aria-live="off" aria-labelledby="logs-title" tabindex="0" onScroll=${onScroll}></div>
     ${state.words && html`<p class="log-end" role="status">${state.words} <button class="plain" onClick=${() => tell({ words: '', again: state.again + 1 })}>Read again</button></p>`}
   </section>`;
 }
 
-/** @param {HTMLElement | null} box */
+/** @param {HTMLElement} box */
 function isAtEnd(box) {
-  return box !== null && box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PIXELS;
+  return box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PIXELS;
 }
 
 /** @param {AsyncIterable<string>} texts @param {HTMLElement} box @param {{ current: boolean }} following */

@@ -1,7 +1,7 @@
 // @ts-check
 /** Short words about what was done: good news goes by itself, bad news stays until it is closed. */
 
-import { html, useEffect, useServices, useState } from './ui.js';
+import { html, inline, useEffect, useServices, useState } from './ui.js';
 
 const GOOD_NEWS_MS = 5000;
 const MOST = 4;
@@ -53,7 +53,7 @@ export function NoticeList() {
   }, [notices]);
   return html`<div class="notices" role="status" aria-live="polite">
     ${notices.shown.map(({ id, text, bad }) => html`<div class="notice ${bad ? 'bad' : ''}" key=${id}>
-      <span>${text}</span>
+      <span>${inline(text)}</span>
       <button class="plain" aria-label="Close" onClick=${() => notices.close(id)}>✕</button></div>`)}
   </div>`;
 }

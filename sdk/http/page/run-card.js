@@ -6,7 +6,7 @@ import { filesIn, pretty, shownAs } from './outputs.js';
 import { progressOf } from './progress.js';
 import { sessionRoute } from './route.js';
 import { isFinal, isRepeatedByStream } from './runstate.js';
-import { html, memo, Progress, State, useEffect, useState } from './ui.js';
+import { html, inline, memo, Progress, State, useEffect, useState } from './ui.js';
 
 /**
  * @typedef {import('./runstate.js').Run} Run
@@ -35,7 +35,7 @@ function Card({ run, cancel }) {
     ${progress && html`<${Progress} ...${progress} label="Progress" />`}
     ${run.text && html`<div class="text">${run.text}</div>`}
     ${run.parts.length > 0 && html`<${Parts} run=${run} />`}
-    ${run.error && html`<p class="problem" role="alert">${run.code && run.code !== 'APP_ERROR' ? html`<strong>${run.code}</strong> ` : ''}${run.error}</p>`}
+    ${run.error && html`<p class="problem" role="alert">${run.code && run.code !== 'APP_ERROR' ? html`<strong>${run.code}</strong> ` : ''}${inline(run.error)}</p>`}
     ${run.state === 'completed' && html`<${Output} run=${run} />`}
   </article>`;
 }

@@ -76,7 +76,8 @@ function powers(_plot, _axis, least, most) {
   return marks;
 }
 
-/** @param {number} seconds */
+/** @param {number | null} seconds null for a mark that has no room for words */
 function named(seconds) {
+  if (seconds === null) return '';
   return seconds < 0.9e-3 ? `${Math.round(seconds * 1e6)} µs` : duration(seconds);
 }

@@ -33,7 +33,8 @@ export function SessionTable({ filter, clear }) {
   const gpuShown = every.some((row) => row.gpu !== null && row.gpu !== undefined);
   const shown = all ? rows : rows.slice(0, FIRST_ROWS);
   if (!rows.length) return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;
-  return html`<table role="table" class="sessions" aria-label="Sessions">
+  return html`<${SortChoice} order=${order} sort=${sort} gpuShown=${gpuShown} />
+    <table role="table" class="sessions" aria-label="Sessions">
       <${Head} order=${order} sort=${sort} gpuShown=${gpuShown} />
       <tbody role="rowgroup">${shown.map((row) => rowOf(row, store.now(), gpuShown, model.may('run')))}</tbody>
     </table>
@@ -57,6 +58,15 @@ function Head({ order, sort, gpuShown }) {
     })}
     <th role="columnheader" scope="col" class="actions"><span class="hidden">Actions</span></th>
   </tr></thead>`;
+}
+
+/** Where the table is cards, which have no header to press. @param {{ order: Order, sort: (order: Order) => void, gpuShown: boolean }} props */
+function SortChoice({ order, sort, gpuShown }) {
+  const columns = COLUMNS.filter(([name]) => name !== 'gpu' || gpuShown);
+  const pick = (/** @type {any} */ event) => sort(turned({ column: '', down: false }, event.target.value));
+  return html`<div class="sort-choice"><label for="sort">Sort by</label>
+    <select id="sort" value=${order.column} onChange=${pick}>${columns.map(([name, words]) => html`<option key=${name} value=${name}>${words}</option>`)}</select>
+    <button class="small" onClick=${() => sort(turned(order, order.column))} aria-label="Turn the order round">${order.down ? '↓' : '↑'}</button></div>`;
 }
 
 const MemoRow = memo(TableRow, (before, after) => sameTexts(before.texts, after.texts));
@@ -99,6 +109,6 @@ function RowActions({ id, name }) {
     const row = store.model.sessions.get(id);
     if (row) act(row);
   };
-  return html`<button class="small" aria-label=${`Keep ${name} alive`} onClick=${withRow((row) => ending.keepAlive(row))}>Keep alive</button>
-    <button class="small" aria-label=${`End ${name}`} onClick=${withRow((row) => ending.ask(row))}>End</button>`;
+  return html`<button class="small" aria-label=${`Keep alive: ${name}`} onClick=${withRow((row) => ending.keepAlive(row))}>Keep alive</button>
+    <button class="small" aria-label=${`End: ${name}`} onClick=${withRow((row) => ending.ask(row))}>End</button>`;
 }

@@ -8,7 +8,7 @@ import { progressOf } from './progress.js';
 import { tryRoute } from './route.js';
 import { gpuText, left } from './rowtexts.js';
 import { Timeline } from './timeline.js';
-import { html, Progress, State, useServices, useStore } from './ui.js';
+import { html, inline, Progress, State, useServices, useStore } from './ui.js';
 
 /** @typedef {import('./types.js').Row} Row */
 
@@ -20,7 +20,7 @@ export function SessionView({ id }) {
   const progress = progressOf(row.progress);
   return html`<a class="back" href="#/">← All sessions</a>
     <${Title} row=${row} mayRun=${store.model.may('run')} />
-    ${isOver(row.state) && html`<p class="over"><strong>Why it ended:</strong> ${row.reason || stateWord(row.state)}</p>`}
+    ${isOver(row.state) && html`<p class="over"><strong>Why it ended:</strong> ${inline(row.reason || stateWord(row.state))}</p>`}
     <${Facts} row=${row} now=${store.now()} />
     ${progress && !isOver(row.state) && html`<section class="panel" aria-labelledby="progress-title"><div class="panel-head"><h2 id="progress-title">Progress</h2></div>
       <${Progress} ...${progress} label="Progress of the running call" /></section>`}

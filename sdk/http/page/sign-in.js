@@ -1,5 +1,5 @@
 // @ts-check
-import { html, useState, useStore } from './ui.js';
+import { html, inline, useState, useStore } from './ui.js';
 
 /** What is shown without a key, or with a wrong one. */
 export function SignIn() {
@@ -22,7 +22,7 @@ export function SignIn() {
           onInput=${(/** @type {any} */ event) => type(event.target.value)} />
         <button class="primary" disabled=${!key.trim()}>Sign in</button>
       </div>
-      ${store.api.key && html`<p class="problem" id="key-problem" role="alert">${detail || 'The gateway does not know this key.'}</p>`}
+      ${store.api.key && html`<p class="problem" id="key-problem" role="alert">${inline(detail || 'The gateway does not know this key.')}</p>`}
     </form>
   </div>`;
 }

@@ -30,7 +30,7 @@ export function TextField({ field, value, id, onChange }) {
   return html`<div class="text-field">
     <${Typed} field=${field} value=${value} id=${id} onChange=${onChange} />
     <button type="button" class=${isFileField(field) ? 'small' : 'small quiet'} aria-label=${`Upload a file for ${field.label}`} title="Upload a file: the app gets its path" onClick=${() => picker.current?.click()}>File…</button>
-    <input ref=${picker} type="file" class="hidden" tabindex="-1" aria-hidden="true" onChange=${(/** @type {any} */ event) => upload(event.target.files[0])} />
+    <input ref=${picker} type="file" hidden aria-label=${`File for ${field.label}`} onChange=${(/** @type {any} */ event) => upload(event.target.files[0])} />
   </div>
   ${told && value !== undefined && html`<p class="help" role="status">${told}</p>`}`;
 }

@@ -70,17 +70,20 @@ function drawAxis(c, scene) {
   }
   c.textAlign = 'right';
   const live = scene.now - window.to < 1;
-  if (live) c.fillText(`last ${span(window.to - window.from)}`, gutter - 8, bottom + AXIS / 2 + 1);
+  if (live && gutter) c.fillText(`last ${span(window.to - window.from)}`, gutter - 8, bottom + AXIS / 2 + 1);
 }
 
 /** @param {CanvasRenderingContext2D} c @param {Scene} scene @param {Lane} lane @param {number} top */
 function drawLane(c, scene, lane, top) {
   const { gutter, width, colours } = scene;
   for (let index = lane.bars.length - 1; index >= 0; index -= 1) drawBar(c, scene, lane.bars[index], top + (LANE - BAR) / 2);
-  c.fillStyle = colours.surface;
-  c.fillRect(0, top, gutter - 1, LANE);
   c.fillStyle = colours.line;
   c.fillRect(0, top + LANE - 1, width, 1);
+  if (gutter) drawLabel(c, scene, lane, top);
+}
+
+/** @param {CanvasRenderingContext2D} c @param {Scene} scene @param {Lane} lane @param {number} top */
+function drawLabel(c, { gutter, colours }, lane, top) {
   c.textAlign = 'left';
   c.fillStyle = colours.text;
   const app = clipped(c, lane.app, gutter * 0.5);

@@ -3,7 +3,7 @@
 
 import { Caller } from './caller.js';
 import { tryRoute } from './route.js';
-import { html, Prose, useEffect, useServices, useState, useStore } from './ui.js';
+import { html, inline, Prose, useEffect, useServices, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./types.js').AppDescription} AppDescription
@@ -18,7 +18,7 @@ export function TryView({ app, query }) {
   const names = apps.value?.map((each) => each.name).sort() ?? [];
   const chosen = app || (names.includes('counter') ? 'counter' : names[0] ?? '');
   return html`<div class="title"><h1>Try it</h1></div>
-    ${apps.error && html`<p class="problem" role="alert">${apps.error}</p>`}
+    ${apps.error && html`<p class="problem" role="alert">${inline(apps.error)}</p>`}
     ${chosen && html`<${TryApp} key=${chosen} app=${chosen} names=${names.includes(chosen) ? names : [chosen, ...names]} query=${query} />`}`;
 }
 
@@ -60,7 +60,7 @@ function TryApp({ app, names, query }) {
         <select id="function" value=${chosen?.name} onChange=${(/** @type {any} */ event) => choose(event.target.value)}>
           ${description.functions.map((each) => html`<option key=${each.name} value=${each.name}>${each.name}${each.streams ? ' (streams)' : ''}</option>`)}</select></div>`}
     </div>
-    ${told.error && html`<p class="problem" role="alert">${told.error} <button class="plain" onClick=${told.again}>Ask again</button></p>`}
+    ${told.error && html`<p class="problem" role="alert">${inline(told.error)} <button class="plain" onClick=${told.again}>Ask again</button></p>`}
     ${!description && !told.error && html`<p class="waiting" role="status">Asking ${app} what it takes…</p>`}
     ${description && chosen && html`<div class="about"><${Prose} text=${description.doc || description.summary} />
         ${chosen.doc && chosen.doc !== description.doc && html`<div class="about-function"><h2><code>${chosen.name}</code></h2><${Prose} text=${chosen.doc} /></div>`}</div>
