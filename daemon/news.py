@@ -5,8 +5,8 @@ before, and the calls that have ended.  So whoever has no credit, or does not re
 what was between, and costs nothing.
 
 Nothing is looked at while nothing happens.  What has changed is found by comparing each living session
-with what it was, which cannot overlook a change; at most each quarter of a second, and so seldom that
-it takes one hundredth of the loop's time at most, however many sessions there are.
+with what it was, which cannot overlook a change; at most each quarter of a second, and where there are
+very many sessions so seldom that it takes one hundredth of the loop's time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
+from time import thread_time
 from typing import Any, Literal, NamedTuple
 
 from warmd.daemon.core.views import SessionView
@@ -29,6 +30,7 @@ from warmd.protocol.messages import CallId, ClientId, Request, SessionId
 SOON_SECONDS = 0.02
 """After the first change: what comes of it is told together."""
 PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 2.0
 MOST_OF_THE_LOOP = 0.01
 MOST_CALLS = 100
 """Of each kind in one part: good ends, and those that failed or waited for a start."""
@@ -151,7 +153,7 @@ class News:
 
     def _tell_all(self) -> None:
         self._is_due = False
-        began = self._services.now()
+        now, began = self._services.now(), thread_time()
         ready = [
             watcher
             for mine in self._watchers.values()
@@ -162,8 +164,8 @@ class News:
             self._look()
         for watcher in ready:
             self._tell(watcher)
-        took = self._services.now() - began
-        self._not_before = began + max(PAUSE_SECONDS, took / MOST_OF_THE_LOOP)
+        pause = (thread_time() - began) / MOST_OF_THE_LOOP
+        self._not_before = now + min(max(PAUSE_SECONDS, pause), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
         """Find what has changed."""

@@ -20,7 +20,7 @@ from warmd.http import logs
 from warmd.http.connections import Connection, want_descriptors
 from warmd.http.gateway import Gateway
 from warmd.http.keys import Keys
-from warmd.http.options import Options
+from warmd.http.options import Options, spelled
 from warmd.http.serving import Serving, address_of, announced
 
 GRACE_SECONDS = 5
@@ -48,16 +48,17 @@ def serve(
     want_descriptors()
     gateway = Gateway(AsyncClient(address), options, folder, keys)
     with socket.create_server((options.host, options.port), family=options.family, backlog=BACKLOG) as sock:
-        url = address_of(options, *sock.getsockname()[:2])
-        with announced(folder, Serving(url, options.open)):
-            _Server(gateway, url, on_ready, lifeline_fd).run(sockets=[sock])
+        host, port = sock.getsockname()[:2]
+        with announced(folder, Serving(address_of(host, port), options.open)):
+            _Server(gateway, host, port, on_ready, lifeline_fd).run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
     def __init__(
         self,
         gateway: Gateway,
-        url: str,
+        host: str,
+        port: int,
         on_ready: Callable[[str], object] | None,
         lifeline_fd: int | None,
     ) -> None:
@@ -78,7 +79,7 @@ class _Server(uvicorn.Server):
         self._gateway = gateway
         self._on_ready = on_ready
         self._lifeline_fd = lifeline_fd
-        self._url = url
+        self._host, self._port = host, port
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal ends it in order, with exit code 0; a second one at once."""
@@ -90,9 +91,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._lifeline_fd is not None:
             asyncio.get_running_loop().add_reader(self._lifeline_fd, self._lifeline_ended)
-        print(f"warmd serves HTTP at {self._url}; `warmd open` opens its page", file=sys.stderr, flush=True)
+        print(f"warmd serves HTTP at http://{spelled(self._host, self._port)}", file=sys.stderr, flush=True)
         if self._on_ready is not None:
-            self._on_ready(self._url)
+            self._on_ready(address_of(self._host, self._port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drop_stalled()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from warmd.http.options import Options, spelled
+from warmd.http.options import spelled
 from warmd.protocol.places import make_private_dir
 
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -26,14 +26,14 @@ class Serving(NamedTuple):
     """A gateway that serves."""
 
     url: str
-    """As it is reached from this machine, or by its public address."""
+    """As it is reached from this machine."""
     open: bool
     """It wants no key."""
 
 
-def address_of(options: Options, host: str, port: int) -> str:
+def address_of(host: str, port: int) -> str:
     """The address of a gateway that listens there."""
-    return options.public_url.rstrip("/") or f"http://{spelled(ANY_HOST.get(host, host), port)}"
+    return f"http://{spelled(ANY_HOST.get(host, host), port)}"
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ def test_a_gateway_may_be_far_from_its_daemon(tmp_path: Path, monkeypatch: pytes
             [sys.executable, "-m", "warmd", *words], stderr=subprocess.PIPE, text=True
         ) as gateway:
             assert gateway.stderr is not None
-            url = gateway.stderr.readline().removeprefix("warmd serves HTTP at ").partition(";")[0]
+            url = gateway.stderr.readline().removeprefix("warmd serves HTTP at ").strip()
             body = {"app": "counter", "wait": True}
             answer = httpx.post(f"{url}/apps/run", json=body, timeout=20.0)
             gateway.terminate()

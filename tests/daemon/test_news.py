@@ -106,21 +106,14 @@ def test_changes_are_told_together_and_not_too_often(world):
     assert told["sessions"][0]["calls"] == 4
 
 
-def test_a_look_that_takes_long_is_made_less_often(world):
+@pytest.mark.parametrize(("took", "pause"), [(0.001, 0.25), (0.01, 1.0), (0.1, 2.0)])
+def test_a_look_that_takes_long_is_made_less_often(world, monkeypatch, took, pause):
+    monkeypatch.setattr(news, "thread_time", iter([0.0, took]).__next__)
     world.watch()
     world.turn()
-    views = world.views
-
-    def slow(include_dead=False):
-        world.time += 0.1
-        return views(include_dead)
-
-    world.views = slow
-    world.change(calls=8)
-    world.turn()
-    began = world.time - 0.1
+    began = world.time
     world.change(calls=9)
-    assert world.timers[0][0] >= began + 0.1 / news.MOST_OF_THE_LOOP
+    assert world.timers[0][0] == pytest.approx(began + pause)
 
 
 def test_a_session_that_is_gone_is_told_of_once(world):
