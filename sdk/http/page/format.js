@@ -5,6 +5,8 @@
 
 export const NOTHING = '–';
 
+/** Made once: with `toLocaleString` each number would make its own. */
+const THOUSANDS = new Intl.NumberFormat('en-US');
 const MINUTE = 60;
 const HOUR = 3600;
 const DAY = 86400;
@@ -89,7 +91,8 @@ export function cores(fraction) {
 
 /** @param {number | null | undefined} value */
 export function count(value) {
-  return value === null || value === undefined ? NOTHING : value.toLocaleString('en-US');
+  if (value === null || value === undefined) return NOTHING;
+  return value < 1000 && value > -1000 ? String(value) : THOUSANDS.format(value);
 }
 
 /** @param {number} perSecond */

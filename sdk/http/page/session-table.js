@@ -34,7 +34,7 @@ export function SessionTable({ filter, clear }) {
   const shown = all ? rows : rows.slice(0, FIRST_ROWS);
   if (!rows.length) return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;
   return html`<${SortChoice} order=${order} sort=${sort} gpuShown=${gpuShown} />
-    <table role="table" class="sessions" aria-label="Sessions">
+    <table role="table" class=${gpuShown ? 'sessions with-gpu' : 'sessions'} aria-label="Sessions">
       <${Head} order=${order} sort=${sort} gpuShown=${gpuShown} />
       <tbody role="rowgroup">${shown.map((row) => rowOf(row, store.now(), gpuShown, model.may('run')))}</tbody>
     </table>
