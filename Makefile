@@ -3,15 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 APPS := browser,chat,chat-transformers,data,embeddings,predict,python
+VENDOR := $(CURDIR)/sdk/http/page/vendor
 # This release has a wheel without CUDA, a tenth of the size, which the tests need.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-core covered coverage lint typing bench smoke many hops breakdown guard soak clean
+.PHONY: demo test test-core covered coverage lint typing bench smoke many hops breakdown guard soak vendor clean
 
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
 
-test: lint typing covered .venv/js .venv/chromium
+test: lint typing covered .venv/js .venv/page .venv/chromium
 	$(BIN)/python -m pytest $(ARGS)
 
 test-core: .venv/dev
@@ -59,6 +60,12 @@ guard: .venv/dev
 soak: .venv/dev
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
+# What the dashboard's page takes from others, as published; the versions are in its package.json.
+vendor: .venv/page
+	cd build/page/node_modules && cp htm/preact/standalone.module.js $(VENDOR)/htm-preact-standalone.module.js
+	cd build/page/node_modules && cp uplot/dist/uPlot.esm.js uplot/dist/uPlot.min.css $(VENDOR)/
+	cd build/page/node_modules && for name in htm preact uplot; do cp $$name/LICENSE $(VENDOR)/LICENSE-$$name.txt; done
+
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
@@ -83,6 +90,12 @@ clean:
 .venv/js: tests/http/js/package.json | .venv/bin/python
 	mkdir -p build/js && cp $< build/js/
 	if command -v npm > /dev/null; then npm install --prefix build/js --no-audit --no-fund --silent; fi
+	touch $@
+
+# What the page's modules are checked with, and copies of what it vendors; skipped where there is no npm.
+.venv/page: sdk/http/page/package.json | .venv/bin/python
+	mkdir -p build/page && cp $< build/page/
+	if command -v npm > /dev/null; then npm install --prefix build/page --no-audit --no-fund --no-package-lock --silent; fi
 	touch $@
 
 .venv/bench: .venv/dev

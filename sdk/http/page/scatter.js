@@ -47,19 +47,13 @@ function options(width) {
   const points = (/** @type {string} */ colour) => ({ stroke: colour, paths: () => null, points: { show: true, size: 4.5, width: 0, fill: colour } });
   return {
     width, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
-    scales: { x: { time: true, range: atLeastAMinute }, y: { distr: 3, range: decades } },
+    scales: { x: { time: true, range: (_plot, from, to) => [from, to] }, y: { distr: 3, range: decades } },
     axes: [
       { ...axis, size: 24, space: 70, values: (_plot, marks) => marks.map(clock) },
       { ...axis, size: 54, splits: powers, values: (_plot, marks) => marks.map(named) },
     ],
     series: [{}, points(colours.warm), points(colours.cold)],
   };
-}
-
-/** @param {uPlot} _plot @param {number | null} from @param {number | null} to @returns {[number, number]} */
-function atLeastAMinute(_plot, from, to) {
-  const end = to ?? 60;
-  return [Math.min(from ?? 0, end - 60), end];
 }
 
 /** @param {uPlot} _plot @param {number | null} least @param {number | null} most @returns {[number, number]} */

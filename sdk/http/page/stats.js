@@ -61,17 +61,20 @@ function statsOf(app, points) {
   return { app, cold, warm, points, factor: both ? Number(cold.median) / Number(warm.median) : null };
 }
 
+const LEAST_SPAN_SECONDS = 60;
+
 /**
- * Columns for a plot over time: times ascending, and a latency in one of two columns.
+ * Columns for a plot over time: times ascending, and a latency in one of two columns.  They span a
+ * minute at least, so that a single point has an axis, too.
  * @param {AppStats['points']} points
  * @param {number} most how many, the newest
  * @returns {[number[], (number | null)[], (number | null)[]]}
  */
 export function columns(points, most) {
   const shown = points.slice(-most).sort((a, b) => a.at - b.at);
-  return [
-    shown.map((p) => p.at),
-    shown.map((p) => (p.cold ? null : p.seconds)),
-    shown.map((p) => (p.cold ? p.seconds : null)),
-  ];
+  const times = shown.map((p) => p.at);
+  const warm = shown.map((p) => (p.cold ? null : p.seconds));
+  const cold = shown.map((p) => (p.cold ? p.seconds : null));
+  const from = times[times.length - 1] - LEAST_SPAN_SECONDS;
+  return times[0] > from ? [[from, ...times], [null, ...warm], [null, ...cold]] : [times, warm, cold];
 }
