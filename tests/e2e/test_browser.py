@@ -16,7 +16,7 @@ import warmd
 from warmd.http.outfiles import content_of
 from warmd.http.plainjson import plain
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
 SCRIPT_SECONDS = 50
 
 

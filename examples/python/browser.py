@@ -1,6 +1,6 @@
 """A browser that stays open: each step of a login is one quick call.
 
-python examples/browser.py
+python examples/python/browser.py
 """
 
 import http.server

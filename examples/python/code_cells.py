@@ -1,7 +1,7 @@
 """What an agent does with a code interpreter: cells that build on each other, a plot, a mistake.
 
 pip install 'warmd[python]'
-python examples/code_cells.py [FOLDER FOR THE PLOT]
+python examples/python/code_cells.py [FOLDER FOR THE PLOT]
 """
 
 import sys

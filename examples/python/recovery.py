@@ -1,6 +1,6 @@
 """A session that is gone is replaced: once, and only where nothing ran.
 
-python examples/recovery.py
+python examples/python/recovery.py
 """
 
 import warmd

@@ -1,6 +1,6 @@
 """Load a model once, use it many times.
 
-python examples/model_loading.py
+python examples/python/model_loading.py
 
 Needs the app's packages: pip install 'warmd[predict]'
 """
