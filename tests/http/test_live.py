@@ -95,100 +95,103 @@ def keyed(daemon: LocalClient, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield found
 
 
-class TestKeys:
-    """Two keys, of which each has sessions of its own."""
-
-    def test_each_sees_its_own_and_an_admin_all(self, keyed: GatewayProcess, daemon: LocalClient) -> None:
-        keys = Keys(keyed.folder / "keys")
-        one, two, root = keys.add("one"), keys.add("two"), keys.add("root", ["admin"])
-        body = {"app": "counter", "session": "new", "wait": True}
-        told = keyed.client.post("/apps/run", json=body, headers={"Authorization": f"Bearer {one}"})
-        id = told.json()["data"]["session_id"]
-        with daemon.session("counter") as native:
-            seen = {}
-            for name, key in (("one", one), ("two", two), ("root", root)):
-                with page(keyed.url, key) as lines:
-                    first = lines.next()
-                    seen[name] = {row["id"] for row in first["sessions"]} & {id, native.id}
-                    owned = {call["session"] for call in first["calls"]} & {id, native.id}
-                    assert owned == seen[name]
-            assert seen == {"one": {id}, "two": set(), "root": {id, native.id}}
-
-    def test_who_has_no_key_sees_nothing_but_the_page(self, keyed: GatewayProcess) -> None:
-        for path, status in (("/", 200), ("/page/index.html", 200), ("/live", 401), ("/apps", 401)):
-            assert keyed.client.get(path).status_code == status
-
-    def test_a_key_that_may_only_run_may_not_look(self, keyed: GatewayProcess) -> None:
-        key = Keys(keyed.folder / "keys").add("runner", ["run"])
-        answer = keyed.client.get("/live", headers={"Authorization": f"Bearer {key}"})
-        assert (answer.status_code, answer.json()["code"]) == (403, "NOT_ALLOWED")
-
-    def test_a_key_that_is_revoked_is_told_no_more(
-        self, keyed: GatewayProcess, daemon: LocalClient
-    ) -> None:
-        keys = Keys(keyed.folder / "keys")
-        with page(keyed.url, keys.add("gone", ["admin"])) as lines:
-            lines.next()
-            keys.revoke("gone")
-            with daemon.session("counter"), pytest.raises(httpx.RemoteProtocolError):
-                lines.until(lambda _line: False)
+# Two keys, of which each has sessions of its own
 
 
-class TestLogs:
-    """What a session writes."""
-
-    def test_what_was_written_and_what_will_be(self, gateway: GatewayProcess, daemon: LocalClient) -> None:
-        with daemon.session("zoo") as session:
-            session.call("say", {"text": "one\ntwo"})
-            whole = gateway.client.get(f"/sessions/{session.id}/logs")
-            assert whole.headers["content-type"] == "text/plain; charset=utf-8"
-            assert whole.text.splitlines()[-2:] == ["one", "two"]
-            assert gateway.client.get(f"/sessions/{session.id}/logs?tail=1").text == "two\n"
-            url = f"{gateway.url}/sessions/{session.id}/logs?tail=0&follow=true"
-            with httpx.stream("GET", url, timeout=20) as response:
-                session.call("say", {"text": "three"})
-                chunks = response.iter_text()
-                assert next(chunks) == "three\n"
-                session.end()
-                assert "".join(chunks) == "", "it ends with its session"
-
-    @pytest.mark.parametrize(
-        ("query", "said"),
-        [("tail=-1", "number of lines"), ("tail=x", "or all"), ("follow=1", "true or false")],
-    )
-    def test_odd_wishes_are_refused(
-        self, gateway: GatewayProcess, daemon: LocalClient, query: str, said: str
-    ) -> None:
-        with daemon.session("counter") as session:
-            answer = gateway.client.get(f"/sessions/{session.id}/logs?{query}")
-        assert answer.status_code == 400 and said in answer.json()["detail"]
-
-    def test_of_a_session_that_is_none(self, gateway: GatewayProcess) -> None:
-        answer = gateway.client.get("/sessions/sess_nix/logs?follow=true")
-        assert (answer.status_code, answer.json()["code"]) == (404, "SESSION_NOT_FOUND")
+def test_each_sees_its_own_and_an_admin_all(keyed: GatewayProcess, daemon: LocalClient) -> None:
+    keys = Keys(keyed.folder / "keys")
+    one, two, root = keys.add("one"), keys.add("two"), keys.add("root", ["admin"])
+    body = {"app": "counter", "session": "new", "wait": True}
+    told = keyed.client.post("/apps/run", json=body, headers={"Authorization": f"Bearer {one}"})
+    id = told.json()["data"]["session_id"]
+    with daemon.session("counter") as native:
+        seen = {}
+        for name, key in (("one", one), ("two", two), ("root", root)):
+            with page(keyed.url, key) as lines:
+                first = lines.next()
+                seen[name] = {row["id"] for row in first["sessions"]} & {id, native.id}
+                owned = {call["session"] for call in first["calls"]} & {id, native.id}
+                assert owned == seen[name]
+        assert seen == {"one": {id}, "two": set(), "root": {id, native.id}}
 
 
-class TestApps:
-    """What a form needs to know."""
+def test_who_has_no_key_sees_nothing_but_the_page(keyed: GatewayProcess) -> None:
+    for path, status in (("/", 200), ("/page/index.html", 200), ("/live", 401), ("/apps", 401)):
+        assert keyed.client.get(path).status_code == status
 
-    def test_their_names_and_not_where_they_lie(self, http: httpx.Client) -> None:
-        found = http.get("/apps").json()["data"]
-        assert {"name": "counter", "target": "warmd.apps.counter:Counter"} in found
-        assert str(APPS) not in json.dumps(found)
 
-    def test_what_functions_take_and_give(self, http: httpx.Client) -> None:
-        told = http.get("/apps/counter").json()["data"]
-        (count_up,) = [one for one in told["functions"] if one["name"] == "count_up"]
-        assert count_up["streams"] and count_up["input_schema"]["type"] == "object"
-        assert "found" not in told
+def test_a_key_that_may_only_run_may_not_look(keyed: GatewayProcess) -> None:
+    key = Keys(keyed.folder / "keys").add("runner", ["run"])
+    answer = keyed.client.get("/live", headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "NOT_ALLOWED")
 
-    @pytest.mark.parametrize(
-        ("app", "status", "code"),
-        [("nix", 404, "APP_NOT_FOUND"), ("x.py", 400, "INVALID"), ("a:B", 400, "INVALID")],
-    )
-    def test_what_is_no_app(self, http: httpx.Client, app: str, status: int, code: str) -> None:
-        answer = http.get(f"/apps/{app}")
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+def test_a_key_that_is_revoked_is_told_no_more(keyed: GatewayProcess, daemon: LocalClient) -> None:
+    keys = Keys(keyed.folder / "keys")
+    with page(keyed.url, keys.add("gone", ["admin"])) as lines:
+        lines.next()
+        keys.revoke("gone")
+        with daemon.session("counter"), pytest.raises(httpx.RemoteProtocolError):
+            lines.until(lambda _line: False)
+
+
+# What a session writes
+
+
+def test_what_was_written_and_what_will_be(gateway: GatewayProcess, daemon: LocalClient) -> None:
+    with daemon.session("zoo") as session:
+        session.call("say", {"text": "one\ntwo"})
+        whole = gateway.client.get(f"/sessions/{session.id}/logs")
+        assert whole.headers["content-type"] == "text/plain; charset=utf-8"
+        assert whole.text.splitlines()[-2:] == ["one", "two"]
+        assert gateway.client.get(f"/sessions/{session.id}/logs?tail=1").text == "two\n"
+        url = f"{gateway.url}/sessions/{session.id}/logs?tail=0&follow=true"
+        with httpx.stream("GET", url, timeout=20) as response:
+            session.call("say", {"text": "three"})
+            chunks = response.iter_text()
+            assert next(chunks) == "three\n"
+            session.end()
+            assert "".join(chunks) == "", "it ends with its session"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [("tail=-1", "number of lines"), ("tail=x", "or all"), ("follow=1", "true or false")],
+)
+def test_odd_wishes_are_refused(gateway: GatewayProcess, daemon: LocalClient, query: str, said: str) -> None:
+    with daemon.session("counter") as session:
+        answer = gateway.client.get(f"/sessions/{session.id}/logs?{query}")
+    assert answer.status_code == 400 and said in answer.json()["detail"]
+
+
+def test_of_a_session_that_is_none(gateway: GatewayProcess) -> None:
+    answer = gateway.client.get("/sessions/sess_nix/logs?follow=true")
+    assert (answer.status_code, answer.json()["code"]) == (404, "SESSION_NOT_FOUND")
+
+
+# What a form needs to know
+
+
+def test_their_names_and_not_where_they_lie(http: httpx.Client) -> None:
+    found = http.get("/apps").json()["data"]
+    assert {"name": "counter", "target": "warmd.apps.counter:Counter"} in found
+    assert str(APPS) not in json.dumps(found)
+
+
+def test_what_functions_take_and_give(http: httpx.Client) -> None:
+    told = http.get("/apps/counter").json()["data"]
+    (count_up,) = [one for one in told["functions"] if one["name"] == "count_up"]
+    assert count_up["streams"] and count_up["input_schema"]["type"] == "object"
+    assert "found" not in told
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "code"),
+    [("nix", 404, "APP_NOT_FOUND"), ("x.py", 400, "INVALID"), ("a:B", 400, "INVALID")],
+)
+def test_what_is_no_app(http: httpx.Client, app: str, status: int, code: str) -> None:
+    answer = http.get(f"/apps/{app}")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 class FakeClient:
@@ -227,73 +230,77 @@ def told(**more: Any) -> dict[str, Any]:
     return {"sessions": [], "calls": [], "ended": 0, "draining": False, **more}
 
 
-class TestMany:
-    """Pages of one gateway, which are told by one stream of the daemon."""
+# Pages of one gateway, which are told by one stream of the daemon
 
-    @pytest.fixture
-    def client(self) -> FakeClient:
-        return FakeClient()
 
-    async def test_the_last_page_takes_the_stream_with_it(self, client: FakeClient) -> None:
-        pages = Live(client, True)  # type: ignore[arg-type]
-        one, two = pages.lines(ANYBODY, int), pages.lines(ANYBODY, int)
-        client.news.put_nowait(told())
-        assert json.loads(await anext(one))["type"] == json.loads(await anext(two))["type"] == "snapshot"
-        assert client.watching == 1
-        await one.aclose()
-        assert client.watching == 1
-        await two.aclose()
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+async def test_the_last_page_takes_the_stream_with_it(client: FakeClient) -> None:
+    pages = Live(client, True)  # type: ignore[arg-type]
+    one, two = pages.lines(ANYBODY, int), pages.lines(ANYBODY, int)
+    client.news.put_nowait(told())
+    assert json.loads(await anext(one))["type"] == json.loads(await anext(two))["type"] == "snapshot"
+    assert client.watching == 1
+    await one.aclose()
+    assert client.watching == 1
+    await two.aclose()
+    await asyncio.sleep(0)
+    assert client.watching == 0
+
+
+async def test_a_page_that_is_slow_is_told_of_several_changes_together(client: FakeClient) -> None:
+    pages = Live(client, True)  # type: ignore[arg-type]
+    lines = pages.lines(ANYBODY, int)
+    client.news.put_nowait(told())
+    await anext(lines)
+    for _ in range(3):
+        client.news.put_nowait(told(ended=5))
+    while not client.news.empty():
         await asyncio.sleep(0)
-        assert client.watching == 0
+    assert json.loads(await anext(lines))["calls_total"] == 15
+    await lines.aclose()
 
-    async def test_a_page_that_is_slow_is_told_of_several_changes_together(self, client: FakeClient) -> None:
-        pages = Live(client, True)  # type: ignore[arg-type]
-        lines = pages.lines(ANYBODY, int)
-        client.news.put_nowait(told())
-        await anext(lines)
-        for _ in range(3):
-            client.news.put_nowait(told(ended=5))
-        while not client.news.empty():
-            await asyncio.sleep(0)
-        assert json.loads(await anext(lines))["calls_total"] == 15
-        await lines.aclose()
 
-    async def test_a_beat_where_nothing_is_new_and_one_line_for_a_loss(
-        self, client: FakeClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(live, "BEAT_SECONDS", 0.05)
-        monkeypatch.setattr(live, "RETRY_SECONDS", 0.01)
-        pages = Live(client, True)  # type: ignore[arg-type]
-        lines = pages.lines(ANYBODY, int)
-        client.news.put_nowait(told())
-        kinds = [json.loads(await anext(lines))["type"] for _ in range(2)]
-        client.news.put_nowait(DaemonLost("gone"))
-        kinds += [json.loads(await anext(lines))["type"] for _ in range(2)]
-        client.news.put_nowait(told(draining=True))
-        (again,) = [json.loads(await anext(lines))]
-        assert kinds == ["snapshot", "beat", "down", "beat"]
-        assert (again["type"], again["daemon"]["draining"]) == ("snapshot", True)
-        await lines.aclose()
+async def test_a_beat_where_nothing_is_new_and_one_line_for_a_loss(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(live, "RETRY_SECONDS", 0.01)
+    pages = Live(client, True)  # type: ignore[arg-type]
+    lines = pages.lines(ANYBODY, int)
+    client.news.put_nowait(told())
+    kinds = [json.loads(await anext(lines))["type"] for _ in range(2)]
+    client.news.put_nowait(DaemonLost("gone"))
+    kinds += [json.loads(await anext(lines))["type"] for _ in range(2)]
+    client.news.put_nowait(told(draining=True))
+    (again,) = [json.loads(await anext(lines))]
+    assert kinds == ["snapshot", "beat", "down", "beat"]
+    assert (again["type"], again["daemon"]["draining"]) == ("snapshot", True)
+    await lines.aclose()
 
-    async def test_what_is_over_is_forgotten_at_last(self, client: FakeClient) -> None:
-        pages = Live(client, True)  # type: ignore[arg-type]
-        lines = pages.lines(ANYBODY, int)
-        info = {
-            "id": "", "kind": "session", "app": "a", "name": None, "labels": {}, "state": "ended",
-            "created": 0.0, "last_call": None, "calls": 0, "queued": 0, "idle_timeout": 1.0, "origin": "fork",
-            "pid": None, "gpu": None, "reason": "x", "running_call": None, "expires_in": None,
-            "held_for": None,
-            "lives_for": None, "memory": None, "progress": None,
-        }  # fmt: skip
-        for number in range(500):
-            client.news.put_nowait(told(sessions=[{**info, "id": f"sess_{number}"}]))
-        await anext(lines)
-        while not client.news.empty():
-            await asyncio.sleep(0)
-        assert pages._known is not None
-        assert len(pages._known.owners) < 500
-        assert len(pages._known.gone) == 100
-        await lines.aclose()
+
+async def test_what_is_over_is_forgotten_at_last(client: FakeClient) -> None:
+    pages = Live(client, True)  # type: ignore[arg-type]
+    lines = pages.lines(ANYBODY, int)
+    info = {
+        "id": "", "kind": "session", "app": "a", "name": None, "labels": {}, "state": "ended",
+        "created": 0.0, "last_call": None, "calls": 0, "queued": 0, "idle_timeout": 1.0, "origin": "fork",
+        "pid": None, "gpu": None, "reason": "x", "running_call": None, "expires_in": None,
+        "held_for": None,
+        "lives_for": None, "memory": None, "progress": None,
+    }  # fmt: skip
+    for number in range(500):
+        client.news.put_nowait(told(sessions=[{**info, "id": f"sess_{number}"}]))
+    await anext(lines)
+    while not client.news.empty():
+        await asyncio.sleep(0)
+    assert pages._known is not None
+    assert len(pages._known.owners) < 500
+    assert len(pages._known.gone) == 100
+    await lines.aclose()
 
 
 def test_an_open_page_does_not_hold_up_the_end(daemon: LocalClient, tmp_path: Path) -> None:

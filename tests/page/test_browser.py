@@ -34,261 +34,273 @@ def row(page: Page, id: str) -> Locator:
     return table.get_by_role("row").filter(has=page.locator(f'a[href="#/session/{id}"]'))
 
 
-class TestKeys:
-    """Who comes in, and as what."""
+# Who comes in, and as what
 
-    def test_the_key_leaves_the_address_and_stays_for_the_tab(self, open_page: Open, key: str) -> None:
-        page = open_page()
-        expect(page.get_by_text("Live", exact=True)).to_be_visible()
-        assert key not in page.url
-        assert key not in page.evaluate("JSON.stringify([history.state, document.cookie, {...localStorage}])")
-        page.reload()
-        expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
-    def test_without_a_key_it_says_how_to_get_one_and_takes_it(self, open_page: Open, key: str) -> None:
-        page = open_page(key=None)
+def test_the_key_leaves_the_address_and_stays_for_the_tab(open_page: Open, key: str) -> None:
+    page = open_page()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    assert key not in page.url
+    assert key not in page.evaluate("JSON.stringify([history.state, document.cookie, {...localStorage}])")
+    page.reload()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+def test_without_a_key_it_says_how_to_get_one_and_takes_it(open_page: Open, key: str) -> None:
+    page = open_page(key=None)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_text("warmd open", exact=True)).to_be_visible()
+    page.get_by_label("Key").fill("wk_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("nobody has this key")
+    page.get_by_label("Key").fill(key)
+    page.get_by_label("Key").press("Enter")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+def test_one_that_is_revoked_leads_back_to_the_sign_in(
+    open_page: Open, gateway: GatewayProcess, daemon: LocalClient
+) -> None:
+    keys = Keys(gateway.folder / "keys")
+    page = open_page(key=keys.add("passing", ["admin"]))
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    keys.revoke("passing")
+    with daemon.session("counter"):
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        expect(page.get_by_text("warmd open", exact=True)).to_be_visible()
-        page.get_by_label("Key").fill("wk_wrong")
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("nobody has this key")
-        page.get_by_label("Key").fill(key)
-        page.get_by_label("Key").press("Enter")
-        expect(page.get_by_text("Live", exact=True)).to_be_visible()
-
-    def test_one_that_is_revoked_leads_back_to_the_sign_in(
-        self, open_page: Open, gateway: GatewayProcess, daemon: LocalClient
-    ) -> None:
-        keys = Keys(gateway.folder / "keys")
-        page = open_page(key=keys.add("passing", ["admin"]))
-        expect(page.get_by_text("Live", exact=True)).to_be_visible()
-        keys.revoke("passing")
-        with daemon.session("counter"):
-            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-    def test_one_that_may_only_look_sees_no_buttons(
-        self, open_page: Open, gateway: GatewayProcess, daemon: LocalClient
-    ) -> None:
-        keys = Keys(gateway.folder / "keys")
-        runner, reader = keys.add("runner"), keys.add("reader", ["read"])
-        headers = {"Authorization": f"Bearer {runner}"}
-        body = {"app": "counter", "session": "new", "wait": True}
-        id = gateway.client.post("/apps/run", json=body, headers=headers).json()["data"]["session_id"]
-        page = open_page(key=runner)
-        expect(row(page, id).get_by_role("button")).to_have_count(2)
-        reading = open_page(key=reader)
-        expect(reading.get_by_role("heading", name="No session is warm yet")).to_be_visible()
-        expect(reading.get_by_role("link", name="Try the counter")).to_have_count(0)
-        daemon.sessions.end(id)
 
 
-class TestSessions:
-    """What is seen of sessions, as it happens."""
+def test_one_that_may_only_look_sees_no_buttons(
+    open_page: Open, gateway: GatewayProcess, daemon: LocalClient
+) -> None:
+    keys = Keys(gateway.folder / "keys")
+    runner, reader = keys.add("runner"), keys.add("reader", ["read"])
+    headers = {"Authorization": f"Bearer {runner}"}
+    body = {"app": "counter", "session": "new", "wait": True}
+    id = gateway.client.post("/apps/run", json=body, headers=headers).json()["data"]["session_id"]
+    page = open_page(key=runner)
+    expect(row(page, id).get_by_role("button")).to_have_count(2)
+    reading = open_page(key=reader)
+    expect(reading.get_by_role("heading", name="No session is warm yet")).to_be_visible()
+    expect(reading.get_by_role("link", name="Try the counter")).to_have_count(0)
+    daemon.sessions.end(id)
 
-    def test_from_its_start_to_its_expiry(self, open_page: Open, daemon: LocalClient) -> None:
+
+# What is seen of sessions, as it happens
+
+
+def test_from_its_start_to_its_expiry(open_page: Open, daemon: LocalClient) -> None:
+    page = open_page()
+    expect(page.get_by_role("heading", name="No session is warm yet")).to_be_visible()
+    with daemon.session("counter", session_timeout=4, name="mine") as session:
+        found = row(page, session.id)
+        expect(found).to_contain_text("idle", timeout=SOON_MS)
+        expect(found).to_contain_text("mine")
+        for _ in range(3):
+            session.call("incr")
+        expect(found.locator("td.calls")).to_have_text("3", timeout=SOON_MS)
+        expect(found.locator("td.left")).to_have_text(re.compile(r"[1-4] s"))
+        expect(found).to_have_count(0)
+        ended = page.get_by_role("group").filter(has_text="Recently ended")
+        ended.get_by_text("Recently ended").click()
+        entry = ended.get_by_role("listitem").filter(has_text="mine")
+        expect(entry).to_contain_text("expired")
+        expect(entry).to_contain_text("nothing called it for 4 s")
+
+
+def test_a_call_that_runs_is_seen_running(open_page: Open, daemon: LocalClient, tmp_path: Path) -> None:
+    with daemon.session("painter") as session:
         page = open_page()
-        expect(page.get_by_role("heading", name="No session is warm yet")).to_be_visible()
-        with daemon.session("counter", session_timeout=4, name="mine") as session:
-            found = row(page, session.id)
-            expect(found).to_contain_text("idle", timeout=SOON_MS)
-            expect(found).to_contain_text("mine")
-            for _ in range(3):
-                session.call("incr")
-            expect(found.locator("td.calls")).to_have_text("3", timeout=SOON_MS)
-            expect(found.locator("td.left")).to_have_text(re.compile(r"[1-4] s"))
-            expect(found).to_have_count(0)
-            ended = page.get_by_role("group").filter(has_text="Recently ended")
-            ended.get_by_text("Recently ended").click()
-            entry = ended.get_by_role("listitem").filter(has_text="mine")
-            expect(entry).to_contain_text("expired")
-            expect(entry).to_contain_text("nothing called it for 4 s")
-
-    def test_a_call_that_runs_is_seen_running(
-        self, open_page: Open, daemon: LocalClient, tmp_path: Path
-    ) -> None:
-        with daemon.session("painter") as session:
-            page = open_page()
-            expect(row(page, session.id)).to_contain_text("idle")
-            call = session.submit("slowly", {"gate": str(tmp_path / "gate")})
-            expect(row(page, session.id)).to_contain_text("busy", timeout=SOON_MS)
-            expect(row(page, session.id)).to_contain_text("slowly")
-            page.goto(page.url.partition("#")[0] + f"#/session/{session.id}")
-            expect(page.get_by_role("progressbar")).to_be_visible()
-            expect(page.get_by_text("painting")).to_be_visible()
-            (tmp_path / "gate").touch()
-            assert call.result(timeout=20).output == "painted"
-            expect(page.get_by_role("progressbar")).to_have_count(0)
-
-    def test_keepalive_starts_the_idle_time_anew(self, open_page: Open, daemon: LocalClient) -> None:
-        with daemon.session("counter", session_timeout=600) as session:
-            page = open_page()
-            page.clock.install()
-            before = daemon.sessions.get(session.id)["expires_in"]
-            row(page, session.id).get_by_role("button", name="Keep alive").click()
-            expect(page.get_by_text(re.compile(r"is kept alive"))).to_be_visible()
-            assert daemon.sessions.get(session.id)["expires_in"] >= before
-
-    def test_an_end_is_asked_for_twice_and_cancels_what_runs(
-        self, open_page: Open, daemon: LocalClient, tmp_path: Path
-    ) -> None:
-        with daemon.session("painter") as session:
-            page = open_page()
-            call = session.submit("slowly", {"gate": str(tmp_path / "never")})
-            expect(row(page, session.id)).to_contain_text("busy")
-            row(page, session.id).get_by_role("button", name="End").click()
-            dialog = page.get_by_role("dialog")
-            expect(dialog).to_contain_text("This cancels the running call.")
-            page.keyboard.press("Escape")
-            expect(dialog).not_to_be_visible()
-            assert daemon.sessions.get(session.id)["state"] == "busy"
-            row(page, session.id).get_by_role("button", name="End").click()
-            dialog.get_by_role("button", name="End session").click()
-            expect(row(page, session.id)).to_have_count(0)
-            with pytest.raises(warmd.CallCancelled):
-                call.result(timeout=20)
-            assert daemon.sessions.get(session.id)["state"] == "ended"
-
-    def test_one_that_died_says_why(self, open_page: Open, daemon: LocalClient) -> None:
-        with daemon.session("painter") as session:
-            page = open_page(f"#/session/{session.id}")
-            expect(page.get_by_role("main")).to_contain_text("idle")
-            with pytest.raises(warmd.WorkerDied):
-                session.call("crash")
-            expect(page.get_by_role("main")).to_contain_text("exited with code 3")
-            expect(page.get_by_role("button", name="Keep alive")).to_have_count(0)
-
-    def test_sorted_and_filtered_by_keyboard(self, open_page: Open, daemon: LocalClient) -> None:
-        with daemon.session("counter", name="first"), daemon.session("painter", name="second") as second:
-            second.call("paint")
-            page = open_page()
-            rows = page.get_by_role("table", name="Sessions").locator("tbody tr")
-            expect(rows).to_have_count(2)
-            head = page.get_by_role("table", name="Sessions").get_by_role("columnheader", name="Calls")
-            head.get_by_role("button").focus()
-            page.keyboard.press("Enter")
-            expect(head).to_have_attribute("aria-sort", re.compile("ascending|descending"))
-            first = rows.first.inner_text()
-            page.keyboard.press("Enter")
-            expect(rows.first).not_to_have_text(first)
-            page.keyboard.press("/")
-            page.keyboard.type("paint")
-            expect(rows).to_have_count(1)
-            expect(rows).to_contain_text("second")
+        expect(row(page, session.id)).to_contain_text("idle")
+        call = session.submit("slowly", {"gate": str(tmp_path / "gate")})
+        expect(row(page, session.id)).to_contain_text("busy", timeout=SOON_MS)
+        expect(row(page, session.id)).to_contain_text("slowly")
+        page.goto(page.url.partition("#")[0] + f"#/session/{session.id}")
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        expect(page.get_by_text("painting")).to_be_visible()
+        (tmp_path / "gate").touch()
+        assert call.result(timeout=20).output == "painted"
+        expect(page.get_by_role("progressbar")).to_have_count(0)
 
 
-class TestLogs:
-    """A session's log, live."""
-
-    def test_lines_appear_as_they_are_written(self, open_page: Open, daemon: LocalClient) -> None:
-        with daemon.session("painter") as session:
-            session.call("say", {"text": "the first line"})
-            page = open_page(f"#/session/{session.id}")
-            log = page.get_by_role("log")
-            expect(log).to_contain_text("the first line")
-            session.call("say", {"text": "the \x1b[31msecond\x1b[0m <b>line</b>"})
-            expect(log).to_contain_text("the second <b>line</b>", timeout=SOON_MS)
-            session.call("say", {"text": "\n".join(f"line {n}" for n in range(6000))})
-            expect(log).to_contain_text("line 5999")
-            assert len(log.inner_text().splitlines()) <= 5000 + 5
+def test_keepalive_starts_the_idle_time_anew(open_page: Open, daemon: LocalClient) -> None:
+    with daemon.session("counter", session_timeout=600) as session:
+        page = open_page()
+        page.clock.install()
+        before = daemon.sessions.get(session.id)["expires_in"]
+        row(page, session.id).get_by_role("button", name="Keep alive").click()
+        expect(page.get_by_text(re.compile(r"is kept alive"))).to_be_visible()
+        assert daemon.sessions.get(session.id)["expires_in"] >= before
 
 
-class TestTrying:
-    """The form."""
-
-    def test_a_session_is_started_from_the_form_used_again_and_ended(
-        self, open_page: Open, daemon: LocalClient
-    ) -> None:
-        page = open_page("#/try/painter?function=paint")
-        page.get_by_label("width").fill("32")
-        page.get_by_role("button", name="Run", exact=True).click()
-        picture = page.get_by_role("article").first.get_by_role("img")
-        expect(picture).to_be_visible()
-        assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 48]
-        (first,) = daemon.sessions.list()
-        page.get_by_role("button", name="Run", exact=True).click()
-        expect(page.get_by_role("article")).to_have_count(2)
-        expect(page.get_by_role("article").first).to_contain_text("done")
-        (again,) = daemon.sessions.list()
-        assert (again["id"], again["calls"]) == (first["id"], 2)
-        page.get_by_role("link", name="Sessions").click()
-        row(page, first["id"]).get_by_role("button", name="End").click()
-        page.get_by_role("dialog").get_by_role("button", name="End session").click()
-        expect(row(page, first["id"])).to_have_count(0)
-        assert daemon.sessions.list() == []
-
-    def test_parts_appear_one_by_one(self, open_page: Open, tmp_path: Path) -> None:
-        page = open_page("#/try/painter?function=words")
-        page.get_by_label("gate", exact=True).fill(str(tmp_path / "gate"))
-        page.get_by_role("button", name="Run", exact=True).click()
-        card = page.get_by_role("article").first
-        for number in range(3):
-            (tmp_path / f"gate-{number}").touch()
-            expect(card).to_contain_text(f"word{number}")
-        expect(card).to_contain_text("word0 word1 word2")
-        expect(card).to_contain_text("done")
-
-    def test_a_run_is_cancelled(self, open_page: Open, tmp_path: Path) -> None:
-        page = open_page("#/try/painter?function=slowly")
-        page.get_by_label("gate", exact=True).fill(str(tmp_path / "never"))
-        page.get_by_role("button", name="Run", exact=True).click()
-        card = page.get_by_role("article").first
-        expect(card.get_by_role("progressbar")).to_be_visible()
-        card.get_by_role("button", name="Cancel").click()
-        expect(card).to_contain_text("cancelled")
-
-    def test_what_is_wrong_is_said_at_the_form(self, open_page: Open) -> None:
-        page = open_page("#/try/painter?function=paint")
-        page.get_by_role("button", name="JSON").click()
-        box = page.get_by_role("textbox", name=re.compile("JSON|Input"))
-        box.fill('{"wide": 3}')
-        page.get_by_role("button", name="Run", exact=True).click()
-        expect(page.get_by_role("alert").first).to_contain_text("wide")
-        box.fill('{"width": ')
-        expect(page.get_by_role("button", name="Run", exact=True)).to_be_disabled()
-        expect(page.get_by_role("alert").first).to_contain_text("JSON")
-
-    def test_a_file_is_uploaded(self, open_page: Open, tmp_path: Path) -> None:
-        (tmp_path / "data.bin").write_bytes(b"x" * 1234)
-        page = open_page("#/try/painter?function=size_of")
-        page.locator("input[type=file]").first.set_input_files(str(tmp_path / "data.bin"))
-        page.get_by_role("button", name="Run", exact=True).click()
-        expect(page.get_by_role("article").first).to_contain_text("1234")
-
-    def test_an_app_that_there_is_not(self, open_page: Open) -> None:
-        page = open_page("#/try/nix")
-        expect(page.get_by_role("alert")).to_contain_text("nix")
+def test_an_end_is_asked_for_twice_and_cancels_what_runs(
+    open_page: Open, daemon: LocalClient, tmp_path: Path
+) -> None:
+    with daemon.session("painter") as session:
+        page = open_page()
+        call = session.submit("slowly", {"gate": str(tmp_path / "never")})
+        expect(row(page, session.id)).to_contain_text("busy")
+        row(page, session.id).get_by_role("button", name="End").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("This cancels the running call.")
+        page.keyboard.press("Escape")
+        expect(dialog).not_to_be_visible()
+        assert daemon.sessions.get(session.id)["state"] == "busy"
+        row(page, session.id).get_by_role("button", name="End").click()
+        dialog.get_by_role("button", name="End session").click()
+        expect(row(page, session.id)).to_have_count(0)
+        with pytest.raises(warmd.CallCancelled):
+            call.result(timeout=20)
+        assert daemon.sessions.get(session.id)["state"] == "ended"
 
 
-class TestLosses:
-    """When something is away."""
+def test_one_that_died_says_why(open_page: Open, daemon: LocalClient) -> None:
+    with daemon.session("painter") as session:
+        page = open_page(f"#/session/{session.id}")
+        expect(page.get_by_role("main")).to_contain_text("idle")
+        with pytest.raises(warmd.WorkerDied):
+            session.call("crash")
+        expect(page.get_by_role("main")).to_contain_text("exited with code 3")
+        expect(page.get_by_role("button", name="Keep alive")).to_have_count(0)
 
-    def test_the_daemon_is_lost_and_is_there_again(self, browser: Browser, tmp_path: Path) -> None:
-        with (
-            warmd.testing.daemon() as daemon,
-            GatewayProcess(daemon.address, tmp_path) as gateway,
-            browser.new_context() as context,
-        ):
-            session = daemon.session("counter").__enter__()
+
+def test_sorted_and_filtered_by_keyboard(open_page: Open, daemon: LocalClient) -> None:
+    with daemon.session("counter", name="first"), daemon.session("painter", name="second") as second:
+        second.call("paint")
+        page = open_page()
+        rows = page.get_by_role("table", name="Sessions").locator("tbody tr")
+        expect(rows).to_have_count(2)
+        head = page.get_by_role("table", name="Sessions").get_by_role("columnheader", name="Calls")
+        head.get_by_role("button").focus()
+        page.keyboard.press("Enter")
+        expect(head).to_have_attribute("aria-sort", re.compile("ascending|descending"))
+        first = rows.first.inner_text()
+        page.keyboard.press("Enter")
+        expect(rows.first).not_to_have_text(first)
+        page.keyboard.press("/")
+        page.keyboard.type("paint")
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("second")
+
+
+# A session's log, live
+
+
+def test_lines_appear_as_they_are_written(open_page: Open, daemon: LocalClient) -> None:
+    with daemon.session("painter") as session:
+        session.call("say", {"text": "the first line"})
+        page = open_page(f"#/session/{session.id}")
+        log = page.get_by_role("log")
+        expect(log).to_contain_text("the first line")
+        session.call("say", {"text": "the \x1b[31msecond\x1b[0m <b>line</b>"})
+        expect(log).to_contain_text("the second <b>line</b>", timeout=SOON_MS)
+        session.call("say", {"text": "\n".join(f"line {n}" for n in range(6000))})
+        expect(log).to_contain_text("line 5999")
+        assert len(log.inner_text().splitlines()) <= 5000 + 5
+
+
+# The form
+
+
+def test_a_session_is_started_from_the_form_used_again_and_ended(
+    open_page: Open, daemon: LocalClient
+) -> None:
+    page = open_page("#/try/painter?function=paint")
+    page.get_by_label("width").fill("32")
+    page.get_by_role("button", name="Run", exact=True).click()
+    picture = page.get_by_role("article").first.get_by_role("img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 48]
+    (first,) = daemon.sessions.list()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("article")).to_have_count(2)
+    expect(page.get_by_role("article").first).to_contain_text("done")
+    (again,) = daemon.sessions.list()
+    assert (again["id"], again["calls"]) == (first["id"], 2)
+    page.get_by_role("link", name="Sessions").click()
+    row(page, first["id"]).get_by_role("button", name="End").click()
+    page.get_by_role("dialog").get_by_role("button", name="End session").click()
+    expect(row(page, first["id"])).to_have_count(0)
+    assert daemon.sessions.list() == []
+
+
+def test_parts_appear_one_by_one(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("#/try/painter?function=words")
+    page.get_by_label("gate", exact=True).fill(str(tmp_path / "gate"))
+    page.get_by_role("button", name="Run", exact=True).click()
+    card = page.get_by_role("article").first
+    for number in range(3):
+        (tmp_path / f"gate-{number}").touch()
+        expect(card).to_contain_text(f"word{number}")
+    expect(card).to_contain_text("word0 word1 word2")
+    expect(card).to_contain_text("done")
+
+
+def test_a_run_is_cancelled(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("#/try/painter?function=slowly")
+    page.get_by_label("gate", exact=True).fill(str(tmp_path / "never"))
+    page.get_by_role("button", name="Run", exact=True).click()
+    card = page.get_by_role("article").first
+    expect(card.get_by_role("progressbar")).to_be_visible()
+    card.get_by_role("button", name="Cancel").click()
+    expect(card).to_contain_text("cancelled")
+
+
+def test_what_is_wrong_is_said_at_the_form(open_page: Open) -> None:
+    page = open_page("#/try/painter?function=paint")
+    page.get_by_role("button", name="JSON").click()
+    box = page.get_by_role("textbox", name=re.compile("JSON|Input"))
+    box.fill('{"wide": 3}')
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("alert").first).to_contain_text("wide")
+    box.fill('{"width": ')
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_disabled()
+    expect(page.get_by_role("alert").first).to_contain_text("JSON")
+
+
+def test_a_file_is_uploaded(open_page: Open, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"x" * 1234)
+    page = open_page("#/try/painter?function=size_of")
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "data.bin"))
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("article").first).to_contain_text("1234")
+
+
+def test_an_app_that_there_is_not(open_page: Open) -> None:
+    page = open_page("#/try/nix")
+    expect(page.get_by_role("alert")).to_contain_text("nix")
+
+
+# When something is away
+
+
+def test_the_daemon_is_lost_and_is_there_again(browser: Browser, tmp_path: Path) -> None:
+    with (
+        warmd.testing.daemon() as daemon,
+        GatewayProcess(daemon.address, tmp_path) as gateway,
+        browser.new_context() as context,
+    ):
+        session = daemon.session("counter").__enter__()
+        page = context.new_page()
+        page.goto(gateway.url)
+        expect(row(page, session.id)).to_be_visible()
+        daemon.stop()
+        expect(page.get_by_role("alert").filter(has_text="daemon")).to_be_visible()
+        with successor(places.path_of(daemon.address).parent):
+            expect(page.get_by_role("alert")).to_have_count(0)
+            expect(page.get_by_role("heading", name="No session is warm yet")).to_be_visible()
+
+
+def test_the_gateway_is_lost_and_is_there_again(
+    browser: Browser, daemon: LocalClient, tmp_path: Path
+) -> None:
+    with browser.new_context() as context, daemon.session("counter") as session:
+        with GatewayProcess(daemon.address, tmp_path) as gateway:
             page = context.new_page()
             page.goto(gateway.url)
             expect(row(page, session.id)).to_be_visible()
-            daemon.stop()
-            expect(page.get_by_role("alert").filter(has_text="daemon")).to_be_visible()
-            with successor(places.path_of(daemon.address).parent):
-                expect(page.get_by_role("alert")).to_have_count(0)
-                expect(page.get_by_role("heading", name="No session is warm yet")).to_be_visible()
-
-    def test_the_gateway_is_lost_and_is_there_again(
-        self, browser: Browser, daemon: LocalClient, tmp_path: Path
-    ) -> None:
-        with browser.new_context() as context, daemon.session("counter") as session:
-            with GatewayProcess(daemon.address, tmp_path) as gateway:
-                page = context.new_page()
-                page.goto(gateway.url)
-                expect(row(page, session.id)).to_be_visible()
-                gateway.process.send_signal(signal.SIGKILL)
-                expect(page.get_by_role("alert").filter(has_text="gateway")).to_be_visible()
-                expect(row(page, session.id)).to_be_visible()
-            with GatewayProcess(daemon.address, tmp_path, port=int(gateway.url.rpartition(":")[2])):
-                expect(page.get_by_role("alert")).to_have_count(0)
-                expect(page.get_by_text("Live", exact=True)).to_be_visible()
+            gateway.process.send_signal(signal.SIGKILL)
+            expect(page.get_by_role("alert").filter(has_text="gateway")).to_be_visible()
+            expect(row(page, session.id)).to_be_visible()
+        with GatewayProcess(daemon.address, tmp_path, port=int(gateway.url.rpartition(":")[2])):
+            expect(page.get_by_role("alert")).to_have_count(0)
+            expect(page.get_by_text("Live", exact=True)).to_be_visible()
