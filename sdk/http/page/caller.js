@@ -25,26 +25,34 @@ export function Caller({ description, function: called, wanted }) {
   const field = useOnce(called.input_schema, () => fieldOf(called.input_schema ?? {}, 'input', called.input_schema?.default === undefined));
   const [inputs, setInputs] = useState(/** @type {Record<string, Input>} */ ({}));
   const input = inputs[called.name] ?? { value: initial(field), problem: '' };
-  const [choice, choose] = useState(/** @type {Choice} */ ({ kind: wanted && wanted !== 'new' ? 'existing' : 'new', id: wanted === 'new' ? '' : wanted, timeout: 300, setup: undefined, problem: '' }));
+  const [choice, choose] = useState(() => firstChoice(wanted));
   const { runs, runner } = useRuns((id) => choose((before) => ({ ...before, kind: 'existing', id })));
   const session = sessionOf(choice, store.model, app);
   const busy = runs.length > 0 && !isFinal(runs[0]);
   const blocked = Boolean(input.problem || (session.kind === 'new' && choice.problem));
+  const change = (/** @type {Input} */ next) => setInputs({ ...inputs, [called.name]: next });
   const run = () => blocked || busy || runner.run({ app, function: called.name, input: input.value, ...session.body });
   const onKey = (/** @type {KeyboardEvent} */ event) => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && run();
   const refusal = runs[0]?.code === 'INVALID' ? runs[0].error : '';
   return html`<div class="try">
     <form class="panel call" novalidate onKeyDown=${onKey} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); run(); }}>
-      <${InputForm} key=${called.name} field=${field} value=${input.value} id="input" title="Input" onChange=${(/** @type {Input} */ next) => setInputs({ ...inputs, [called.name]: next })} />
+      <${InputForm} key=${called.name} field=${field} value=${input.value} id="input" title="Input" onChange=${change} />
       <${SessionChoice} app=${app} schema=${description.setup_schema} choice=${choice} choose=${choose} />
       ${refusal && html`<p class="problem" role="alert">${inline(refusal)}</p>`}
       <div class="buttons"><button class="primary" disabled=${blocked || busy}>${busy ? 'Running…' : 'Run'}</button>
         <span class="muted hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span></div>
     </form>
     <div class="runs" role="region" aria-label="Runs">
-      ${runs.length ? runs.map((each) => html`<${RunCard} key=${each.started} run=${each} cancel=${() => runner.cancel(each)} />`) : html`<p class="none">What it gives appears here, part by part as it comes.</p>`}
+      ${runs.map((each) => html`<${RunCard} key=${each.started} run=${each} cancel=${() => runner.cancel(each)} />`)}
+      ${!runs.length && html`<p class="none">What it gives appears here, part by part as it comes.</p>`}
     </div>
   </div>`;
+}
+
+/** @param {string} wanted by the address: "new", a session's id, or nothing @returns {Choice} */
+function firstChoice(wanted) {
+  const id = wanted === 'new' ? '' : wanted;
+  return { kind: id ? 'existing' : 'new', id, timeout: 300, setup: undefined, problem: '' };
 }
 
 /**

@@ -11,11 +11,13 @@ client.run(app="counter", session="new", session_timeout=300)`;
 export function Empty({ mayRun }) {
   return html`<section class="empty" aria-labelledby="empty-title">
     <h2 id="empty-title">No session is warm yet</h2>
-    <p>A session is a process that keeps what is expensive to get: a loaded model, an open browser, a table in memory. It appears here as soon as it starts.</p>
+    <p>A session is a process that keeps what is expensive to get: a loaded model, an open browser, a table in memory.
+      It appears here as soon as it starts.</p>
     <div class="ways">
       ${mayRun && html`<div><h3>Here</h3><p>Runs the counter, the smallest app, in a session of its own.</p>
         <a class="button primary" href=${tryRoute('counter', { session: 'new' })}>Try the counter</a></div>`}
-      <div><h3>In a terminal</h3><p>The same from a shell; <code>warmd ps</code> lists it.</p><pre class="command">warmd run counter --session new</pre></div>
+      <div><h3>In a terminal</h3><p>The same from a shell; <code>warmd ps</code> lists it.</p>
+        <pre class="command">warmd run counter --session new</pre></div>
       <div><h3>In Python</h3><p>The same with the client library.</p><pre class="command">${PYTHON}</pre></div>
     </div>
   </section>`;

@@ -5,7 +5,7 @@ import { MapField } from './map-field.js';
 import { TextField } from './text-field.js';
 import { anyOf, newItem, numberOf, typedAs, variantOf, withItem, withKey } from './formvalue.js';
 import { takesNothing, variantWord } from './schema.js';
-import { html, inline, useState } from './ui.js';
+import { byValue, html, inline, Segmented, useState } from './ui.js';
 
 /**
  * @typedef {import('./schema.js').Field} Field
@@ -57,8 +57,9 @@ export function hint(field) {
 /** @param {Props} props */
 function ObjectField({ field, value, id, onChange }) {
   if (takesNothing(field)) return html`<p class="muted">It has no fields.</p>`;
-  return html`<div class="fields">${field.fields.map((each) => html`<${FieldView} key=${each.name} field=${each} id=${`${id}.${each.name}`} value=${value?.[each.name]}
-    onChange=${(/** @type {any} */ next) => onChange(emptied(withKey(value, each.name, next), field))} />`)}</div>`;
+  const set = (/** @type {string} */ name) => (/** @type {any} */ next) => onChange(emptied(withKey(value, name, next), field));
+  return html`<div class="fields">${field.fields.map((each) => html`<${FieldView} key=${each.name} field=${each}
+    id=${`${id}.${each.name}`} value=${value?.[each.name]} onChange=${set(each.name)} />`)}</div>`;
 }
 
 /** An optional object of which nothing is filled in is not sent. @param {any} object @param {Field} field */
@@ -68,8 +69,9 @@ function emptied(object, field) {
 
 /** @param {Props} props */
 function NumberField({ field, value, id, onChange }) {
-  return html`<input id=${id} inputmode=${field.kind === 'integer' ? 'numeric' : 'decimal'} autocomplete="off" class="num" value=${value ?? ''} placeholder=${hint(field)}
-    aria-describedby=${described(field, id)} onInput=${(/** @type {any} */ event) => onChange(numberOf(event.target.value))} />`;
+  const keys = field.kind === 'integer' ? 'numeric' : 'decimal';
+  return html`<input id=${id} inputmode=${keys} autocomplete="off" class="num" value=${value ?? ''}
+    placeholder=${hint(field)} aria-describedby=${described(field, id)} onInput=${byValue((typed) => onChange(numberOf(typed)))} />`;
 }
 
 /** @param {Props} props */
@@ -78,7 +80,7 @@ function BooleanField({ field, value, id, onChange }) {
   if (field.nullable || (!field.required && typeof field.fallback !== 'boolean')) {
     const known = value === undefined || value === null ? '' : String(value);
     return html`<label for=${id}>${field.label}${optional(field)}</label>
-      <select id=${id} value=${known} onChange=${(/** @type {any} */ event) => onChange(event.target.value ? event.target.value === 'true' : undefined)}>
+      <select id=${id} value=${known} onChange=${byValue((picked) => onChange(picked ? picked === 'true' : undefined))}>
         <option value="">as it is by default</option><option value="true">yes</option><option value="false">no</option></select>`;
   }
   return html`<label class="check"><input id=${id} type="checkbox" checked=${Boolean(shown)} aria-describedby=${described(field, id)}
@@ -89,9 +91,11 @@ function BooleanField({ field, value, id, onChange }) {
 function EnumField({ field, value, id, onChange }) {
   const at = field.options.findIndex((each) => JSON.stringify(each) === JSON.stringify(value));
   const word = hint(field) ? `default: ${hint(field)}` : 'not set';
-  return html`<select id=${id} value=${String(at)} aria-describedby=${described(field, id)} onChange=${(/** @type {any} */ event) => onChange(event.target.value === '-1' ? undefined : field.options[Number(event.target.value)])}>
+  const shown = (/** @type {any} */ option) => (typeof option === 'string' ? option : JSON.stringify(option));
+  return html`<select id=${id} value=${String(at)} aria-describedby=${described(field, id)}
+      onChange=${byValue((picked) => onChange(picked === '-1' ? undefined : field.options[Number(picked)]))}>
     ${(!field.required || field.fallback !== undefined) && html`<option value="-1">${word}</option>`}
-    ${field.options.map((each, index) => html`<option key=${index} value=${String(index)}>${typeof each === 'string' ? each : JSON.stringify(each)}</option>`)}</select>`;
+    ${field.options.map((each, index) => html`<option key=${index} value=${String(index)}>${shown(each)}</option>`)}</select>`;
 }
 
 /** @param {Props} props */
@@ -103,18 +107,26 @@ function ConstField({ field, id }) {
 function AnyField({ field, value, id, onChange }) {
   const [typed, type] = useState({ text: typedAs(value), of: value });
   const text = JSON.stringify(typed.of) === JSON.stringify(value) ? typed.text : typedAs(value);
-  return html`<textarea id=${id} rows="1" spellcheck="false" placeholder=${hint(field) || 'a text, or JSON'} value=${text} aria-describedby=${described(field, id)}
-    onInput=${(/** @type {any} */ event) => { const of = anyOf(event.target.value); type({ text: event.target.value, of }); onChange(of); }}></textarea>`;
+  const change = (/** @type {string} */ next) => {
+    const of = anyOf(next);
+    type({ text: next, of });
+    onChange(of);
+  };
+  return html`<textarea id=${id} rows="1" spellcheck="false" placeholder=${hint(field) || 'a text, or JSON'} value=${text}
+    aria-describedby=${described(field, id)} onInput=${byValue(change)}></textarea>`;
 }
 
 /** @param {Props} props */
 function ArrayField({ field, value, id, onChange }) {
   const item = /** @type {Field} */ (field.item);
   const items = Array.isArray(value) ? value : [];
+  const set = (/** @type {number} */ index) => (/** @type {any} */ next) => onChange(withItem(items, index, next ?? newItem(item)));
+  const remove = (/** @type {number} */ index) => onChange(withItem(items, index, undefined));
+  const called = (/** @type {number} */ index) => `${field.label} ${index + 1}`;
   return html`<div class="list">
     ${items.map((each, index) => html`<div class="list-item" key=${index}>
-      <${FieldView} field=${{ ...item, label: `${field.label} ${index + 1}` }} id=${`${id}.${index}`} value=${each} onChange=${(/** @type {any} */ next) => onChange(withItem(items, index, next ?? newItem(item)))} />
-      <button type="button" class="small" aria-label=${`Remove ${field.label} ${index + 1}`} onClick=${() => onChange(withItem(items, index, undefined))}>Remove</button></div>`)}
+      <${FieldView} field=${{ ...item, label: called(index) }} id=${`${id}.${index}`} value=${each} onChange=${set(index)} />
+      <button type="button" class="small" aria-label=${`Remove ${called(index)}`} onClick=${() => remove(index)}>Remove</button></div>`)}
     <button type="button" class="small" onClick=${() => onChange([...items, newItem(item)])}>Add an item</button>
   </div>`;
 }
@@ -128,7 +140,9 @@ function UnionField({ field, value, id, onChange }) {
     pick(next);
     onChange(field.required ? newItem(field.variants[next]) : undefined);
   };
+  const options = field.variants.map((each, index) => [index, variantWord(each)]);
   return html`<div class="union">
-    <div class="segmented" role="group" aria-label=${`${field.label} is`}>${field.variants.map((each, index) => html`<button type="button" key=${index} aria-pressed=${index === at} onClick=${() => turn(index)}>${variantWord(each)}</button>`)}</div>
-    <${FieldView} key=${at} field=${{ ...variant, required: field.required }} id=${id} value=${value} top=${true} onChange=${onChange} /></div>`;
+    <${Segmented} label=${`${field.label} is`} options=${options} chosen=${at} choose=${turn} />
+    <${FieldView} key=${at} field=${{ ...variant, required: field.required }} id=${id} value=${value} top=${true}
+      onChange=${onChange} /></div>`;
 }

@@ -40,7 +40,12 @@ export function newItem(item) {
   return item.kind === 'text' ? '' : item.kind === 'number' || item.kind === 'integer' ? 0 : null;
 }
 
-/** The same object with a key set, or without it where the value is undefined. @param {any} object @param {string} name @param {any} value */
+/**
+ * The same object with a key set, or without it where the value is undefined.
+ * @param {any} object
+ * @param {string} name
+ * @param {any} value
+ */
 export function withKey(object, name, value) {
   const { [name]: _before, ...others } = isPlain(object) ? object : {};
   if (value === undefined) return others;
@@ -82,7 +87,12 @@ export function typedAs(value) {
   return JSON.stringify(value, null, 1).replace(/\n\s*/g, ' ');
 }
 
-/** Whether a value can be shown by a field; one that cannot is edited as JSON. @param {Field} field @param {any} value @returns {boolean} */
+/**
+ * Whether a value can be shown by a field; one that cannot is edited as JSON.
+ * @param {Field} field
+ * @param {any} value
+ * @returns {boolean}
+ */
 export function fits(field, value) {
   if (value === undefined || (value === null && (field.nullable || field.fallback === null))) return true;
   switch (field.kind) {
@@ -92,7 +102,7 @@ export function fits(field, value) {
     case 'enum': case 'const': return field.options.some((each) => JSON.stringify(each) === JSON.stringify(value));
     case 'object': return isPlain(value) && field.fields.every((each) => fits(each, value[each.name]));
     case 'map': return isPlain(value);
-    case 'array': return Array.isArray(value) && (field.item === null || value.every((each) => fits(/** @type {Field} */ (field.item), each)));
+    case 'array': return Array.isArray(value) && value.every((each) => fits(/** @type {Field} */ (field.item), each));
     case 'union': return field.variants.some((each) => fits(each, value));
     case 'null': return value === null;
     default: return true;

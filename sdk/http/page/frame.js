@@ -78,7 +78,8 @@ function Header({ store, view, refused }) {
   const { model } = store;
   const here = (/** @type {string} */ name) => (view === name ? 'page' : undefined);
   return html`<header class="top">
-    <a class="brand" href="#/"><${Logo} /><span class="brand-word">warmd</span><span class="version num">${model.daemon?.version ?? ''}</span></a>
+    <a class="brand" href="#/"><${Logo} /><span class="brand-word">warmd</span>
+      <span class="version num">${model.daemon?.version ?? ''}</span></a>
     ${!refused && html`<nav aria-label="Views">
       <a href="#/" aria-current=${here('sessions')}>Sessions</a>
       ${model.may('run') && html`<a href="#/try/" aria-current=${here('try')}>Try it</a>`}
@@ -104,7 +105,9 @@ function ThemeButton() {
   }, []);
   const label = isDark() ? 'Light theme' : 'Dark theme';
   return html`<button class="plain icon" onClick=${turnTheme} aria-label=${label} title=${label}>
-    <svg viewBox="0 0 20 20" width="17" height="17" aria-hidden="true"><circle cx="10" cy="10" r="7" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M10 3a7 7 0 0 1 0 14z" fill="currentColor" /></svg>
+    <svg viewBox="0 0 20 20" width="17" height="17" aria-hidden="true">
+      <circle cx="10" cy="10" r="7" fill="none" stroke="currentColor" stroke-width="1.6" />
+      <path d="M10 3a7 7 0 0 1 0 14z" fill="currentColor" /></svg>
   </button>`;
 }
 
@@ -121,7 +124,8 @@ const LINKS = {
 function Connection({ model }) {
   const [tone, words] = LINKS[model.link];
   const who = model.gateway?.open ? 'open to all' : model.gateway?.key ?? '';
-  return html`<span class="connection" role="status"><${State} tone=${tone}>${words}<//>${who && html`<span class="who">${who}</span>`}</span>`;
+  return html`<span class="connection" role="status"><${State} tone=${tone}>${words}<//>
+    ${who && html`<span class="who">${who}</span>`}</span>`;
 }
 
 /** @param {Model} model */
@@ -131,18 +135,14 @@ function isStale(model) {
 
 /** @param {{ model: Model }} props */
 function Banner({ model }) {
-  const since = model.lostAt ? span(Date.now() / 1000 - model.lostAt) : '';
-  const shown = isStale(model) ? ' Below is what was known last. ' : ' ';
-  if (model.link === 'daemon-lost') {
-    return html`<div class="banner bad" role="alert"><strong>The daemon does not answer.</strong>
-      <span>${inline(model.detail)}${shown}This page finds it again by itself. <span class="num muted" aria-hidden="true">${since}</span></span></div>`;
+  const lostFor = model.lostAt ? span(Date.now() / 1000 - model.lostAt) : '';
+  const lost = { 'daemon-lost': 'daemon', 'gateway-lost': 'gateway' }[/** @type {string} */ (model.link)];
+  if (lost) {
+    return html`<div class="banner bad" role="alert"><strong>The ${lost} does not answer.</strong>
+      <span>${inline(model.detail)}${isStale(model) ? ' Below is what was known last.' : ''} This page finds it again by itself.</span>
+      <span class="num muted" aria-hidden="true">${lostFor}</span></div>`;
   }
-  if (model.link === 'gateway-lost') {
-    return html`<div class="banner bad" role="alert"><strong>The gateway does not answer.</strong>
-      <span>${inline(model.detail)}${shown}This page tries again by itself. <span class="num muted" aria-hidden="true">${since}</span></span></div>`;
-  }
-  if (model.daemon?.draining) {
-    return html`<div class="banner" role="status"><strong>The daemon is stopping.</strong> <span>Running calls may finish, new ones are refused.</span></div>`;
-  }
-  return null;
+  if (!model.daemon?.draining) return null;
+  return html`<div class="banner" role="status"><strong>The daemon is stopping.</strong>
+    <span>Running calls may finish, new ones are refused.</span></div>`;
 }

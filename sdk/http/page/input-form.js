@@ -4,24 +4,27 @@
 import { FieldView } from './field.js';
 import { fits } from './formvalue.js';
 import { takesNothing } from './schema.js';
-import { html, useRef, useState } from './ui.js';
+import { byValue, html, Segmented, useRef, useState } from './ui.js';
 
-/** @typedef {import('./schema.js').Field} Field */
+/**
+ * @typedef {import('./schema.js').Field} Field
+ * @typedef {(input: { value: any, problem: string }) => void} OnChange
+ */
 
-/** @param {{ field: Field, value: any, id: string, title: string, onChange: (input: { value: any, problem: string }) => void }} props */
+/** @param {{ field: Field, value: any, id: string, title: string, onChange: OnChange }} props */
 export function InputForm({ field, value, id, title, onChange }) {
   const [asJson, show] = useState(false);
   const shape = fits(field, value);
   const json = asJson || !shape;
+  const filled = (/** @type {any} */ next) => onChange({ value: next, problem: '' });
   return html`<div class="input-form">
     <div class="form-head"><h2>${title}</h2>
-      <div class="segmented" role="group" aria-label=${`${title} as`}>
-        <button type="button" aria-pressed=${!json} disabled=${!shape} onClick=${() => show(false)}>Form</button>
-        <button type="button" aria-pressed=${json} onClick=${() => show(true)}>JSON</button></div></div>
+      <${Segmented} label=${`${title} as`} options=${[[false, 'Form'], [true, 'JSON']]} chosen=${json} choose=${show}
+        disabled=${(/** @type {boolean} */ each) => !each && !shape} /></div>
     ${!shape && html`<p class="muted">The form cannot show this value; its fields are of another kind.</p>`}
     ${json ? html`<${JsonText} id=${id} title=${title} value=${value} onChange=${onChange} />`
     : takesNothing(field) ? html`<p class="muted">It takes nothing.</p>`
-    : html`<${FieldView} field=${field} value=${value} id=${id} top=${true} onChange=${(/** @type {any} */ next) => onChange({ value: next, problem: '' })} />`}
+    : html`<${FieldView} field=${field} value=${value} id=${id} top=${true} onChange=${filled} />`}
   </div>`;
 }
 
@@ -30,7 +33,10 @@ function textOf(value) {
   return value === undefined ? '' : JSON.stringify(value, null, 2);
 }
 
-/** What is typed stays as it is typed while it means the value. @param {{ id: string, title: string, value: any, onChange: (input: { value: any, problem: string }) => void }} props */
+/**
+ * What is typed stays as it is typed while it means the value.
+ * @param {{ id: string, title: string, value: any, onChange: OnChange }} props
+ */
 function JsonText({ id, title, value, onChange }) {
   const typed = useRef({ text: textOf(value), of: value });
   const [problem, tell] = useState('');
@@ -42,9 +48,9 @@ function JsonText({ id, title, value, onChange }) {
     tell(read.problem);
     onChange({ value: next, problem: read.problem });
   };
-  return html`<textarea class="json" id=${id} aria-label=${`${title} as JSON`} spellcheck="false" rows=${Math.min(18, Math.max(5, typed.current.text.split('\n').length))}
+  return html`<textarea class="json" id=${id} aria-label=${`${title} as JSON`} spellcheck="false"
       aria-invalid=${problem ? 'true' : undefined} aria-describedby=${problem ? `${id}-problem` : undefined}
-      value=${typed.current.text} onInput=${(/** @type {any} */ event) => type(event.target.value)}></textarea>
+      value=${typed.current.text} onInput=${byValue(type)}></textarea>
     ${problem && html`<p class="problem" id=${`${id}-problem`} role="alert">${problem}</p>`}`;
 }
 

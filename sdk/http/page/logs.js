@@ -36,15 +36,17 @@ export function Logs({ id }) {
     else if (place.scrollTop < reached.current) setFollow(false);
     reached.current = place.scrollTop;
   };
+  const readAgain = () => tell({ words: '', again: state.again + 1 });
   const toEnd = (/** @type {boolean} */ on) => {
     setFollow(on);
     if (on && box.current) box.current.scrollTop = box.current.scrollHeight;
   };
   return html`<section class="panel logs" aria-labelledby="logs-title">
     <div class="panel-head"><h2 id="logs-title">Log</h2><span class="muted">the last ${MAX_LINES.toLocaleString('en-US')} lines</span>
-      <label class="check"><input type="checkbox" checked=${follow} onChange=${(/** @type {any} */ event) => toEnd(event.target.checked)} /> Follow</label></div>
+      <label class="check"><input type="checkbox" checked=${follow} onChange=${() => toEnd(!follow)} /> Follow</label></div>
     <div class="log" ref=${box} role="log" aria-live="off" aria-labelledby="logs-title" tabindex="0" onScroll=${onScroll}></div>
-    ${state.words && html`<p class="log-end" role="status">${state.words} <button class="plain" onClick=${() => tell({ words: '', again: state.again + 1 })}>Read again</button></p>`}
+    ${state.words && html`<p class="log-end" role="status">${state.words}${' '}
+      <button class="plain" onClick=${readAgain}>Read again</button></p>`}
   </section>`;
 }
 

@@ -2,7 +2,7 @@
 /** An object with names of one's own: a line for each, with its value. */
 
 import { anyOf, isPlain, typedAs } from './formvalue.js';
-import { html, useState } from './ui.js';
+import { byValue, html, useState } from './ui.js';
 
 /**
  * @typedef {import('./schema.js').Field} Field
@@ -18,14 +18,25 @@ export function MapField({ field, value, id, onChange }) {
     const object = objectOf(next);
     onChange(!field.required && !Object.keys(object).length ? undefined : object);
   };
-  const set = (/** @type {number} */ at, /** @type {Partial<Entry>} */ part) => change(entries.map((each, index) => (index === at ? { ...each, ...part } : each)));
+  const set = (/** @type {number} */ at, /** @type {Partial<Entry>} */ part) =>
+    change(entries.map((each, index) => (index === at ? { ...each, ...part } : each)));
+  const remove = (/** @type {number} */ at) => change(entries.filter((_each, index) => index !== at));
   return html`<div class="map">
-    ${entries.map(({ name, text }, index) => html`<div class="map-line" key=${index}>
-      <input aria-label=${`Name of field ${index + 1}`} placeholder="name" autocomplete="off" spellcheck="false" value=${name} onInput=${(/** @type {any} */ event) => set(index, { name: event.target.value })} />
-      <textarea rows="1" aria-label=${`Value of ${name || `field ${index + 1}`}`} placeholder="a text, or JSON" spellcheck="false" value=${text} onInput=${(/** @type {any} */ event) => set(index, { text: event.target.value })}></textarea>
-      <button type="button" class="small" aria-label=${`Remove ${name || `field ${index + 1}`}`} onClick=${() => change(entries.filter((_each, at) => at !== index))}>Remove</button></div>`)}
+    ${entries.map((entry, index) => html`<${Line} key=${index} entry=${entry} place=${index + 1}
+      set=${(/** @type {Partial<Entry>} */ part) => set(index, part)} remove=${() => remove(index)} />`)}
     <button type="button" class="small" id=${id} onClick=${() => change([...entries, { name: '', text: '' }])}>Add a field</button>
   </div>`;
+}
+
+/** @param {{ entry: Entry, place: number, set: (part: Partial<Entry>) => void, remove: () => void }} props */
+function Line({ entry, place, set, remove }) {
+  const called = entry.name || `field ${place}`;
+  return html`<div class="map-line">
+    <input aria-label=${`Name of field ${place}`} placeholder="name" autocomplete="off" spellcheck="false" value=${entry.name}
+      onInput=${byValue((name) => set({ name }))} />
+    <textarea rows="1" aria-label=${`Value of ${called}`} placeholder="a text, or JSON" spellcheck="false" value=${entry.text}
+      onInput=${byValue((text) => set({ text }))}></textarea>
+    <button type="button" class="small" aria-label=${`Remove ${called}`} onClick=${remove}>Remove</button></div>`;
 }
 
 /** @param {any} value @returns {Entry[]} */

@@ -35,7 +35,8 @@ function Card({ run, cancel }) {
     ${progress && html`<${Progress} ...${progress} label="Progress" />`}
     ${run.text && html`<div class="text">${run.text}</div>`}
     ${run.parts.length > 0 && html`<${Parts} run=${run} />`}
-    ${run.error && html`<p class="problem" role="alert">${run.code && run.code !== 'APP_ERROR' ? html`<strong>${run.code}</strong> ` : ''}${inline(run.error)}</p>`}
+    ${run.error && html`<p class="problem" role="alert">
+      ${run.code && run.code !== 'APP_ERROR' && html`<strong>${run.code}</strong>${' '}`}${inline(run.error)}</p>`}
     ${run.state === 'completed' && html`<${Output} run=${run} />`}
   </article>`;
 }
@@ -57,15 +58,17 @@ function Parts({ run }) {
   const others = run.count - run.parts.length;
   const note = !run.text && others > 0 ? html`<p class="muted">${others} earlier parts are not shown.</p>` : '';
   const last = run.parts[run.parts.length - 1];
-  return html`${note}<pre class="parts">${run.parts.map((part) => JSON.stringify(part)).join('\n')}</pre>${!isFinal(run) && html`<${Files} value=${last} />`}`;
+  return html`${note}<pre class="parts">${run.parts.map((part) => JSON.stringify(part)).join('\n')}</pre>
+    ${!isFinal(run) && html`<${Files} value=${last} />`}`;
 }
 
 /** @param {{ run: Run }} props */
 function Output({ run }) {
-  const plain = typeof run.output === 'string';
-  const text = plain ? run.output : pretty(run.output);
-  return html`<${Files} value=${run.output} />
-    ${!isRepeatedByStream(run) && (run.output === null || run.output === undefined ? html`<p class="muted">It gave nothing back.</p>` : html`<pre class="output">${text}</pre>`)}`;
+  const { output } = run;
+  const files = html`<${Files} value=${output} />`;
+  if (isRepeatedByStream(run)) return files;
+  if (output === null || output === undefined) return html`<p class="muted">It gave nothing back.</p>`;
+  return html`${files}<pre class="output">${typeof output === 'string' ? output : pretty(output)}</pre>`;
 }
 
 /** @param {{ value: any }} props */
@@ -83,6 +86,7 @@ function OneFile({ file }) {
     ${kind === 'image' && html`<a href=${file.uri} target="_blank" rel="noreferrer"><img src=${file.uri} alt=${name} /></a>`}
     ${kind === 'audio' && html`<audio controls src=${file.uri} aria-label=${name}></audio>`}
     ${kind === 'video' && html`<video controls src=${file.uri} aria-label=${name}></video>`}
-    <figcaption><a href=${file.uri} download=${name}>${name}</a> <span class="muted num">${file.content_type}, ${bytes(file.size)}</span></figcaption>
+    <figcaption><a href=${file.uri} download=${name}>${name}</a>${' '}
+      <span class="muted num">${file.content_type}, ${bytes(file.size)}</span></figcaption>
   </figure>`;
 }

@@ -52,8 +52,9 @@ export class Runner {
       if (body.session === 'new' && run?.state === 'completed' && run.session) this._onNewSession(run.session);
     } catch (error) {
       if (this._stopped.signal.aborted) return;
-      const failed = error instanceof Error ? { message: error.message, code: error instanceof ApiError ? error.code : null } : { message: String(error) };
-      this._update(key, (run) => afterError(run, failed, now()));
+      const message = error instanceof Error ? error.message : String(error);
+      const code = error instanceof ApiError ? error.code : null;
+      this._update(key, (run) => afterError(run, { message, code }, now()));
     }
   }
 

@@ -43,8 +43,10 @@ export function Scatter({ stats }) {
 /** @param {number} width @returns {uPlot.Options} */
 function options(width) {
   const colours = palette();
-  const axis = { stroke: colours.muted, font: '11px system-ui, sans-serif', grid: { stroke: colours.line, width: 1 }, ticks: { show: false } };
-  const points = (/** @type {string} */ colour) => ({ stroke: colour, paths: () => null, points: { show: true, size: 4.5, width: 0, fill: colour } });
+  const grid = { stroke: colours.line, width: 1 };
+  const axis = { stroke: colours.muted, font: '11px system-ui, sans-serif', grid, ticks: { show: false } };
+  const points = (/** @type {string} */ colour) =>
+    ({ stroke: colour, paths: () => null, points: { show: true, size: 4.5, width: 0, fill: colour } });
   return {
     width, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
     scales: { x: { time: true, range: (_plot, from, to) => [from, to] }, y: { distr: 3, range: decades } },

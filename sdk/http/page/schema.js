@@ -146,7 +146,10 @@ function optionsOf(schema) {
 export function variantWord(field) {
   if (field.schema.title) return field.schema.title;
   /** @type {Partial<Record<Kind, string>>} */
-  const words = { text: 'a text', number: 'a number', integer: 'a number', boolean: 'yes or no', object: 'fields', map: 'fields', array: 'a list', any: 'any value' };
+  const words = {
+    text: 'a text', number: 'a number', integer: 'a number', boolean: 'yes or no',
+    object: 'fields', map: 'fields', array: 'a list', any: 'any value',
+  };
   return words[field.kind] ?? field.kind;
 }
 

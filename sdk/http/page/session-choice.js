@@ -5,7 +5,7 @@ import { span, title } from './format.js';
 import { InputForm } from './input-form.js';
 import { isAlive, isSession, stateWord } from './phases.js';
 import { fieldOf } from './schema.js';
-import { html, useState, useStore } from './ui.js';
+import { byValue, html, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./model.js').Model} Model
@@ -44,28 +44,38 @@ export function SessionChoice({ app, schema, choice, choose }) {
   const { model } = useStore();
   const { kind, id, gone } = sessionOf(choice, model, app);
   const there = sessionsOf(model, app);
-  const radio = (/** @type {Choice['kind']} */ value, /** @type {string} */ words, /** @type {boolean} */ disabled) => html`<label class="check">
-    <input type="radio" name="session" value=${value} checked=${kind === value} disabled=${disabled} onChange=${() => choose({ ...choice, kind: value, id: gone ? '' : choice.id })} /> ${words}</label>`;
+  const take = (/** @type {Choice['kind']} */ value) => choose({ ...choice, kind: value, id: gone ? '' : choice.id });
+  const pick = (/** @type {string} */ next) => choose({ ...choice, kind: 'existing', id: next });
+  const none = !there.length && !id;
   return html`<fieldset class="session-choice"><legend>Session</legend>
     ${gone && choice.kind === 'existing' && html`<p class="muted" role="status">The session chosen before has ended.</p>`}
-    <div class="choice">${radio('new', 'New', false)}${kind === 'new' && html`<${Timeout} choice=${choice} choose=${choose} />`}</div>
-    <div class="choice">${radio('existing', 'Existing', !there.length && !id)}${kind === 'existing' && html`<${Existing} there=${there} id=${id} pick=${(/** @type {string} */ next) => choose({ ...choice, kind: 'existing', id: next })} />`}</div>
-    <div class="choice">${radio('pool', 'Shared pool', false)}${kind === 'pool' && html`<span class="muted">any warm worker; it keeps nothing for you</span>`}</div>
+    <div class="choice"><${Radio} value="new" words="New" now=${kind} take=${take} />
+      ${kind === 'new' && html`<${Timeout} choice=${choice} choose=${choose} />`}</div>
+    <div class="choice"><${Radio} value="existing" words="Existing" now=${kind} take=${take} disabled=${none} />
+      ${kind === 'existing' && html`<${Existing} there=${there} id=${id} pick=${pick} />`}</div>
+    <div class="choice"><${Radio} value="pool" words="Shared pool" now=${kind} take=${take} />
+      ${kind === 'pool' && html`<span class="muted">any warm worker; it keeps nothing for you</span>`}</div>
     ${kind === 'new' && html`<${Setup} schema=${schema} choice=${choice} choose=${choose} />`}
   </fieldset>`;
+}
+
+/** @param {{ value: Choice['kind'], words: string, now: string, take: (kind: Choice['kind']) => void, disabled?: boolean }} props */
+function Radio({ value, words, now, take, disabled = false }) {
+  return html`<label class="check"><input type="radio" name="session" value=${value} checked=${now === value} disabled=${disabled}
+    onChange=${() => take(value)} /> ${words}</label>`;
 }
 
 /** @param {{ choice: Choice, choose: (choice: Choice) => void }} props */
 function Timeout({ choice, choose }) {
   return html`<span class="beside"><label for="timeout">ends when idle for</label>
-    <select id="timeout" value=${choice.timeout} onChange=${(/** @type {any} */ event) => choose({ ...choice, timeout: Number(event.target.value) })}>
+    <select id="timeout" value=${choice.timeout} onChange=${byValue((seconds) => choose({ ...choice, timeout: Number(seconds) }))}>
       ${TIMEOUTS.map((seconds) => html`<option key=${seconds} value=${seconds}>${span(seconds)}</option>`)}</select></span>`;
 }
 
 /** @param {{ there: Row[], id: string, pick: (id: string) => void }} props */
 function Existing({ there, id, pick }) {
   const known = there.some((row) => row.id === id);
-  return html`<select class="beside" aria-label="Existing session" value=${id} onChange=${(/** @type {any} */ event) => pick(event.target.value)}>
+  return html`<select class="beside" aria-label="Existing session" value=${id} onChange=${byValue(pick)}>
     ${!known && html`<option key=${id} value=${id}>${title({ id, name: null })}</option>`}
     ${there.map((row) => html`<option key=${row.id} value=${row.id}>${title(row)} (${stateWord(row.state)})</option>`)}</select>`;
 }
@@ -74,6 +84,7 @@ function Existing({ there, id, pick }) {
 function Setup({ schema, choice, choose }) {
   const [field] = useState(() => fieldOf(schema ?? {}, 'setup', false));
   if (schema === null || schema === undefined) return null;
+  const change = (/** @type {{ value: any, problem: string }} */ { value, problem }) => choose({ ...choice, setup: value, problem });
   return html`<details class="setup"><summary>Setup <span class="muted">optional</span></summary>
-    <${InputForm} field=${field} value=${choice.setup} id="setup" title="Setup" onChange=${(/** @type {any} */ input) => choose({ ...choice, setup: input.value, problem: input.problem })} /></details>`;
+    <${InputForm} field=${field} value=${choice.setup} id="setup" title="Setup" onChange=${change} /></details>`;
 }

@@ -5,7 +5,7 @@ import { plural, title } from './format.js';
 import { sessionRoute } from './route.js';
 import { rowTexts, sameTexts } from './rowtexts.js';
 import { matching, sorted, turned } from './sorting.js';
-import { h, html, memo, State, useServices, useState, useStore } from './ui.js';
+import { byValue, h, html, memo, State, useServices, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./types.js').Row} Row
@@ -32,7 +32,9 @@ export function SessionTable({ filter, clear }) {
   const rows = sorted(matching(every, filter), order);
   const gpuShown = every.some((row) => row.gpu !== null && row.gpu !== undefined);
   const shown = all ? rows : rows.slice(0, FIRST_ROWS);
-  if (!rows.length) return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;
+  if (!rows.length) {
+    return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;
+  }
   return html`<${SortChoice} order=${order} sort=${sort} gpuShown=${gpuShown} />
     <table role="table" class=${gpuShown ? 'sessions with-gpu' : 'sessions'} aria-label="Sessions">
       <${Head} order=${order} sort=${sort} gpuShown=${gpuShown} />
@@ -52,21 +54,27 @@ function Head({ order, sort, gpuShown }) {
   const columns = COLUMNS.filter(([name]) => name !== 'gpu' || gpuShown);
   return html`<thead role="rowgroup"><tr role="row">
     ${columns.map(([name, words, kind]) => {
-      const here = order.column === name;
-      return html`<th key=${name} role="columnheader" scope="col" class=${`${name} ${kind}`} aria-sort=${here ? (order.down ? 'descending' : 'ascending') : undefined}>
-        <button class="sort" onClick=${() => sort(turned(order, name))}>${words}<span class="arrow" aria-hidden="true">${here ? (order.down ? '↓' : '↑') : ''}</span></button></th>`;
+      const [way, arrow] = order.column !== name ? [undefined, ''] : order.down ? ['descending', '↓'] : ['ascending', '↑'];
+      return html`<th key=${name} role="columnheader" scope="col" class=${`${name} ${kind}`} aria-sort=${way}>
+        <button class="sort" onClick=${() => sort(turned(order, name))}>${words}
+          <span class="arrow" aria-hidden="true">${arrow}</span></button></th>`;
     })}
     <th role="columnheader" scope="col" class="actions"><span class="hidden">Actions</span></th>
   </tr></thead>`;
 }
 
-/** Where the table is cards, which have no header to press. @param {{ order: Order, sort: (order: Order) => void, gpuShown: boolean }} props */
+/**
+ * Where the table is cards, which have no header to press.
+ * @param {{ order: Order, sort: (order: Order) => void, gpuShown: boolean }} props
+ */
 function SortChoice({ order, sort, gpuShown }) {
   const columns = COLUMNS.filter(([name]) => name !== 'gpu' || gpuShown);
-  const pick = (/** @type {any} */ event) => sort(turned({ column: '', down: false }, event.target.value));
+  const pick = byValue((column) => sort(turned({ column: '', down: false }, column)));
+  const turn = () => sort(turned(order, order.column));
   return html`<div class="sort-choice"><label for="sort">Sort by</label>
-    <select id="sort" value=${order.column} onChange=${pick}>${columns.map(([name, words]) => html`<option key=${name} value=${name}>${words}</option>`)}</select>
-    <button class="small" onClick=${() => sort(turned(order, order.column))} aria-label="Turn the order round">${order.down ? '↓' : '↑'}</button></div>`;
+    <select id="sort" value=${order.column} onChange=${pick}>
+      ${columns.map(([name, words]) => html`<option key=${name} value=${name}>${words}</option>`)}</select>
+    <button class="small" onClick=${turn} aria-label="Turn the order round">${order.down ? '↓' : '↑'}</button></div>`;
 }
 
 const MemoRow = memo(TableRow, (before, after) => sameTexts(before.texts, after.texts));
@@ -75,10 +83,12 @@ const MemoRow = memo(TableRow, (before, after) => sameTexts(before.texts, after.
 function TableRow({ texts }) {
   const cell = (/** @type {string} */ name, /** @type {string} */ label, /** @type {any} */ value) =>
     html`<td role="cell" class=${`${name} num`} data-label=${label}>${value}</td>`;
+  const whole = `${texts.app} ${title(texts)}`;
   return html`<tr role="row">
     <td role="cell" class="app">${texts.app}</td>
     <td role="cell" class="session">${who(texts)}</td>
-    <td role="cell" class="state-cell"><${State} tone=${texts.tone}>${texts.state}<//>${texts.running && html`<span class="running num">${texts.running}</span>`}</td>
+    <td role="cell" class="state-cell"><${State} tone=${texts.tone}>${texts.state}<//>
+      ${texts.running && html`<span class="running num">${texts.running}</span>`}</td>
     ${cell('age', 'Age', texts.age)}
     <td role="cell" class="left num" data-label="Idle time left"><${Left} texts=${texts} /></td>
     ${cell('calls', 'Calls', texts.calls)}
@@ -86,7 +96,7 @@ function TableRow({ texts }) {
     ${cell('memory', 'Memory', texts.memory)}
     ${cell('cpu', 'CPU', texts.cpu)}
     ${texts.gpuShown && cell('gpu', 'GPU', texts.gpu)}
-    <td role="cell" class="actions">${texts.mayRun && texts.alive && html`<${RowActions} id=${texts.id} name=${`${texts.app} ${title({ id: texts.id, name: texts.name })}`} />`}</td>
+    <td role="cell" class="actions">${texts.mayRun && texts.alive && html`<${RowActions} id=${texts.id} name=${whole} />`}</td>
   </tr>`;
 }
 
@@ -99,7 +109,9 @@ function who(texts) {
 
 /** @param {{ texts: Texts }} props */
 function Left({ texts }) {
-  return html`${texts.leftFraction !== null && html`<span class="bar" aria-hidden="true"><span style=${{ transform: `scaleX(${texts.leftFraction})` }}></span></span>`}<span>${texts.left}</span>`;
+  const filled = { transform: `scaleX(${texts.leftFraction})` };
+  return html`${texts.leftFraction !== null && html`<span class="bar" aria-hidden="true"><span style=${filled}></span></span>`}
+    <span>${texts.left}</span>`;
 }
 
 /** @param {{ id: string, name: string }} props */
@@ -109,6 +121,7 @@ function RowActions({ id, name }) {
     const row = store.model.sessions.get(id);
     if (row) act(row);
   };
-  return html`<button class="small" aria-label=${`Keep alive: ${name}`} onClick=${withRow((row) => ending.keepAlive(row))}>Keep alive</button>
+  const keepAlive = withRow((row) => ending.keepAlive(row));
+  return html`<button class="small" aria-label=${`Keep alive: ${name}`} onClick=${keepAlive}>Keep alive</button>
     <button class="small" aria-label=${`End: ${name}`} onClick=${withRow((row) => ending.ask(row))}>End</button>`;
 }

@@ -22,7 +22,8 @@ export function SessionView({ id }) {
     <${Title} row=${row} mayRun=${store.model.may('run')} />
     ${isOver(row.state) && html`<p class="over"><strong>Why it ended:</strong> ${inline(row.reason || stateWord(row.state))}</p>`}
     <${Facts} row=${row} now=${store.now()} />
-    ${progress && !isOver(row.state) && html`<section class="panel" aria-labelledby="progress-title"><div class="panel-head"><h2 id="progress-title">Progress</h2></div>
+    ${progress && !isOver(row.state) && html`<section class="panel" aria-labelledby="progress-title">
+      <div class="panel-head"><h2 id="progress-title">Progress</h2></div>
       <${Progress} ...${progress} label="Progress of the running call" /></section>`}
     <${Timeline} title="Calls" session=${row.id} />
     ${isOver(row.state) ? html`<p class="muted">The log of a session goes with it.</p>` : html`<${Logs} id=${row.id} />`}`;

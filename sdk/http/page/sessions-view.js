@@ -7,7 +7,7 @@ import { bytes, cores, count, plural, rate } from './format.js';
 import { totals } from './model.js';
 import { SessionTable } from './session-table.js';
 import { Timeline } from './timeline.js';
-import { html, useEffect, useRef, useState, useStore } from './ui.js';
+import { byValue, html, useEffect, useRef, useState, useStore } from './ui.js';
 import { Warmth } from './warmth.js';
 
 /** @typedef {import('./model.js').Model} Model */
@@ -42,7 +42,8 @@ function Figures({ model, now }) {
     ['CPU', cores(sums.cpu), 'of a core'],
   ];
   return html`<dl class="figures" aria-label=${plural(sums.sessions, 'session')}>
-    ${figures.map(([label, value, beside]) => html`<div key=${label}><dt>${label}</dt><dd class="num">${value} <small>${beside}</small></dd></div>`)}
+    ${figures.map(([label, value, beside]) => html`<div key=${label}><dt>${label}</dt>
+      <dd class="num">${value} <small>${beside}</small></dd></div>`)}
   </dl>`;
 }
 
@@ -65,7 +66,7 @@ function Filter({ filter, choose }) {
   };
   return html`<div class="filter">
     <input ref=${input} type="search" aria-label="Filter sessions" placeholder="Filter" value=${filter} onKeyDown=${leave}
-      onInput=${(/** @type {any} */ event) => choose(event.target.value)} />
+      onInput=${byValue(choose)} />
     <kbd aria-hidden="true">/</kbd></div>`;
 }
 

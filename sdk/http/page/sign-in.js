@@ -1,11 +1,11 @@
 // @ts-check
-import { html, inline, useState, useStore } from './ui.js';
+import { byValue, html, inline, useState, useStore } from './ui.js';
 
 /** What is shown without a key, or with a wrong one. */
 export function SignIn() {
   const store = useStore();
   const [key, type] = useState('');
-  const { detail } = store.model;
+  const problem = store.api.key ? store.model.detail || 'The gateway does not know this key.' : '';
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     if (key.trim()) store.signIn(key.trim());
@@ -18,11 +18,11 @@ export function SignIn() {
     <form onSubmit=${submit} novalidate>
       <label for="key">Key</label>
       <div class="joined">
-        <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="wk_…" value=${key} aria-describedby=${store.api.key ? 'key-problem' : undefined}
-          onInput=${(/** @type {any} */ event) => type(event.target.value)} />
+        <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="wk_…" value=${key}
+          aria-describedby=${problem ? 'key-problem' : undefined} onInput=${byValue(type)} />
         <button class="primary" disabled=${!key.trim()}>Sign in</button>
       </div>
-      ${store.api.key && html`<p class="problem" id="key-problem" role="alert">${inline(detail || 'The gateway does not know this key.')}</p>`}
+      ${problem && html`<p class="problem" id="key-problem" role="alert">${inline(problem)}</p>`}
     </form>
   </div>`;
 }

@@ -4,7 +4,8 @@
 /**
  * @typedef {import('./types.js').Call} Call
  * @typedef {{ count: number, median: number | null, p90: number | null }} Summary
- * @typedef {{ app: string, cold: Summary, warm: Summary, factor: number | null, points: { at: number, cold: boolean, seconds: number }[] }} AppStats
+ * @typedef {{ at: number, cold: boolean, seconds: number }} Point
+ * @typedef {{ app: string, cold: Summary, warm: Summary, factor: number | null, points: Point[] }} AppStats
  */
 
 /**

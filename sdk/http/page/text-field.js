@@ -4,7 +4,7 @@
 import { described, hint } from './field.js';
 import { bytes } from './format.js';
 import { isFileField, isLong } from './schema.js';
-import { html, useRef, useServices, useState } from './ui.js';
+import { byValue, html, useRef, useServices, useState } from './ui.js';
 
 /** @typedef {import('./schema.js').Field} Field */
 
@@ -29,15 +29,17 @@ export function TextField({ field, value, id, onChange }) {
   };
   return html`<div class="text-field">
     <${Typed} field=${field} value=${value} id=${id} onChange=${onChange} />
-    <button type="button" class=${isFileField(field) ? 'small' : 'small quiet'} aria-label=${`Upload a file for ${field.label}`} title="Upload a file: the app gets its path" onClick=${() => picker.current?.click()}>File…</button>
-    <input ref=${picker} type="file" hidden aria-label=${`File for ${field.label}`} onChange=${(/** @type {any} */ event) => upload(event.target.files[0])} />
+    <button type="button" class=${isFileField(field) ? 'small' : 'small quiet'} aria-label=${`File… for ${field.label}`}
+      title="Upload a file: the app gets its path" onClick=${() => picker.current?.click()}>File…</button>
+    <input ref=${picker} type="file" hidden aria-label=${`File for ${field.label}`}
+      onChange=${(/** @type {any} */ event) => upload(event.target.files[0])} />
   </div>
   ${told && value !== undefined && html`<p class="help" role="status">${told}</p>`}`;
 }
 
 /** @param {{ field: Field, value: any, id: string, onChange: (value: any) => void }} props */
 function Typed({ field, value, id, onChange }) {
-  const type = (/** @type {any} */ event) => onChange(event.target.value === '' && !field.required ? undefined : event.target.value);
+  const type = byValue((typed) => onChange(typed === '' && !field.required ? undefined : typed));
   const shared = { id, value: value ?? '', placeholder: hint(field), 'aria-describedby': described(field, id), onInput: type };
   if (isLong(field)) return html`<textarea ...${shared} rows="3" spellcheck="false"></textarea>`;
   return html`<input ...${shared} type=${TYPES[field.format] ?? 'text'} autocomplete="off" spellcheck="false" />`;

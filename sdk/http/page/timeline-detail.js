@@ -33,5 +33,6 @@ function timesOf(call) {
     ['Streamed', streamed ? Number(call.run) - Number(call.first) : null],
   ];
   const shown = all.filter(([, seconds]) => seconds !== null && seconds !== undefined && seconds > 0);
-  return [...shown, /** @type {[string, number]} */ (['Total', call.ended - call.arrived])].map(([name, seconds]) => [name, duration(seconds)]);
+  shown.push(['Total', call.ended - call.arrived]);
+  return shown.map(([name, seconds]) => [name, duration(seconds)]);
 }

@@ -121,7 +121,13 @@ function drawBar(c, scene, bar, top) {
   if (scene.chosen?.id === bar.id) outline(c, scene, bar, top);
 }
 
-/** A failure is seen without its colour, too. @param {CanvasRenderingContext2D} c @param {number} x @param {number} top @param {string} colour */
+/**
+ * A failure is seen without its colour, too.
+ * @param {CanvasRenderingContext2D} c
+ * @param {number} x
+ * @param {number} top
+ * @param {string} colour
+ */
 function mark(c, x, top, colour) {
   c.fillStyle = colour;
   c.beginPath();

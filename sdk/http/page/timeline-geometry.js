@@ -23,7 +23,9 @@ export function segments(call) {
   const start = (call.spawn ?? 0) + (call.imports ?? 0) + (call.setup ?? 0);
   const first = call.first === null || call.first === undefined ? call.run : Math.min(call.first, call.run);
   /** @type {[Segment['kind'], number][]} */
-  const parts = [['queue', call.queue], ['start', start], [call.code ? 'failed' : 'run', first], [call.code ? 'failed' : 'stream', call.run - first]];
+  const parts = [['queue', call.queue], ['start', start]];
+  if (call.code) parts.push(['failed', call.run]);
+  else parts.push(['run', first], ['stream', call.run - first]);
   let at = call.arrived;
   const made = /** @type {Segment[]} */ ([]);
   for (const [kind, seconds] of parts) {
@@ -74,7 +76,8 @@ export function lanesOf(rows, newestFirst, window, now, label) {
   const lanes = new Map();
   for (const row of rows) {
     const bar = runningBar(row, Math.min(now, window.to));
-    if (bar && bar.to >= window.from && bar.from <= window.to) laneFor(lanes, row.app, row.kind === 'session' ? row.id : null, label).bars.push(bar);
+    if (!bar || bar.to < window.from || bar.from > window.to) continue;
+    laneFor(lanes, row.app, row.kind === 'session' ? row.id : null, label).bars.push(bar);
   }
   for (const call of newestFirst) {
     if (call.ended < window.from || call.arrived > window.to) continue;
@@ -83,7 +86,12 @@ export function lanesOf(rows, newestFirst, window, now, label) {
   return [...lanes.values()];
 }
 
-/** @param {Map<string, Lane>} lanes @param {string} app @param {string | null} session @param {(call: { session: string | null, app: string }) => string} label */
+/**
+ * @param {Map<string, Lane>} lanes
+ * @param {string} app
+ * @param {string | null} session
+ * @param {(call: { session: string | null, app: string }) => string} label
+ */
 function laneFor(lanes, app, session, label) {
   const key = session ?? `pool ${app}`;
   let lane = lanes.get(key);

@@ -6,7 +6,7 @@ import { palette, watchTheme } from './theme.js';
 import { AXIS, draw, fit, LANE } from './timeline-draw.js';
 import { barAt, lanesOf, timeAt } from './timeline-geometry.js';
 import { Detail } from './timeline-detail.js';
-import { html, useEffect, useRef, useServices, useState, useVisible } from './ui.js';
+import { html, Legend, Segmented, useEffect, useRef, useServices, useState, useVisible } from './ui.js';
 import { sessionRoute } from './route.js';
 
 /**
@@ -21,7 +21,8 @@ const MOST_LANES_IN_VIEW = 10;
 /** A longer window moves less than a pixel in a frame: it is drawn less often. */
 const SLOW_SPAN = 300;
 const SLOW_MS = 900;
-const LEGEND = [['queue', 'waits'], ['cold', 'starts, cold'], ['warm', 'runs'], ['stream', 'streams'], ['failed', 'failed']];
+/** @type {[string, string][]} */
+const COLOURS = [['queue', 'waits'], ['cold', 'starts, cold'], ['warm', 'runs'], ['stream', 'streams'], ['failed', 'failed']];
 
 /** What a timeline has besides its component's state: it is drawn without drawing the component. */
 class Drawing {
@@ -60,8 +61,7 @@ class Drawing {
     if (!this.canvas) return;
     const { model } = this.store;
     const now = this.store.now();
-    const mine = (/** @type {{ id?: string, session?: string | null }} */ each) => !this.session || each.id === this.session || each.session === this.session;
-    const rows = [...model.sessions.values()].filter((row) => mine(row));
+    const rows = [...model.sessions.values()].filter((row) => !this.session || row.id === this.session);
     const calls = this.session ? [...model.calls.newest()].filter((call) => call.session === this.session) : model.calls.newest();
     this.lanes = lanesOf(rows, calls, this.window, now, (call) => this._label(call));
     if (!this.session) this._arrange();
@@ -111,9 +111,8 @@ export function Timeline({ title, session }) {
     drawing.draw();
   };
   return html`<section class="panel timeline" aria-labelledby=${`timeline${session}`}>
-    <div class="panel-head"><h2 id=${`timeline${session}`}>${title}</h2><${Legend} />
-      <div class="segmented" role="group" aria-label="Time shown">
-        ${SPANS.map(([seconds, words]) => html`<button key=${seconds} aria-pressed=${span === seconds} onClick=${() => setSpan(seconds)}>${words}</button>`)}</div>
+    <div class="panel-head"><h2 id=${`timeline${session}`}>${title}</h2><${Legend} of=${COLOURS} />
+      <${Segmented} label="Time shown" options=${SPANS} chosen=${span} choose=${setSpan} />
       <button class="small" aria-pressed=${frozen} onClick=${hold}>${frozen ? 'Go on' : 'Pause'}</button>
     </div>
     <${Surface} drawing=${drawing} box=${box} pick=${pick} chosen=${chosen} />
@@ -139,10 +138,6 @@ function useDrawing(drawing, box, visible, store) {
   useEffect(() => drawing.draw(), [drawing.span]);
 }
 
-function Legend() {
-  return html`<ul class="legend" aria-label="Colours">${LEGEND.map(([name, words]) => html`<li key=${name}><span class=${`swatch ${name}`} aria-hidden="true"></span>${words}</li>`)}</ul>`;
-}
-
 /** @param {{ drawing: Drawing, box: any, pick: (what: any) => void, chosen: any }} props */
 function Surface({ drawing, box, pick, chosen }) {
   const onMove = (/** @type {MouseEvent} */ event) => pick(under(drawing, box.current, event));
@@ -166,11 +161,12 @@ function Surface({ drawing, box, pick, chosen }) {
     pick(next);
   };
   return html`<div class="surface" ref=${box} tabindex="0" role="application" aria-roledescription="timeline"
-      aria-label="Timeline of calls. Left and right go from call to call, up and down from session to session." onKeyDown=${onKey} onBlur=${() => pick(null)}
+      aria-label="Timeline of calls. Left and right go from call to call, up and down from session to session."
+      onKeyDown=${onKey} onBlur=${() => pick(null)}
       onMouseMove=${onMove} onMouseLeave=${() => pick(null)} onClick=${onClick} onWheel=${onWheel}>
     <canvas aria-hidden="true"></canvas>
     <${Nothing} drawing=${drawing} />
-    ${chosen && html`<${Detail} bar=${chosen.bar} lane=${chosen.lane} x=${chosen.x} y=${chosen.y} width=${drawing.width} now=${drawing.store.now()} />`}
+    ${chosen && html`<${Detail} ...${chosen} width=${drawing.width} now=${drawing.store.now()} />`}
   </div>`;
 }
 

@@ -3,7 +3,7 @@
 
 import { Caller } from './caller.js';
 import { tryRoute } from './route.js';
-import { html, inline, Prose, useEffect, useServices, useState, useStore } from './ui.js';
+import { byValue, html, inline, Prose, useEffect, useServices, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./types.js').AppDescription} AppDescription
@@ -14,12 +14,17 @@ import { html, inline, Prose, useEffect, useServices, useState, useStore } from 
 export function TryView({ app, query }) {
   const store = useStore();
   const apps = useAsked(() => store.api.apps(), [store.api]);
-  if (!store.model.may('run')) return html`<section class="empty"><h1>This key may only look</h1><p>To run apps, sign in with a key of the scope <code>run</code> or <code>admin</code>.</p></section>`;
+  if (!store.model.may('run')) return html`<${MayNot} />`;
   const names = apps.value?.map((each) => each.name).sort() ?? [];
   const chosen = app || (names.includes('counter') ? 'counter' : names[0] ?? '');
   return html`<div class="title"><h1>Try it</h1></div>
     ${apps.error && html`<p class="problem" role="alert">${inline(apps.error)}</p>`}
-    ${chosen && html`<${TryApp} key=${chosen} app=${chosen} names=${names.includes(chosen) ? names : [chosen, ...names]} query=${query} />`}`;
+    ${chosen && html`<${TryApp} key=${chosen} app=${chosen} names=${[...new Set([chosen, ...names])].sort()} query=${query} />`}`;
+}
+
+function MayNot() {
+  return html`<section class="empty"><h1>This key may only look</h1>
+    <p>To run apps, sign in with a key of the scope <code>run</code> or <code>admin</code>.</p></section>`;
 }
 
 /**
@@ -54,16 +59,19 @@ function TryApp({ app, names, query }) {
   const chosen = description ? functionOf(description, name) : null;
   return html`<div class="pickers">
       <div class="field"><label for="app">App</label>
-        <select id="app" value=${app} onChange=${(/** @type {any} */ event) => (location.hash = tryRoute(event.target.value))}>
+        <select id="app" value=${app} onChange=${byValue((next) => (location.hash = tryRoute(next)))}>
           ${names.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}</select></div>
       ${description && html`<div class="field"><label for="function">Function</label>
-        <select id="function" value=${chosen?.name} onChange=${(/** @type {any} */ event) => choose(event.target.value)}>
-          ${description.functions.map((each) => html`<option key=${each.name} value=${each.name}>${each.name}${each.streams ? ' (streams)' : ''}</option>`)}</select></div>`}
+        <select id="function" value=${chosen?.name} onChange=${byValue(choose)}>
+          ${description.functions.map((each) => html`<option key=${each.name} value=${each.name}>
+            ${each.name}${each.streams ? ' (streams)' : ''}</option>`)}</select></div>`}
     </div>
-    ${told.error && html`<p class="problem" role="alert">${inline(told.error)} <button class="plain" onClick=${told.again}>Ask again</button></p>`}
+    ${told.error && html`<p class="problem" role="alert">${inline(told.error)}${' '}
+      <button class="plain" onClick=${told.again}>Ask again</button></p>`}
     ${!description && !told.error && html`<p class="waiting" role="status">Asking ${app} what it takes…</p>`}
     ${description && chosen && html`<div class="about"><${Prose} text=${description.doc || description.summary} />
-        ${chosen.doc && chosen.doc !== description.doc && html`<div class="about-function"><h2><code>${chosen.name}</code></h2><${Prose} text=${chosen.doc} /></div>`}</div>
+        ${chosen.doc && chosen.doc !== description.doc && html`<div class="about-function">
+          <h2><code>${chosen.name}</code></h2><${Prose} text=${chosen.doc} /></div>`}</div>
       <${Caller} description=${description} function=${chosen} wanted=${query.session ?? ''} />`}`;
 }
 

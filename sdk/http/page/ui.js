@@ -1,7 +1,7 @@
 // @ts-check
 /** What all views are made of: templates, hooks, the store at hand, and small pieces. */
 
-import { Component, createContext, h, html, useContext, useEffect, useLayoutEffect, useRef, useState } from './vendor/htm-preact-standalone.module.js';
+import { Component, createContext, h, html, useContext, useEffect, useRef, useState } from './vendor/htm-preact-standalone.module.js';
 
 /**
  * @typedef {import('./store.js').Store} Store
@@ -10,7 +10,7 @@ import { Component, createContext, h, html, useContext, useEffect, useLayoutEffe
  * @typedef {{ store: Store, notices: Notices, ending: Ending }} Services
  */
 
-export { Component, h, html, useEffect, useLayoutEffect, useRef, useState };
+export { Component, h, html, useEffect, useRef, useState };
 
 /** @type {any} */
 export const Context = createContext(/** @type {any} */ (null));
@@ -74,6 +74,29 @@ export function State({ tone, children }) {
   return html`<span class="state ${tone}"><span class="dot" aria-hidden="true"></span>${children}</span>`;
 }
 
+/** Handles an event by what its element holds. @param {(value: string) => void} act */
+export function byValue(act) {
+  return (/** @type {any} */ event) => act(event.target.value);
+}
+
+/**
+ * A few buttons of which one is pressed.
+ * @param {{ label: string, options: [any, string][], chosen: any, choose: (value: any) => void, disabled?: (value: any) => boolean }} props
+ */
+export function Segmented({ label, options, chosen, choose, disabled = () => false }) {
+  return html`<div class="segmented" role="group" aria-label=${label}>
+    ${options.map(([value, words]) => html`<button type="button" key=${value} aria-pressed=${value === chosen}
+      disabled=${disabled(value)} onClick=${() => choose(value)}>${words}</button>`)}
+  </div>`;
+}
+
+/** What colours mean. @param {{ of: [string, string][] }} props */
+export function Legend({ of }) {
+  return html`<ul class="legend" aria-label="Colours">
+    ${of.map(([name, words]) => html`<li key=${name}><span class=${`swatch ${name}`} aria-hidden="true"></span>${words}</li>`)}
+  </ul>`;
+}
+
 /** Text with `code` in it, in paragraphs. @param {{ text: string }} props */
 export function Prose({ text }) {
   const paragraphs = text.split(/\n\s*\n/).filter((each) => each.trim());
@@ -89,7 +112,8 @@ export function inline(text) {
 export function Progress({ fraction, text, label }) {
   const value = fraction === null ? undefined : Math.round(fraction * 100);
   return html`<div class="progress">
-    ${fraction !== null && html`<div class="track" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100" aria-valuenow=${value}>
+    ${fraction !== null && html`<div class="track" role="progressbar" aria-label=${label}
+        aria-valuemin="0" aria-valuemax="100" aria-valuenow=${value}>
       <div class="fill" style=${{ transform: `scaleX(${fraction})` }}></div></div>`}
     <span class="progress-text num">${text}</span>
   </div>`;

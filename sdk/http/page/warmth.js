@@ -4,7 +4,7 @@
 import { count, duration, factor } from './format.js';
 import { Scatter } from './scatter.js';
 import { coldAgainstWarm } from './stats.js';
-import { html, memo, useEffect, useServices, useState } from './ui.js';
+import { html, Legend, memo, useEffect, useServices, useState } from './ui.js';
 
 /**
  * @typedef {import('./stats.js').AppStats} AppStats
@@ -12,14 +12,16 @@ import { html, memo, useEffect, useServices, useState } from './ui.js';
  */
 
 const REFRESH_MS = 2000;
+/** @type {[string, string][]} */
+const COLOURS = [['cold', 'cold: start and run'], ['warm', 'warm: run']];
+const COLUMNS = ['calls', 'median', 'p90'];
 
 export function Warmth() {
   const stats = useStats();
   const all = stats.filter((each) => each.cold.count + each.warm.count > 0);
   if (!all.length) return null;
   return html`<section class="panel warmth" aria-labelledby="warmth-title">
-    <div class="panel-head"><h2 id="warmth-title">Cold against warm</h2>
-      <ul class="legend" aria-label="Colours"><li><span class="swatch cold" aria-hidden="true"></span>cold: start and run</li><li><span class="swatch warm" aria-hidden="true"></span>warm: run</li></ul></div>
+    <div class="panel-head"><h2 id="warmth-title">Cold against warm</h2><${Legend} of=${COLOURS} /></div>
     <div class="cards">${all.map((each) => html`<${Card} key=${each.app} stats=${each} />`)}</div>
   </section>`;
 }
@@ -42,18 +44,20 @@ function useStats() {
   return stats;
 }
 
-const Card = memo(AppCard, (before, after) => before.stats.points.length === after.stats.points.length && last(before.stats) === last(after.stats));
+const Card = memo(AppCard, (before, after) => same(before.stats.points, after.stats.points));
 
-/** @param {AppStats} stats */
-function last(stats) {
-  return stats.points[stats.points.length - 1]?.at;
+/** @param {AppStats['points']} before @param {AppStats['points']} after */
+function same(before, after) {
+  return before.length === after.length && before[before.length - 1]?.at === after[after.length - 1]?.at;
 }
 
 /** @param {{ stats: AppStats }} props */
 function AppCard({ stats }) {
   return html`<article class="card" aria-label=${stats.app}>
     <header><h3>${stats.app}</h3>${verdict(stats)}</header>
-    <table class="figures-table num"><thead><tr><th scope="col"><span class="hidden">Kind</span></th><th scope="col">calls</th><th scope="col">median</th><th scope="col">p90</th></tr></thead>
+    <table class="figures-table num">
+      <thead><tr><th scope="col"><span class="hidden">Kind</span></th>
+        ${COLUMNS.map((each) => html`<th key=${each} scope="col">${each}</th>`)}</tr></thead>
       <tbody><${Line} name="cold" of=${stats.cold} /><${Line} name="warm" of=${stats.warm} /></tbody></table>
     <${Scatter} stats=${stats} />
   </article>`;
@@ -68,5 +72,6 @@ function verdict({ factor: times, warm, cold }) {
 
 /** @param {{ name: string, of: Summary }} props */
 function Line({ name, of }) {
-  return html`<tr><th scope="row"><span class=${`swatch ${name}`} aria-hidden="true"></span>${name}</th><td>${count(of.count)}</td><td>${duration(of.median)}</td><td>${duration(of.p90)}</td></tr>`;
+  return html`<tr><th scope="row"><span class=${`swatch ${name}`} aria-hidden="true"></span>${name}</th>
+    <td>${count(of.count)}</td><td>${duration(of.median)}</td><td>${duration(of.p90)}</td></tr>`;
 }
