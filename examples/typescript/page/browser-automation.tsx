@@ -19,6 +19,7 @@ export function BrowserAutomation() {
 
   const start = (event: FormEvent) => {
     event.preventDefault();
+    setPicture(null);
     void attempt(() => run({ action: 'start', url }));
   };
   const takeScreenshot = () => attempt(async () => setPicture((await run({ action: 'screenshot' })).output));
@@ -32,6 +33,7 @@ export function BrowserAutomation() {
       <h1>Browser automation</h1>
       <p className="session">
         Session: <code role="status">{sessionId ?? 'None'}</code>
+        {loading && ' · working'}
       </p>
       <form onSubmit={start}>
         <label>
