@@ -103,8 +103,8 @@ function TableRow({ texts }) {
 /** @param {Texts} texts */
 function who(texts) {
   if (texts.kind) return html`<span class="kind">${texts.kind}</span>`;
-  return html`<a class="row-link" href=${sessionRoute(texts.id)} aria-label=${`${texts.app} ${texts.name || texts.shortId}`}>
-    ${texts.name && html`<span class="name">${texts.name}</span>`}<span class="id">${texts.shortId}</span></a>`;
+  return html`<a class="row-link" href=${sessionRoute(texts.id)}><span class="hidden">${texts.app}${' '}</span>
+    ${texts.name && html`<span class="name">${texts.name}</span>${' '}`}<span class="id">${texts.shortId}</span></a>`;
 }
 
 /** @param {{ texts: Texts }} props */
