@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import warmd
+from tests.http.gatewayprocess import GatewayProcess
+from warmd.http.keys import Keys
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
 SCRIPT_SECONDS = 50
@@ -35,10 +37,10 @@ def client() -> Iterator[warmd.Client]:
         yield client
 
 
-def output_of(client: warmd.Client, script: str, *lines: str) -> str:
-    """What an example prints; with `lines`, of that Python code run beside it."""
+def output_of(client: warmd.Client, script: str, *lines: str, **more: str) -> str:
+    """What an example prints; with `lines`, of that Python code run beside it; `more` is environment."""
     command = [sys.executable, *(("-c", "\n".join(lines)) if lines else (str(EXAMPLES / script),))]
-    environment = {**os.environ, "WARMD_HOST": client.address}
+    environment = {**os.environ, "WARMD_HOST": client.address, **more}
     done = subprocess.run(
         command,
         cwd=EXAMPLES,
@@ -91,6 +93,16 @@ def test_a_session_that_is_gone_is_replaced(client):
     pattern = re.compile(r"session (sess_[0-9a-f]{32}): 2")
     ids = [pattern.fullmatch(line)[1] for line in (first, second)]
     assert ids[0] != ids[1]
+
+
+@needs("inferencesh")
+def test_a_session_that_is_gone_is_replaced_over_http(client, tmp_path):
+    with GatewayProcess(client.address, tmp_path, open=False) as gateway:
+        key = Keys(gateway.folder / "keys").add("python")
+        text = output_of(client, "recovery_http.py", WARMD_URL=gateway.url, WARMD_KEY=key, WARMD_HOST="")
+    found = re.findall(r"^session (sess_[0-9a-f]{32}): 2(.*)$", text, re.MULTILINE)
+    assert [why for _, why in found] == ["", ", after the first was ended", ", after the second has expired"]
+    assert len({id for id, _ in found}) == 3
 
 
 @needs_the_model
