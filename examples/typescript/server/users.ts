@@ -17,6 +17,10 @@ declare global {
 }
 
 export const users: RequestHandler = (req, res, next) => {
+  if (!['none', 'same-origin'].includes(req.get('sec-fetch-site') ?? 'none') && req.method !== 'GET') {
+    res.status(403).json({ error: 'Pages of other sites may not ask' });
+    return;
+  }
   let id = idIn(req.headers.cookie ?? '');
   if (id === null) {
     id = randomUUID();
