@@ -51,16 +51,20 @@ def plain(value: object) -> str:
 
 async def start(request: Request) -> Response:
     user, client, asked = request.state.user, request.state.client, await body(request)
-    session = await client.session(APP, session_timeout=SESSION_TIMEOUT)
     try:
-        await session.run({"action": "start", "url": asked.get("url")})
-    except warmd.WarmdError:
-        await session.end()  # the page could not be loaded, but its browser is open
+        result = await client.run(
+            app=APP,
+            input={"action": "start", "url": asked.get("url")},
+            session="new",
+            session_timeout=SESSION_TIMEOUT,
+        )
+    except warmd.AppError as error:  # the page could not be loaded, but its browser is open
+        await client.sessions.end(error.session)
         raise
-    before, user_sessions[user] = user_sessions.get(user), session.id
+    before, user_sessions[user] = user_sessions.get(user), result.session_id
     if before is not None:
         await client.sessions.end(before)
-    return Answer({"sessionId": session.id})
+    return Answer({"sessionId": result.session_id})
 
 
 async def action(request: Request) -> Response:
