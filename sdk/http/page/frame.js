@@ -10,7 +10,7 @@ import { SessionsView } from './sessions-view.js';
 import { SignIn } from './sign-in.js';
 import { isDark, turnTheme, watchTheme } from './theme.js';
 import { TryView } from './try-view.js';
-import { html, inline, State, useEffect, useState, useStore } from './ui.js';
+import { html, inline, State, useEffect, useRef, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./model.js').Model} Model
@@ -54,10 +54,16 @@ function skip(event) {
 /** @returns {Route} */
 function useRoute() {
   const [route, go] = useState(() => parseRoute(location.hash));
+  const view = useRef(route.view);
   useEffect(() => {
     const follow = () => {
-      go(parseRoute(location.hash));
+      const next = parseRoute(location.hash);
+      go(next);
+      if (next.view === view.current) return;
+      view.current = next.view;
       window.scrollTo(0, 0);
+      // The link that was followed is gone: without this, the keyboard would begin at the top again.
+      document.getElementById('main')?.focus({ preventScroll: true });
     };
     window.addEventListener('hashchange', follow);
     return () => window.removeEventListener('hashchange', follow);

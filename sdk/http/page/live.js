@@ -13,6 +13,11 @@ const SILENCE_MS = 40_000;
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 10_000;
 
+/** @param {ApiError} error */
+function inWords(error) {
+  return error.status ? error.message : 'Is `warmd http` still running?';
+}
+
 export class Live {
   /** @param {Api} api @param {Listener} listener */
   constructor(api, listener) {
@@ -38,11 +43,11 @@ export class Live {
     while (!this._stopped.signal.aborted) {
       try {
         await this._read();
-        this._listener.lost('The gateway ended the connection.');
+        this._listener.lost('It ended the connection.');
       } catch (error) {
         if (this._stopped.signal.aborted) return;
         if (this._isRefusal(error)) return;
-        this._listener.lost(error instanceof ApiError ? error.message : 'The connection to the gateway broke.');
+        this._listener.lost(error instanceof ApiError ? inWords(error) : 'The connection broke.');
       }
       await this._rest();
     }

@@ -74,15 +74,21 @@ export class Runner {
       try {
         for await (const line of this._store.api.lines(`tasks/${encodeURIComponent(task)}/stream`, this._stopped.signal)) {
           this._update(key, (run) => afterLine(run, line, now()));
+          if (this._isOver(key)) return;
         }
       } catch (error) {
         if (this._stopped.signal.aborted || (error instanceof ApiError && error.status)) throw error;
       }
-      const run = this._find(key);
-      if (!run || isFinal(run)) return;
+      if (this._isOver(key)) return;
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
     throw new Error('The connection broke while it ran. It may still run: its session shows that.');
+  }
+
+  /** @param {number} key */
+  _isOver(key) {
+    const run = this._find(key);
+    return !run || isFinal(run);
   }
 
   /** @param {number} key */

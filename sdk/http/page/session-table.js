@@ -36,7 +36,7 @@ export function SessionTable({ filter, clear }) {
     return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;
   }
   return html`<${SortChoice} order=${order} sort=${sort} gpuShown=${gpuShown} />
-    <table role="table" class=${gpuShown ? 'sessions with-gpu' : 'sessions'} aria-label="Sessions">
+    <table role="table" class=${`sessions ${gpuShown ? 'with-gpu' : ''} ${model.may('run') ? '' : 'to-read'}`} aria-label="Sessions">
       <${Head} order=${order} sort=${sort} gpuShown=${gpuShown} />
       <tbody role="rowgroup">${shown.map((row) => rowOf(row, store.now(), gpuShown, model.may('run')))}</tbody>
     </table>

@@ -40,6 +40,7 @@ class Drawing {
     /** @type {Bar | null} */
     this.chosen = null;
     this.drawnAt = 0;
+    this.shown = { window: { from: 0, to: this.span }, now: this.span };
     /** @type {HTMLCanvasElement | null} */
     this.canvas = null;
   }
@@ -66,13 +67,17 @@ class Drawing {
     this.lanes = lanesOf(rows, calls, this.window, now, (call) => this._label(call));
     if (!this.session) this._arrange();
     this.drawnAt = performance.now();
-    draw(fit(this.canvas, this.width, this.height), { ...this._scene(), now });
+    this.shown = { window: this.window, now };
     this.canvas.style.height = `${this.height}px`;
+    this.paint();
   }
 
-  _scene() {
-    const { lanes, window, width, height, gutter, scroll, chosen } = this;
-    return { lanes, window, width, height, gutter, scroll, chosen, colours: palette() };
+  /** The lanes as they are: for a pointer that moves, they need not be found anew. */
+  paint() {
+    if (!this.canvas) return;
+    const { lanes, width, height, gutter, scroll, chosen } = this;
+    const scene = { lanes, width, height, gutter, scroll, chosen, ...this.shown, colours: palette() };
+    draw(fit(this.canvas, width, height), scene);
   }
 
   /** In the order of creation, so that lanes do not jump; those that ended come after them. */
@@ -101,9 +106,10 @@ export function Timeline({ title, session }) {
   drawing.span = span;
   useDrawing(drawing, box, visible, store);
   const pick = (/** @type {typeof chosen} */ what) => {
+    const same = drawing.chosen?.id === what?.bar.id;
     drawing.chosen = what?.bar ?? null;
-    drawing.draw();
-    choose(what);
+    if (!same) drawing.paint();
+    if (!same || what) choose(what);
   };
   const hold = () => {
     drawing.frozen = frozen ? null : store.now();
@@ -152,7 +158,7 @@ function Surface({ drawing, box, pick, chosen }) {
     if (next === drawing.scroll) return;
     event.preventDefault();
     drawing.scroll = next;
-    drawing.draw();
+    drawing.paint();
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const next = neighbour(drawing, event.key);
@@ -185,7 +191,7 @@ function under(drawing, box, event) {
   const lane = drawing.lanes[Math.floor((y + drawing.scroll) / LANE)];
   if (x < drawing.gutter || y > drawing.height - AXIS) return null;
   const slack = (5 / (drawing.width - drawing.gutter)) * drawing.span;
-  const bar = barAt(lane, timeAt(x, drawing.window, drawing.width, drawing.gutter), slack);
+  const bar = barAt(lane, timeAt(x, drawing.shown.window, drawing.width, drawing.gutter), slack);
   return bar && { bar, lane, x, y };
 }
 
@@ -209,7 +215,7 @@ function neighbour(drawing, key) {
 function keptInView(drawing, index, lane, bar) {
   const room = drawing.height - AXIS;
   drawing.scroll = Math.min(index * LANE, Math.max(drawing.scroll, (index + 1) * LANE - room));
-  const { from, to } = drawing.window;
+  const { from, to } = drawing.shown.window;
   const x = drawing.gutter + ((Math.max(from, bar.from) - from) / (to - from)) * (drawing.width - drawing.gutter);
   return { bar, lane, x, y: index * LANE - drawing.scroll + LANE / 2 };
 }
