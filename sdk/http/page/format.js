@@ -128,8 +128,10 @@ export function plural(number, noun) {
 /**
  * The local time of day.
  * @param {number} seconds since the epoch
+ * @param {number} [places] decimals of its seconds
  */
-export function clock(seconds) {
-  const at = new Date(seconds * 1000);
-  return [at.getHours(), at.getMinutes(), at.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
+export function clock(seconds, places = 0) {
+  const at = new Date(Math.round(seconds * 1000));
+  const whole = [at.getHours(), at.getMinutes(), at.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
+  return places ? `${whole}.${String(at.getMilliseconds()).padStart(3, '0').slice(0, places)}` : whole;
 }

@@ -51,7 +51,7 @@ function options(width) {
     width, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
     scales: { x: { time: true, range: (_plot, from, to) => [from, to] }, y: { distr: 3, range: decades } },
     axes: [
-      { ...axis, size: 24, space: 70, values: (_plot, marks) => marks.map(clock) },
+      { ...axis, size: 24, space: 70, values: (_plot, marks) => marks.map((each) => clock(each)) },
       { ...axis, size: 54, splits: powers, values: (_plot, marks) => marks.map(named) },
     ],
     series: [{}, points(colours.warm), points(colours.cold)],

@@ -1,7 +1,7 @@
 // @ts-check
 /** Draws the timeline on a canvas: only the lanes that are in view. */
 
-import { clock, span } from './format.js';
+import { clock, duration } from './format.js';
 import { ticks, xOf } from './timeline-geometry.js';
 
 /**
@@ -52,6 +52,15 @@ export function draw(c, scene) {
   const last = Math.min(scene.lanes.length, Math.ceil((scene.scroll + scene.height - AXIS) / LANE));
   for (let index = first; index < last; index += 1) drawLane(c, scene, scene.lanes[index], index * LANE - scene.scroll);
   c.restore();
+  drawScrollbar(c, scene);
+}
+
+/** @param {CanvasRenderingContext2D} c @param {Scene} scene */
+function drawScrollbar(c, { lanes, width, height, scroll, colours }) {
+  const [room, all] = [height - AXIS, lanes.length * LANE];
+  if (all <= room) return;
+  c.fillStyle = colours.queue;
+  c.fillRect(width - 4, (scroll / all) * room, 4, (room / all) * room);
 }
 
 /** @param {CanvasRenderingContext2D} c @param {Scene} scene */
@@ -61,16 +70,18 @@ function drawAxis(c, scene) {
   c.fillStyle = colours.line;
   c.fillRect(0, bottom, width, 1);
   c.textAlign = 'center';
-  for (const at of ticks(window, width - gutter)) {
+  const { marks, places } = ticks(window, width - gutter);
+  for (const at of marks) {
     const x = Math.round(xOf(at, window, width, gutter));
     c.fillStyle = colours.line;
     c.fillRect(x, 0, 1, bottom);
     c.fillStyle = colours.muted;
-    if (x > gutter + 28 && x < width - 28) c.fillText(clock(at), x, bottom + AXIS / 2 + 1);
+    if (x > gutter + 28 && x < width - 28) c.fillText(clock(at, places), x, bottom + AXIS / 2 + 1);
   }
   c.textAlign = 'right';
   const live = scene.now - window.to < 1;
-  if (live && gutter) c.fillText(`last ${span(window.to - window.from)}`, gutter - 8, bottom + AXIS / 2 + 1);
+  const long = duration(window.to - window.from);
+  if (gutter) c.fillText(live ? `last ${long}` : long, gutter - 8, bottom + AXIS / 2 + 1);
 }
 
 /** @param {CanvasRenderingContext2D} c @param {Scene} scene @param {Lane} lane @param {number} top */

@@ -109,19 +109,20 @@ export function timeAt(x, window, width, gutter) {
   return window.from + ((x - gutter) / (width - gutter)) * (window.to - window.from);
 }
 
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
 
 /**
- * Times for the axis, at round distances, not closer than 80 pixels.
+ * Times for the axis, at round distances, not closer than 80 pixels; `places`: decimals that tell them apart.
  * @param {Window} window
  * @param {number} pixels
  */
 export function ticks(window, pixels) {
   const span = window.to - window.from;
   const step = STEPS.find((each) => (each / span) * pixels >= 80) ?? span;
-  const marks = [];
-  for (let at = Math.ceil(window.from / step) * step; at <= window.to; at += step) marks.push(at);
-  return marks;
+  const first = Math.ceil(window.from / step);
+  const last = Math.floor(window.to / step + 1e-6);
+  const marks = Array.from({ length: Math.max(0, last - first + 1) }, (_each, index) => (first + index) * step);
+  return { marks, places: step < 1 ? Math.ceil(-Math.log10(step)) : 0 };
 }
 
 /**

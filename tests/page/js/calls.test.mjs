@@ -40,8 +40,10 @@ test('times and places are each other', () => {
   const window = { from: 100, to: 160 };
   assert.equal(xOf(130, window, 700, 100), 400);
   assert.equal(timeAt(400, window, 700, 100), 130);
-  assert.deepEqual(ticks(window, 600), [100, 110, 120, 130, 140, 150, 160]);
-  assert.ok(ticks({ from: 0, to: 1800 }, 300).length <= 4);
+  assert.deepEqual(ticks(window, 600), { marks: [100, 110, 120, 130, 140, 150, 160], places: 0 });
+  assert.ok(ticks({ from: 0, to: 1800 }, 300).marks.length <= 4);
+  const close = ticks({ from: 100, to: 100.06 }, 300);
+  assert.deepEqual([close.marks.map((each) => each.toFixed(2)), close.places], [['100.00', '100.02', '100.04', '100.06'], 2]);
 });
 
 test('the bar under the pointer, or the nearest; what runs goes before what waits', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytes, cores, count, countdown, duration, factor, plural, rate, shortId, span, title } from '../../../sdk/http/page/format.js';
+import { bytes, clock, cores, count, countdown, duration, factor, plural, rate, shortId, span, title } from '../../../sdk/http/page/format.js';
 
 test('measured times have three digits and the unit that fits', () => {
   const told = [0.00042, 0.036, 0.0999, 0.99949, 1.236, 59.9, 59.96, 125, 3600, 7380, 90000].map(duration);
@@ -27,6 +27,11 @@ test('counts, rates, factors, cores', () => {
   assert.deepEqual([1.04, 36.2, 1432, null, Infinity].map(factor), ['1.0×', '36×', '1,432×', '–', '–']);
   assert.deepEqual([0, 0.034, 1.5, null].map(cores), ['0 %', '3 %', '150 %', '–']);
   assert.deepEqual([plural(1, 'call'), plural(2, 'call')], ['1 call', '2 calls']);
+});
+
+test('times of day, as exact as they are asked for', () => {
+  assert.match(clock(1000), /^\d\d:\d\d:\d\d$/);
+  assert.match(clock(1000.0399999, 2), /:40\.04$/);
 });
 
 test('names of sessions', () => {
