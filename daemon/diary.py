@@ -56,6 +56,17 @@ class ToldBroker(Broker):
         if tell is not None:
             tell(self, event, effects)
 
+    def settle_left(self) -> None:
+        """Have the story told of detached calls that have ended without their callers."""
+        keep = self._book.keep
+        for id in [id for id in self.story.left if id not in self._book.jobs]:
+            self.story.left.discard(id)
+            kept = keep.calls.get(id)
+            if kept is not None and kept.final is not None:
+                self.story.ended_alone(kept.final, kept.ended)
+            else:
+                self.story.lost(id, self._book.now)
+
     def began_to_yield(self, worker: WorkerId) -> None:
         session = self._book.workers.get(worker)
         if session is not None and session.running is not None:

@@ -154,11 +154,15 @@ def packed_description(spec: AppSpec, described: Body) -> bytes:
 def spliced(facts: dict[str, Any], name: str, body: Body, most_bytes: int) -> bytes:
     """A packed map with one entry more, the bytes that a worker sent: unpacking them could import numpy
     here, or blow up in memory.  None where they are more than `most_bytes`, or no value."""
+    return with_packed(facts, name, bytes(body) if _sound(body, most_bytes) else values.pack(None))
+
+
+def with_packed(facts: dict[str, Any], name: str, packed: bytes) -> bytes:
+    """A packed map with one entry more, which is packed already, and ours."""
     pieces = [_packer().pack_map_header(len(facts) + 1)]
     for key, value in facts.items():
         pieces += [values.pack(key), values.pack(value)]
-    shown = bytes(body) if _sound(body, most_bytes) else values.pack(None)
-    return b"".join([*pieces, values.pack(name), shown])
+    return b"".join([*pieces, values.pack(name), packed])
 
 
 def _sound(body: Body, most_bytes: int) -> bool:

@@ -19,7 +19,7 @@ from time import thread_time
 from typing import Any, Literal, NamedTuple
 
 from warmd.daemon.core.views import SessionView
-from warmd.daemon.infos import array, packed_info, past_call_info, spliced
+from warmd.daemon.infos import array, packed_info, past_call_info, with_packed
 from warmd.daemon.services import Services
 from warmd.daemon.story import PastCall
 from warmd.daemon.verbs import Refusal, invalid
@@ -37,6 +37,7 @@ MOST_CALLS = 100
 MOST_AT_FIRST = 500
 MOST_GONE = 200
 MOST_WATCHERS = 64
+MOST_WATCHERS_OF_CLIENT = 8
 
 
 class Seen(NamedTuple):
@@ -89,9 +90,10 @@ class News:
         mine = self._watchers.get(client, {})
         if request.id in mine:
             raise invalid("the id is in use by another request to watch: choose 16 random bytes")
-        if sum(map(len, self._watchers.values())) >= MOST_WATCHERS:
-            text = f"{MOST_WATCHERS} clients watch already, which is the limit: close one of them"
-            raise Refusal(Problem("QUEUE_FULL", text, details={"limit": MOST_WATCHERS}))
+        if len(mine) >= MOST_WATCHERS_OF_CLIENT:
+            raise _full(f"this client watches {len(mine)} times already", MOST_WATCHERS_OF_CLIENT)
+        if (watching := sum(map(len, self._watchers.values()))) >= MOST_WATCHERS:
+            raise _full(f"there are {watching} who watch already", MOST_WATCHERS)
         if not self._watchers:
             self._begin()
         calls = max(0, self._services.story.ended - MOST_AT_FIRST)
@@ -162,14 +164,16 @@ class News:
         ]
         if ready:
             self._look()
+        packed: dict[SessionId, bytes] = {}
         for watcher in ready:
-            self._tell(watcher)
+            self._tell(watcher, now, packed)
         pause = (thread_time() - began) / MOST_OF_THE_LOOP
         self._not_before = now + min(max(PAUSE_SECONDS, pause), LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
         """Find what has changed."""
         state, broker = self._state, self._services.broker
+        broker.settle_left()
         state.look += 1
         before, state.living = state.living, {}
         for view in broker.views():
@@ -181,25 +185,24 @@ class News:
             state.gone.append(Seen(state.look, view))
             state.last_gone = view.id
 
-    def _tell(self, watcher: Watcher) -> None:
-        now, state, story = self._services.now(), self._state, self._services.story
-        sessions = [packed_info(view, now) for view in state.since(watcher.look)]
-        calls = [*self._calls(watcher, now)]
-        is_first = not watcher.told
-        if not sessions and story.ended == watcher.calls and not is_first:
-            watcher.look = state.look
-            return
-        facts = {
-            "calls": calls,
-            "ended": 0 if is_first else story.ended - watcher.calls,
-            "draining": self._services.broker.totals().draining,
-        }
-        packed = array(sessions)
-        body = spliced(facts, "sessions", packed, len(packed))
-        self._services.send(watcher.client, messages.Part(watcher.id, watcher.told, body))
+    def _tell(self, watcher: Watcher, now: float, packed: dict[SessionId, bytes]) -> None:
+        """`packed`: the infos that others were told in this turn."""
+        state, story, is_first = self._state, self._services.story, not watcher.told
+        infos = [
+            packed.get(view.id) or packed.setdefault(view.id, packed_info(view, now))
+            for view in state.since(watcher.look)
+        ]
+        if infos or is_first or story.ended != watcher.calls:
+            facts = {
+                "calls": self._calls(watcher, now),
+                "ended": 0 if is_first else story.ended - watcher.calls,
+                "draining": self._services.broker.totals().draining,
+            }
+            body = with_packed(facts, "sessions", array(infos))
+            self._services.send(watcher.client, messages.Part(watcher.id, watcher.told, body))
+            watcher.told += 1
+            watcher.credit -= 1
         watcher.look, watcher.calls = state.look, story.ended
-        watcher.told += 1
-        watcher.credit -= 1
 
     def _calls(self, watcher: Watcher, now: float) -> list[dict[str, Any]]:
         """The latest that have ended, in the order of their ends."""
@@ -215,3 +218,7 @@ class News:
     def _told(self, past: PastCall, now: float) -> dict[str, Any]:
         session = self._services.broker.view(past.session) if past.session else None
         return past_call_info(past, session.app if session else past.app, now)
+
+
+def _full(text: str, limit: int) -> Refusal:
+    return Refusal(Problem("QUEUE_FULL", f"{text}, which is the limit: close one", details={"limit": limit}))

@@ -26,8 +26,11 @@ REMEMBERED_CALLS = 1000
 """Of each kind: good ends, bad ones, and requests to end a session."""
 MAX_OPEN_CALLS = 100_000
 MAX_MESSAGE_BYTES = 600
-OpenCall: TypeAlias = tuple[float, str, ClientId, str | None]
-"""Of a call that was not answered yet: when it arrived, its function, who calls, the app if it was named."""
+MAX_NAME_BYTES = 256
+"""Of a function, or an app, that was refused: no good name is longer."""
+OpenCall: TypeAlias = tuple[float, str, ClientId, str | None, bool]
+"""Of a call that was not answered yet: when it arrived, its function, who calls, the app if it was named,
+whether it is detached."""
 LEFT = "LEFT"
 """Instead of an error's code: its client went away, so that nobody was told how it ended."""
 
@@ -81,6 +84,8 @@ class Story:
         self.who: Callable[[ClientId], str] = lambda _client: ""
         self.ended = 0
         """How many calls so far."""
+        self.left: set[CallId] = set()
+        """Detached calls that go on, or have ended, without their caller."""
         self._open: dict[CallId, OpenCall] = {}
         self._first_parts: dict[CallId, float] = {}
         self._good: deque[tuple[Any, ...]] = deque(maxlen=REMEMBERED_CALLS)
@@ -108,8 +113,9 @@ class Story:
 
     def refused(self, call: Call, said: Failure, now: float) -> None:
         """A call has been refused before the broker saw it."""
-        app = call.app.name if call.app else None
-        self._bury_call(self._bad, (now, call.function, ClientId(b""), app), now, *_failure(said))
+        app = shorten(call.app.name, MAX_NAME_BYTES) if call.app else None
+        opened = (now, shorten(call.function, MAX_NAME_BYTES), ClientId(b""), app, call.detach)
+        self._bury_call(self._bad, opened, now, *_failure(said))
 
     def call(self, id: CallId) -> PastCall | None:
         return next((past for past in self._past(self._bad, self._good) if past.id == id), None)
@@ -155,7 +161,8 @@ class Story:
     def _arrived(self, event: ev.CallArrived, now: float) -> None:
         opened, call = self._open, event.call
         if call.id not in opened:
-            opened[call.id] = (now, call.function, event.client, call.app.name if call.app else None)
+            app = call.app.name if call.app else None
+            opened[call.id] = (now, call.function, event.client, app, call.detach)
         if len(opened) > MAX_OPEN_CALLS:
             self._first_parts.pop(oldest := next(iter(opened)), None)
             del opened[oldest]
@@ -171,8 +178,25 @@ class Story:
             self._bury_call(self._bad, opened, now, *_failure(said))
 
     def _left(self, event: ev.ClientGone, _effects: Sequence[fx.Effect], now: float) -> None:
+        """Its detached calls go on: they are `left`, until somebody asks what became of them."""
         for id in [id for id, opened in self._open.items() if opened[2] == event.client]:
-            self._bury_call(self._bad, self._open.pop(id), now, id, None, None, LEFT, "", "maybe")
+            if self._open[id][4]:
+                self.left.add(id)
+            else:
+                self.lost(id, now)
+
+    def lost(self, id: CallId, now: float) -> None:
+        """Nobody is told how this call ends."""
+        opened = self._open.pop(id, None)
+        if opened is not None:
+            self._bury_call(self._bad, opened, now, id, None, None, LEFT, "", "maybe")
+
+    def ended_alone(self, final: Result | Failure, ended: float) -> None:
+        """So a detached call has ended, whose caller had left."""
+        if isinstance(final, Result):
+            self._returned(final, ended)
+        else:
+            self._failed(final, ended)
 
     def _bury_call(
         self,
@@ -187,7 +211,7 @@ class Story:
         ran: str,
     ) -> None:
         first = self._first_parts.pop(id, None) if self._first_parts else None
-        arrived, function, _, app = opened
+        arrived, function, _, app, _ = opened
         ring.append(
             (self.ended, id, now, arrived, function, session, timing, code, message, ran, app, first)
         )

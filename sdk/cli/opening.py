@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import os
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -76,9 +77,10 @@ def _browse(address: str, folder: Path) -> bool:
     if sys.platform != "darwin" and not any(map(os.environ.get, SCREENS)):
         return False
     path = folder / "open.html"
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+    descriptor, draft = tempfile.mkstemp(dir=folder, suffix=".html")  # for this user alone
+    with open(descriptor, "w") as file:
         file.write(LEADS_ON.format(html.escape(address, quote=True)))
+    os.replace(draft, path)
     return webbrowser.open(path.as_uri())
 
 

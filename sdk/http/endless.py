@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warmd.http.logs import FACTS
 from warmd.http.problems import HttpProblem
+from warmd.protocol.errors import WarmdError
 
 log = logging.getLogger("warmd.http")
 NDJSON = b"application/x-ndjson"
@@ -63,8 +64,8 @@ class _Answer:
             await self._tell(send)
         except asyncio.CancelledError:
             pass  # not ended: the server closes the connection, if it is there
-        except HttpProblem as problem:
-            log.warning("an answer was cut", extra={FACTS: {"why": problem.detail}})
+        except (HttpProblem, WarmdError) as error:
+            log.warning("an answer was cut", extra={FACTS: {"why": str(error)}})
         finally:
             watcher.cancel()
             del self._open[reader]

@@ -57,7 +57,7 @@ class Gateway:
         self.tasks = Tasks(client, self.owners, self.files, self.outputs, self._ended)
         self.endless = Endless()
         self.streams = Streams(client, self.tasks, self.outputs, self.endless)
-        self.live = Live(client, options.open)
+        self.live = Live(client, options.open, self.tasks.owner_of)
         self.metrics.open_streams.set_function(lambda: len(self.endless.open))
 
     def application(self) -> ASGIApp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -32,6 +33,8 @@ class Known:
     """What the daemon has told since it was found."""
 
     daemon: dict[str, Any]
+    owner_of_call: Callable[[str], str | None] = lambda _call: None
+    """The key that began it, where this gateway knows."""
     change: int = 0
     """Counts what was told, and what was measured."""
     living: dict[str, Row] = field(default_factory=dict)
@@ -43,6 +46,8 @@ class Known:
     used_changed: dict[str, int] = field(default_factory=dict)
     """By session, in which change its use became what it is."""
     daemon_changed: int = 0
+    drained: int = 0
+    """In which change it began to stop."""
     owners: dict[str, str] = field(default_factory=dict)
 
     def take(self, told: dict[str, Any]) -> None:
@@ -57,12 +62,13 @@ class Known:
             else:
                 self.living[row.id] = row
         for call in told["calls"]:
-            self.calls.append(Ended(self.numbers, self.owners.get(call["session"], ""), rows.call(call)))
+            owner = self.owners.get(call["session"]) or self.owner_of_call(call["id"]) or ""
+            self.calls.append(Ended(self.numbers, owner, rows.call(call)))
             self.numbers += 1
         self.ended += told["ended"]
         if told["draining"] != self.daemon["draining"]:
             self.daemon["draining"] = told["draining"]
-            self.daemon_changed = self.change
+            self.daemon_changed = self.drained = self.change
         self._forget()
 
     def take_usage(self, used: dict[int, Used]) -> None:
@@ -87,9 +93,8 @@ class Known:
 
     def calls_since(self, number: int, sees: Sees) -> list[orjson.Fragment]:
         """Those that have ended from that number on, as far as they are kept."""
-        return [
-            orjson.Fragment(call.json) for call in self.calls if call.number >= number and sees(call.owner)
-        ]
+        new = takewhile(lambda call: call.number >= number, reversed(self.calls))
+        return [orjson.Fragment(call.json) for call in new if sees(call.owner)][::-1]
 
     def usage(self, change: int, sees: Sees) -> dict[str, tuple[int, float]]:
         """What sessions use, as far as that has changed since then: bytes of memory, cores."""

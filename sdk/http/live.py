@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,25 @@ import orjson
 from warmd import __version__
 from warmd.http.keys import Caller
 from warmd.http.known import Known
+from warmd.http.logs import FACTS
 from warmd.http.moments import now
-from warmd.http.usage import Usage
-from warmd.protocol import places
-from warmd.protocol.errors import WarmdError
+from warmd.http.problems import HttpProblem
+from warmd.http.usage import Usage, is_process_behind
+from warmd.protocol.errors import DaemonLost, WarmdError
 
 if TYPE_CHECKING:
     from warmd.aio import AsyncClient
 
+log = logging.getLogger("warmd.http")
 BEAT_SECONDS = 15.0
 RETRY_SECONDS = 1.0
+LOOK_AGAIN_SECONDS = 0.1
 USAGE_SECONDS = 2.0
-OF_DAEMON = ("version", "pid", "boot", "address", "uptime_seconds", "memory", "max_sessions", "draining")
+MOST_PAGES = 256
+MOST_PAGES_OF_KEY = 32
+OF_DAEMON = ("version", "boot", "uptime_seconds", "max_sessions", "draining", "pid", "address", "memory")
+FOR_ADMINS = ("pid", "address", "memory", "cpu")
+"""Of the daemon's facts those that tell of the machine, and of what others do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,14 +62,29 @@ class Page:
 class Live:
     """All pages of a gateway."""
 
-    def __init__(self, client: AsyncClient, is_open: bool) -> None:
+    def __init__(
+        self, client: AsyncClient, is_open: bool, owner_of_call: Callable[[str], str | None]
+    ) -> None:
         self._client = client
         self._is_open = is_open
+        self._owner_of_call = owner_of_call
         self._pages: set[Page] = set()
         self._following: asyncio.Task[None] | None = None
         self._known: Known | None = None
         self._lost = ""
         """Why there is nothing known; empty before anybody has asked."""
+        self._heard = False
+        """Something, since the stream was lost."""
+
+    def check_room(self, caller: Caller) -> None:
+        """Raises HttpProblem where there are as many pages as there may be."""
+        mine = sum(page.caller.id == caller.id for page in self._pages)
+        if mine >= MOST_PAGES_OF_KEY or len(self._pages) >= MOST_PAGES:
+            raise HttpProblem(
+                "QUEUE_FULL",
+                f"{len(self._pages)} pages are open, {mine} of this key; the limits are {MOST_PAGES} and "
+                f"{MOST_PAGES_OF_KEY}: close some",
+            )
 
     async def lines(self, caller: Caller, check: Callable[[], object]) -> AsyncGenerator[bytes]:
         """What a page is told, each a line of JSON.  `check` is called before each, and may raise."""
@@ -111,7 +134,7 @@ class Live:
         return {
             "type": "snapshot",
             "gateway": self._of_gateway(page.caller),
-            "daemon": known.daemon,
+            "daemon": _of_daemon(known, page),
             "sessions": known.sessions(-1, sees),
             "calls": known.calls_since(0, sees),
             "usage": known.usage(-1, sees),
@@ -128,8 +151,8 @@ class Live:
         told = {name: value for name, value in told.items() if value}
         if known.ended > page.ended and (sees("") or calls):
             told["calls_total"] = known.ended - page.ended if sees("") else len(calls)
-        if known.daemon_changed > page.change:
-            told["daemon"] = {name: known.daemon.get(name) for name in ("memory", "cpu", "draining")}
+        if known.daemon_changed > page.change and (sees("") or known.drained > page.change):
+            told["daemon"] = _of_daemon(known, page, ("memory", "cpu", "draining"))
         return {"type": "change", **told} if told else None
 
     def _of_gateway(self, caller: Caller) -> dict[str, Any]:
@@ -145,39 +168,63 @@ class Live:
         while True:
             try:
                 await self._hear()
+            except DaemonLost as error:
+                if self._heard:
+                    # Whether it is away, and why, is told better by who looks for it.
+                    self._heard = False
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                    continue
+                self._lose(error.message)
             except WarmdError as error:
-                self._known, self._lost = None, str(error)
-                self._wake()
+                self._lose(error.message)
+            except Exception as error:
+                log.exception("what the daemon tells of itself cannot be told")
+                name = type(error).__name__
+                self._lose(f"the gateway failed on what the daemon told: {name}; its log says more")
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _lose(self, why: str) -> None:
+        self._known, self._lost = None, why
+        self._wake()
 
     async def _hear(self) -> None:
         status = await self._client.status()
-        known = Known({name: status.get(name) for name in OF_DAEMON})
-        async with self._client.watch() as news:
-            measuring: asyncio.Task[None] | None = None
-            try:
+        known = Known({name: status.get(name) for name in OF_DAEMON}, self._owner_of_call)
+        measuring: asyncio.Task[None] | None = None
+        try:
+            async with self._client.watch() as news:
                 async for told in news:
                     known.take(told)
-                    self._known, self._lost = known, ""
+                    self._known, self._lost, self._heard = known, "", True
                     self._wake()
-                    if measuring is None and not self._client.address.startswith(places.TCP_SCHEME):
-                        measuring = asyncio.create_task(self._measure(known))
-            finally:
-                if measuring is not None:
-                    measuring.cancel()
+                    measuring = measuring or asyncio.create_task(self._measure(known))
+        finally:
+            if measuring is not None:
+                measuring.cancel()
 
     async def _measure(self, known: Known) -> None:
         """What the processes use, which nobody tells of by itself."""
+        pid = known.daemon["pid"]
+        if not await asyncio.to_thread(is_process_behind, self._client.address, pid):
+            return  # elsewhere its numbers mean other processes
         usage = Usage()
         while True:
             pids = {row.pid for row in known.living.values() if row.pid is not None}
-            known.take_usage(await asyncio.to_thread(usage.measure, pids | {known.daemon["pid"]}))
+            try:
+                known.take_usage(await asyncio.to_thread(usage.measure, pids | {pid}))
+            except OSError as error:  # short of descriptors, say
+                log.warning("what processes use cannot be measured", extra={FACTS: {"why": str(error)}})
             self._wake()
             await asyncio.sleep(USAGE_SECONDS)
 
     def _wake(self) -> None:
         for page in self._pages:
             page.news.set()
+
+
+def _of_daemon(known: Known, page: Page, names: Iterable[str] | None = None) -> dict[str, Any]:
+    hidden = () if page.caller.may_see("") else FOR_ADMINS
+    return {name: known.daemon.get(name) for name in names or known.daemon if name not in hidden}
 
 
 def _line(**told: Any) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 FIRST_SECONDS = 0.2
 """An answer begins when there is something to tell, or nothing has gone wrong for so long."""
+CHECK_SECONDS = 15.0
+"""So long a key that is revoked may go on waiting for words in a log."""
+MOST_LOGS_OF_KEY = 32
 LOG = b"text/plain; charset=utf-8"
 
 
@@ -48,6 +52,7 @@ class LiveRoutes:
         self._live = live
         self._endless = endless
         self._check = check
+        self._reading: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
         return [
@@ -61,6 +66,7 @@ class LiveRoutes:
         caller = allowed(request, "read")
         if request.method == "HEAD":
             return Response()
+        self._live.check_room(caller)
         return self._endless.answer(self._live.lines(caller, lambda: self._check(caller)), NDJSON)
 
     async def apps(self, request: Request) -> Response:
@@ -84,31 +90,40 @@ class LiveRoutes:
         if request.method == "HEAD":
             return Response()
         logs = self._client.logs(info["id"], tail=tail, follow=follow)
-        first = asyncio.ensure_future(anext(logs, None))
+        chunks = self._chunks(logs, caller)
         try:
-            await asyncio.wait([first], timeout=FIRST_SECONDS)
-            if first.done():
-                first.result()
+            await anext(chunks)
         except BaseException:
-            first.cancel()
-            await logs.aclose()
+            await chunks.aclose()
             raise
-        return self._endless.answer(_chunks(first, logs, lambda: self._check(caller)), LOG)
+        return self._endless.answer(chunks, LOG)
 
+    async def _chunks(self, logs: AsyncLogs, caller: Caller) -> AsyncGenerator[bytes]:
+        """Of a log, as they come; first nothing, once that it can be read is likely."""
+        if self._reading[caller.id] >= MOST_LOGS_OF_KEY:
+            raise HttpProblem(
+                "QUEUE_FULL", f"this key reads {MOST_LOGS_OF_KEY} logs already, which is the limit: close one"
+            )
+        self._reading[caller.id] += 1
+        coming = asyncio.ensure_future(anext(logs, None))
+        try:
+            async with aclosing(logs):
+                await asyncio.wait([coming], timeout=FIRST_SECONDS)
+                if not coming.done() or coming.exception() is None:
+                    yield b""
+                while (chunk := await self._next(coming, caller)) is not None:
+                    yield chunk
+                    coming = asyncio.ensure_future(anext(logs, None))
+        finally:
+            coming.cancel()
+            self._reading[caller.id] -= 1
 
-async def _chunks(
-    first: asyncio.Future[Any], logs: AsyncLogs, check: Callable[[], object]
-) -> AsyncGenerator[bytes]:
-    """Of a log, as they come."""
-    try:
-        async with aclosing(logs):
-            chunk = await first
-            while chunk is not None:
-                check()
-                yield chunk
-                chunk = await anext(logs, None)
-    finally:
-        first.cancel()
+    async def _next(self, coming: asyncio.Future[bytes | None], caller: Caller) -> bytes | None:
+        self._check(caller)
+        while not coming.done():
+            await asyncio.wait([coming], timeout=CHECK_SECONDS)
+            self._check(caller)
+        return coming.result()
 
 
 def _tail(text: str | None) -> int | None:

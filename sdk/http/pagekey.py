@@ -1,14 +1,15 @@
 """The key of the dashboard: `warmd open` gives it to the browser, so that nobody need type one.
 
 Its text lies in `FOLDER/page-key`, readable by this user only, who may do at the daemon's socket all that
-the key may.  It is a key like others, named `warmd-open`: it can be listed, and revoked; then the next
-`warmd open` makes another.
+the key may.  It is a key like others, named `warmd-open` (`warmd-open-2` where that name is taken): it can
+be listed, and revoked; then the next `warmd open` makes another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from itertools import count
 from pathlib import Path
 
 from warmd.http.keys import Keys
@@ -43,8 +44,13 @@ def _known(path: Path, keys: Keys) -> str | None:
 
 def _made(path: Path, keys: Keys) -> str:
     path.unlink(missing_ok=True)
-    with contextlib.suppress(ValueError):
-        keys.revoke(NAME)
-    text = keys.add(NAME, ("admin",))
+    text = keys.add(_free_name(keys), ("admin",))
     write_new(path, text)
     return text
+
+
+def _free_name(keys: Keys) -> str:
+    """Keys of that name may be another daemon's page's, or somebody's own."""
+    taken = {caller.name for caller in keys.callers()}
+    names = (NAME if number == 1 else f"{NAME}-{number}" for number in count(1))
+    return next(name for name in names if name not in taken)

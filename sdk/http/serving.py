@@ -1,6 +1,6 @@
 """Where the gateways of a daemon serve, for `warmd open` on the same machine.
 
-    FOLDER/serving/PID     what it serves, as JSON; locked by the gateway for as long as it lives
+    FOLDER/serving/NAME    what it serves, as JSON; locked by the gateway for as long as it lives
 
 So a file that is not locked was left by a gateway that was killed, and means nothing.
 """
@@ -41,9 +41,9 @@ def announced(folder: Path, serving: Serving) -> Iterator[None]:
     """Says so, for as long as this lasts.  Raises OSError."""
     for one in (folder, folder / "serving"):
         make_private_dir(one)
-    path = folder / "serving" / str(os.getpid())
-    with open(path, "w", encoding="utf-8", opener=_private) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = folder / "serving" / f"{os.getpid()}-{os.urandom(4).hex()}"
+    with open(path, "x", encoding="utf-8", opener=_private) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         json.dump(serving._asdict(), file)
         file.flush()
         try:

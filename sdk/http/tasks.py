@@ -124,6 +124,11 @@ class Tasks:
             )
         return task
 
+    def owner_of(self, call: str) -> str | None:
+        """The key that began the call, if that is known here."""
+        task = self._tasks.get(call)
+        return None if task is None else task.facts.owner
+
     async def look(self, task: Task) -> int:
         """Ask the daemon how far it is; how many parts it has given.
 

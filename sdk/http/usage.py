@@ -7,12 +7,18 @@ have of their own: what they share (a browser's program, say) would else count f
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from warmd.protocol import places
+
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+CONNECT_SECONDS = 5.0
+_UCRED = struct.Struct("3i")
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,6 +59,21 @@ class Usage:
     def _cpu(self, root: int, ticks: int, now: float) -> float:
         then, before = self._before.get(root, (now, ticks))
         return max(0, ticks - before) / TICKS_A_SECOND / (now - then) if now > then else 0.0
+
+
+def is_process_behind(address: str, pid: int) -> bool:
+    """Whether the daemon there is process `pid` of this machine, as the kernel tells: beyond TCP, or in a
+    container, its number means another."""
+    if address.startswith(places.TCP_SCHEME):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_SECONDS)
+        try:
+            probe.connect(os.fspath(places.path_of(address)))
+            told = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        except OSError:
+            return False
+    return int(_UCRED.unpack(told)[0]) == pid
 
 
 def _processes() -> dict[int, Process]:

@@ -66,6 +66,9 @@ class World:
     def views(self, include_dead=False):
         return [*self.dead.values(), *self.live.values()] if include_dead else [*self.live.values()]
 
+    def settle_left(self):
+        pass
+
     def gone(self):
         return reversed(self.dead.values())
 

@@ -194,6 +194,16 @@ def test_of_many_calls_the_latest_are_told_and_all_that_waited_for_a_start(world
     assert [int(call["id"], 16) for call in told["calls"]] == [10]
 
 
+def test_names_that_were_refused_for_their_length_are_told_in_few_bytes(world):
+    world.watch()
+    world.turn()
+    call = Call(CallId(b"l" * 16), None, AppRef("a" * 60_000), "f" * 60_000)
+    world.story.refused(call, Failure(call.id, None, "INVALID", "no " * 10_000, "no"), world.time)
+    world.turned()
+    (told,) = world.turn()
+    assert all(len(str(value)) <= 600 for value in told["calls"][0].values())
+
+
 def test_a_new_watcher_is_told_of_calls_that_ended_before(world):
     world.watch()
     world.turn()
@@ -243,4 +253,7 @@ def test_watchers_are_bounded_and_their_ids_are_their_own(world, monkeypatch):
     world.watch(client=OTHER)
     world.watch(client=OTHER, id=b"o" * 16)
     assert world.sent[-1][1].code == "QUEUE_FULL"
-    assert "2 clients watch already" in world.sent[-1][1].message
+    assert "there are 2 who watch already" in world.sent[-1][1].message
+    monkeypatch.setattr(news, "MOST_WATCHERS_OF_CLIENT", 1)
+    world.watch(client=OTHER, id=b"o" * 16)
+    assert "this client watches 1 times already" in world.sent[-1][1].message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,11 @@ from tests.http.pagelines import is_in, page, states
 from warmd.http import live
 from warmd.http.keys import ANYBODY, Keys
 from warmd.http.live import Live
+from warmd.http.liveroutes import MOST_LOGS_OF_KEY
+from warmd.http.problems import HttpProblem
 from warmd.owndaemon import LocalClient
 from warmd.protocol import places
-from warmd.protocol.errors import DaemonLost
+from warmd.protocol.errors import DaemonLost, DaemonUnavailable
 
 APPS = Path(__file__).parent / "apps"
 
@@ -83,7 +86,7 @@ def test_a_daemon_that_is_lost_and_is_there_again(tmp_path: Path) -> None:
         boot = lines.next()["daemon"]["boot"]
         daemon.stop()
         (*_, down) = lines.until(lambda line: line["type"] == "down")
-        assert down["detail"]
+        assert "there is no daemon" in down["detail"] or "no daemon" in down["detail"]
         with successor(places.path_of(daemon.address).parent):
             (*_, again) = lines.until(lambda line: line["type"] == "snapshot")
             assert again["daemon"]["boot"] != boot
@@ -113,6 +116,21 @@ def test_each_sees_its_own_and_an_admin_all(keyed: GatewayProcess, daemon: Local
                 owned = {call["session"] for call in first["calls"]} & {id, native.id}
                 assert owned == seen[name]
         assert seen == {"one": {id}, "two": set(), "root": {id, native.id}}
+
+
+def test_each_sees_its_own_calls_of_the_pool_and_nothing_of_the_machine(keyed: GatewayProcess) -> None:
+    keys = Keys(keyed.folder / "keys")
+    mine, other = keys.add("mine"), keys.add("other")
+    with page(keyed.url, mine) as lines, page(keyed.url, other) as others:
+        assert {"pid", "address", "memory"}.isdisjoint(lines.next()["daemon"])
+        others.next()
+        run = {"app": "counter", "wait": True}
+        keyed.client.post("/apps/run", json=run, headers={"Authorization": f"Bearer {mine}"})
+        (*_, told) = lines.until(lambda line: line.get("calls"))
+        assert [(call["app"], call["session"]) for call in told["calls"]] == [("counter", None)]
+        keyed.client.post("/apps/run", json=run, headers={"Authorization": f"Bearer {other}"})
+        (*_, told) = others.until(lambda line: line.get("calls"))
+        assert len(told["calls"]) == 1, "of the first it was told nothing"
 
 
 def test_who_has_no_key_sees_nothing_but_the_page(keyed: GatewayProcess) -> None:
@@ -152,6 +170,21 @@ def test_what_was_written_and_what_will_be(gateway: GatewayProcess, daemon: Loca
             assert next(chunks) == "three\n"
             session.end()
             assert "".join(chunks) == "", "it ends with its session"
+
+
+def test_one_key_cannot_have_all_logs(keyed: GatewayProcess, daemon: LocalClient) -> None:
+    keys = Keys(keyed.folder / "keys")
+    greedy = {"Authorization": f"Bearer {keys.add('greedy', ['admin'])}"}
+    with daemon.session("counter") as session, contextlib.ExitStack() as stack:
+        path = f"{keyed.url}/sessions/{session.id}/logs?follow=true"
+        with httpx.Client(headers=greedy, timeout=20) as client:
+            for _ in range(MOST_LOGS_OF_KEY):
+                assert stack.enter_context(client.stream("GET", path)).status_code == 200
+            refused = client.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (429, "QUEUE_FULL")
+            other = {"Authorization": f"Bearer {keys.add('modest', ['admin'])}"}
+            assert stack.enter_context(client.stream("GET", path, headers=other)).status_code == 200
+            stack.close()
 
 
 @pytest.mark.parametrize(
@@ -226,6 +259,10 @@ class FakeClient:
         return value
 
 
+def live_of(client: FakeClient) -> Live:
+    return Live(client, True, lambda _call: None)  # type: ignore[arg-type]
+
+
 def told(**more: Any) -> dict[str, Any]:
     return {"sessions": [], "calls": [], "ended": 0, "draining": False, **more}
 
@@ -239,7 +276,7 @@ def client() -> FakeClient:
 
 
 async def test_the_last_page_takes_the_stream_with_it(client: FakeClient) -> None:
-    pages = Live(client, True)  # type: ignore[arg-type]
+    pages = live_of(client)
     one, two = pages.lines(ANYBODY, int), pages.lines(ANYBODY, int)
     client.news.put_nowait(told())
     assert json.loads(await anext(one))["type"] == json.loads(await anext(two))["type"] == "snapshot"
@@ -252,7 +289,7 @@ async def test_the_last_page_takes_the_stream_with_it(client: FakeClient) -> Non
 
 
 async def test_a_page_that_is_slow_is_told_of_several_changes_together(client: FakeClient) -> None:
-    pages = Live(client, True)  # type: ignore[arg-type]
+    pages = live_of(client)
     lines = pages.lines(ANYBODY, int)
     client.news.put_nowait(told())
     await anext(lines)
@@ -269,11 +306,11 @@ async def test_a_beat_where_nothing_is_new_and_one_line_for_a_loss(
 ) -> None:
     monkeypatch.setattr(live, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(live, "RETRY_SECONDS", 0.01)
-    pages = Live(client, True)  # type: ignore[arg-type]
+    pages = live_of(client)
     lines = pages.lines(ANYBODY, int)
     client.news.put_nowait(told())
     kinds = [json.loads(await anext(lines))["type"] for _ in range(2)]
-    client.news.put_nowait(DaemonLost("gone"))
+    client.news.put_nowait(DaemonUnavailable("gone"))
     kinds += [json.loads(await anext(lines))["type"] for _ in range(2)]
     client.news.put_nowait(told(draining=True))
     (again,) = [json.loads(await anext(lines))]
@@ -283,7 +320,7 @@ async def test_a_beat_where_nothing_is_new_and_one_line_for_a_loss(
 
 
 async def test_what_is_over_is_forgotten_at_last(client: FakeClient) -> None:
-    pages = Live(client, True)  # type: ignore[arg-type]
+    pages = live_of(client)
     lines = pages.lines(ANYBODY, int)
     info = {
         "id": "", "kind": "session", "app": "a", "name": None, "labels": {}, "state": "ended",
@@ -310,3 +347,47 @@ def test_an_open_page_does_not_hold_up_the_end(daemon: LocalClient, tmp_path: Pa
         with pytest.raises(httpx.RemoteProtocolError):
             lines.until(lambda _line: False)
         until(lambda: gateway.process.poll() is not None)
+
+
+async def test_one_loss_is_not_told_and_the_second_is(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the daemon is there again at once, what it tells first says all."""
+    monkeypatch.setattr(live, "LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(live, "RETRY_SECONDS", 0.0)
+    lines = live_of(client).lines(ANYBODY, int)
+    client.news.put_nowait(told())
+    await anext(lines)
+    client.news.put_nowait(DaemonLost("gone"))
+    client.news.put_nowait(told())
+    assert json.loads(await anext(lines))["type"] == "snapshot"
+    for _ in range(2):
+        client.news.put_nowait(DaemonLost("gone"))
+    assert json.loads(await anext(lines))["type"] == "down"
+    await lines.aclose()
+
+
+async def test_what_nobody_foresaw_is_told_and_tried_again(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "RETRY_SECONDS", 0.0)
+    lines = live_of(client).lines(ANYBODY, int)
+    client.news.put_nowait(told(sessions=None))
+    down = json.loads(await anext(lines))
+    assert (down["type"], "TypeError" in down["detail"]) == ("down", True)
+    client.news.put_nowait(told())
+    assert json.loads(await anext(lines))["type"] == "snapshot"
+    await lines.aclose()
+
+
+async def test_pages_are_bounded(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_PAGES_OF_KEY", 1)
+    pages = live_of(client)
+    pages.check_room(ANYBODY)
+    lines = pages.lines(ANYBODY, int)
+    client.news.put_nowait(told())
+    await anext(lines)
+    with pytest.raises(HttpProblem, match="close some"):
+        pages.check_room(ANYBODY)
+    await lines.aclose()
+    pages.check_room(ANYBODY)

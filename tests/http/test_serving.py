@@ -68,12 +68,18 @@ def test_the_pages_key_is_made_once_and_again_when_it_is_none_any_more(tmp_path:
     assert stat.S_IMODE((folder / "page-key").stat().st_mode) == 0o600
     keys.revoke(NAME)
     second = page_key(folder, keys)
-    assert second != first and keys.caller(second)
-    (folder / "page-key").unlink()
-    third = page_key(folder, keys)
-    assert third != second and [caller.name for caller in keys.callers()] == [NAME]
+    assert second != first and keys.caller(second).name == NAME
     (folder / "page-key").write_text("wk_nonsense")
     assert keys.caller(page_key(folder, keys)).may("admin")
+
+
+def test_a_key_of_that_name_that_is_somebody_elses_stays(tmp_path: Path) -> None:
+    """Another daemon's page has the same keys: that of a daemon elsewhere, say."""
+    keys = Keys(tmp_path / "keys" / "http")
+    own = keys.add(NAME, ["read"])
+    one, two = page_key(tmp_path / "http", keys), page_key(tmp_path / "http-far-1", keys)
+    assert [keys.caller(text).name for text in (own, one, two)] == [NAME, f"{NAME}-2", f"{NAME}-3"]
+    assert page_key(tmp_path / "http", keys) == one
 
 
 def test_two_who_open_it_at_one_time_get_the_same_key(tmp_path: Path) -> None:

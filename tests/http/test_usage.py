@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from warmd.http.usage import Process, Usage, _trees
+from warmd.http.usage import Process, Usage, _trees, is_process_behind
+from warmd.protocol import places
 
 CHILDREN = """
 import os, sys
@@ -76,6 +79,18 @@ def test_time_of_the_processor_since_the_time_before() -> None:
     measured = usage.measure([pid])[pid].cpu
     took, used = time.monotonic() - began, sum(os.times()[:4]) - used
     assert measured == pytest.approx(used / took, abs=0.15)
+
+
+def test_pids_of_another_place_are_not_measured(tmp_path: Path) -> None:
+    """The kernel tells whose socket it is; a daemon in a container would say another number."""
+    path = tmp_path / "warmd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert is_process_behind(places.address_of(path), os.getpid())
+        assert not is_process_behind(places.address_of(path), 1)
+    assert not is_process_behind(places.address_of(path), os.getpid()), "nobody listens"
+    assert not is_process_behind("tcp://127.0.0.1:1", os.getpid())
 
 
 @pytest.mark.parametrize("roots", [set(), {2**22 + 1}])

@@ -53,6 +53,20 @@ def test_a_call_in_the_pool_that_fails(client):
     assert "boom" in call["message"]
 
 
+def test_a_detached_call_is_told_of_when_it_ends_whoever_has_left(client):
+    with client.session("python") as session:
+        code = {"code": "import time; time.sleep(1)"}
+        with client.watch() as news:
+            next(news)
+            with warmd.Client(client.address) as other:
+                submitted = other.submit(session=session.id, input=code, detach=True)
+            told = gathered(news, lambda value: value["calls"])
+            assert client.calls.result(submitted.call_id, timeout=20)
+            calls = [call for value in told for call in value["calls"]]
+    assert [(call["id"], call["code"], call["ran"]) for call in calls] == [(submitted.call_id, None, "yes")]
+    assert calls[0]["timing"]["run"] >= 1
+
+
 async def test_awaited(client):
     async with warmd.AsyncClient(client.address) as other, other.watch() as news:
         await anext(news)
