@@ -63,6 +63,7 @@ soak: .venv/dev
 # What the dashboard's page takes from others, as published; the versions are in its package.json.
 vendor: .venv/page
 	cd build/page/node_modules && cp htm/preact/standalone.module.js $(VENDOR)/htm-preact-standalone.module.js
+	cp build/page/node_modules/htm/dist/htm.module.js $(VENDOR)/
 	cd build/page/node_modules && cp uplot/dist/uPlot.esm.js uplot/dist/uPlot.min.css $(VENDOR)/
 	cd build/page/node_modules && for name in htm preact uplot; do cp $$name/LICENSE $(VENDOR)/LICENSE-$$name.txt; done
 

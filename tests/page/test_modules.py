@@ -17,6 +17,7 @@ TESTS = Path(__file__).with_name("js")
 PACKAGES = ROOT / "build" / "page" / "node_modules"
 VENDORED = {
     "htm-preact-standalone.module.js": "htm/preact/standalone.module.js",
+    "htm.module.js": "htm/dist/htm.module.js",
     "LICENSE-htm.txt": "htm/LICENSE",
     "LICENSE-preact.txt": "preact/LICENSE",
     "uPlot.esm.js": "uplot/dist/uPlot.esm.js",

@@ -1,7 +1,8 @@
 // @ts-check
 /** What all views are made of: templates, hooks, the store at hand, and small pieces. */
 
-import { Component, createContext, h, html, useContext, useEffect, useRef, useState } from './vendor/htm-preact-standalone.module.js';
+import { Component, createContext, h, useContext, useEffect, useRef, useState } from './vendor/htm-preact-standalone.module.js';
+import htm from './vendor/htm.module.js';
 
 /**
  * @typedef {import('./store.js').Store} Store
@@ -10,7 +11,13 @@ import { Component, createContext, h, html, useContext, useEffect, useRef, useSt
  * @typedef {{ store: Store, notices: Notices, ending: Ending }} Services
  */
 
-export { Component, h, html, useEffect, useRef, useState };
+export { h, useEffect, useRef, useState };
+
+export const html = htm.bind(/** @type {(this: any[], type: any, props: any, ...children: any[]) => any} */ function make(type, props, ...children) {
+  // Elements without values would be made once and kept, and with each of them the tree that it was in first.
+  this[0] = 3;
+  return h(type, props, ...children);
+});
 
 /** @type {any} */
 export const Context = createContext(/** @type {any} */ (null));

@@ -3,4 +3,3 @@ import { Component, createContext, h, VNode } from 'preact';
 export * from 'preact/hooks';
 export { Component, createContext, h };
 export declare function render(tree: VNode, parent: HTMLElement): void;
-export declare function html(strings: TemplateStringsArray, ...values: any[]): any;
