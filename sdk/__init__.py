@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from warmd import testing as testing
     from warmd.aio import AsyncClient as AsyncClient
+    from warmd.aiosession import AsyncSession as AsyncSession
     from warmd.app import Interrupted as Interrupted
     from warmd.app import context as context
     from warmd.client import Client as Client
@@ -84,6 +85,7 @@ _ERRORS = (
 )
 _HOMES = {
     "AsyncClient": "warmd.aio",
+    "AsyncSession": "warmd.aiosession",
     "Client": "warmd.client",
     "File": "warmd.protocol.files",
     "Info": "warmd.result",

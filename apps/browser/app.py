@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from warmd.apps.browser.session import START_SECONDS, Session
 from warmd.apps.options import one_of
 
 GOTO_SECONDS = 30.0
+TELLING_SECONDS = 2.0
 ARRIVALS = ("load", "domcontentloaded", "networkidle", "commit")
 FORMATS = ("png", "jpeg")
 PAPERS = ("A3", "A4", "A5", "Letter", "Legal", "Tabloid")
@@ -243,11 +245,17 @@ async def _go(page: Any, address: str, **options: Any) -> int | None:
     except async_api.Error as error:
         if "Download is starting" in str(error):
             return None
-        if "another navigation to \"chrome-error:" not in str(error):
-            raise
-        # The page that tells of an earlier failure came only now.
-        response = await page.goto(address, **options)
+        if "net::" in str(error):
+            await _until_told(page)
+        raise
     return response.status if response is not None else None
+
+
+async def _until_told(page: Any) -> None:
+    """Until the browser's own page is there that tells of a failure: later it would get in the way of the
+    next navigation."""
+    with contextlib.suppress(async_api.Error):
+        await page.wait_for_url("chrome-error:**", wait_until="commit", timeout=TELLING_SECONDS * 1000)
 
 
 def _address(url: str) -> str:

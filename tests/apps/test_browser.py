@@ -261,6 +261,14 @@ def test_an_element_that_cannot_be_used_is_told_within_its_own_time(act):
     assert act("text", selector="#send")["text"] == "Send"
 
 
+def test_after_a_page_that_cannot_be_loaded_the_next_one_is(act):
+    """Chromium's own page about a failure comes after it, and once got in the way of half of them."""
+    for _ in range(8):
+        kind, text = refusal(act, "goto", url="http://127.0.0.1:1/")
+        assert kind == "NavigationFailed" and "127.0.0.1:1" in text
+        assert act("goto", url="/welcome")["title"] == "Welcome"
+
+
 def test_a_page_that_never_loads_is_given_up(act):
     kind, text = refusal(act, "goto", url="/never", timeout_seconds=0.4)
     assert kind == "NotInTime" and "/never: not done within 0.4 s" in text
