@@ -13,11 +13,19 @@ import htm from './vendor/htm.module.js';
 
 export { h, useEffect, useRef, useState };
 
-export const html = htm.bind(/** @type {(this: any[], type: any, props: any, ...children: any[]) => any} */ function make(type, props, ...children) {
+export const html = htm.bind(made);
+
+/**
+ * @this {number[]}
+ * @param {any} type
+ * @param {any} props
+ * @param {any[]} children
+ */
+function made(type, props, ...children) {
   // Elements without values would be made once and kept, and with each of them the tree that it was in first.
   this[0] = 3;
   return h(type, props, ...children);
-});
+}
 
 /** @type {any} */
 export const Context = createContext(/** @type {any} */ (null));
