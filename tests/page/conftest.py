@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 import warmd
 from tests.http.gatewayprocess import GatewayProcess
-from warmd.apps.browser.engine import ARGUMENTS, PROGRAMS
+from tests.page.chromium import PATIENCE_MS, launch
 from warmd.http.keys import Keys
 from warmd.owndaemon import LocalClient
 
 APPS = Path(__file__).parent / "apps"
-PATIENCE_MS = 20_000
-CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
-
-expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, "there is no Chromium: `make .venv/chromium` installs Debian's"
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, "--no-sandbox"])
+    with launch() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,11 @@ class App:
         wait_for(Path(gate))
         return "painted"
 
+    def stroke(self, seconds: float) -> float:
+        """Takes its time."""
+        time.sleep(seconds)
+        return seconds
+
     def say(self, text: str) -> None:
         """Writes to the session's log."""
         print(text, flush=True)
@@ -60,7 +65,7 @@ class App:
 
 
 def wait_for(path: Path) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while not path.exists():
         assert time.monotonic() < until
         time.sleep(0.02)

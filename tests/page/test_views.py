@@ -1,0 +1,45 @@
+"""Each view on each screen: it is there, nothing scrolls sideways, and everybody can use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.page.views import SCREENS, VIEWS, Stage, shown, staged
+
+AXE = Path(__file__).parents[2] / "build" / "page" / "node_modules" / "axe-core" / "axe.min.js"
+DOCS = Path(__file__).parents[2] / "docs" / "page"
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with staged() as found:
+        yield found
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_it_is_there_and_fits(browser: Browser, stage: Stage, view: str, screen: str) -> None:
+    with shown(browser, stage, view, screen) as page:
+        wide, there = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide <= there
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: `make .venv/page`, with npm")
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_everybody_can_use_it(browser: Browser, stage: Stage, view: str, screen: str) -> None:
+    """As far as axe-core can tell: contrast, names, roles, order."""
+    with shown(browser, stage, view, screen) as page:
+        page.add_script_tag(content=AXE.read_text())
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == []
+
+
+def test_the_pictures_in_docs_are_of_these_views() -> None:
+    assert {path.name for path in DOCS.glob("*.png")} == {
+        f"{view}-{screen}.png" for view in VIEWS for screen in SCREENS
+    }
