@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import warmd
-from tests.faults.watch import successor
+from tests.faults.watch import successor, until
 from tests.http.gatewayprocess import GatewayProcess
 from warmd.http.keys import Keys
 from warmd.owndaemon import LocalClient
@@ -32,6 +33,13 @@ def row(page: Page, id: str) -> Locator:
     """The session's row in the table."""
     table = page.get_by_role("table", name="Sessions")
     return table.get_by_role("row").filter(has=page.locator(f'a[href="#/session/{id}"]'))
+
+
+def streams(gateway: GatewayProcess) -> int:
+    """How many the gateway tells of."""
+    headers = {"Authorization": f"Bearer {Keys(gateway.folder / 'keys').add(os.urandom(4).hex(), ['read'])}"}
+    told = gateway.client.get("/metrics", headers=headers).text
+    return int(float(re.search(r"^warmd_http_open_streams (\S+)", told, re.MULTILINE)[1]))  # type: ignore[index]
 
 
 # Who comes in, and as what
@@ -157,10 +165,15 @@ def test_one_that_died_says_why(open_page: Open, daemon: LocalClient) -> None:
     with daemon.session("painter") as session:
         page = open_page(f"#/session/{session.id}")
         expect(page.get_by_role("main")).to_contain_text("idle")
+        session.call("say", {"text": "the last words"})
+        expect(page.get_by_role("log")).to_contain_text("the last words")
         with pytest.raises(warmd.WorkerDied):
             session.call("crash")
         expect(page.get_by_role("main")).to_contain_text("exited with code 3")
         expect(page.get_by_role("button", name="Keep alive")).to_have_count(0)
+        expect(page.get_by_role("log")).to_contain_text("the last words")
+        page.reload()
+        expect(page.get_by_role("log")).to_contain_text("the last words")
 
 
 def test_sorted_and_filtered_by_keyboard(open_page: Open, daemon: LocalClient) -> None:
@@ -209,7 +222,9 @@ def test_a_session_is_started_from_the_form_used_again_and_ended(
     page.get_by_role("button", name="Run", exact=True).click()
     picture = page.get_by_role("article").first.get_by_role("img")
     expect(picture).to_be_visible()
-    assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 48]
+    assert picture.evaluate(
+        "async image => (await image.decode(), [image.naturalWidth, image.naturalHeight])"
+    ) == [32, 48]
     (first,) = daemon.sessions.list()
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("article")).to_have_count(2)
@@ -261,6 +276,7 @@ def test_a_file_is_uploaded(open_page: Open, tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"x" * 1234)
     page = open_page("#/try/painter?function=size_of")
     page.locator("input[type=file]").first.set_input_files(str(tmp_path / "data.bin"))
+    expect(page.get_by_text(re.compile(r"^data\.bin, 1\.2 KiB$"))).to_be_visible()
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("article").first).to_contain_text("1234")
 
@@ -268,6 +284,23 @@ def test_a_file_is_uploaded(open_page: Open, tmp_path: Path) -> None:
 def test_an_app_that_there_is_not(open_page: Open) -> None:
     page = open_page("#/try/nix")
     expect(page.get_by_role("alert")).to_contain_text("nix")
+
+
+def test_a_page_that_is_hidden_for_long_gives_its_connection_back(
+    open_page: Open, gateway: GatewayProcess
+) -> None:
+    page = open_page()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    before = streams(gateway)
+    hide = "hidden => {Object.defineProperty(document, 'hidden', {configurable: true, value: hidden}); "
+    hide += "document.dispatchEvent(new Event('visibilitychange'))}"
+    page.clock.install()
+    page.evaluate(hide, True)
+    page.clock.fast_forward(31_000)
+    until(lambda: streams(gateway) == before - 1)
+    page.evaluate(hide, False)
+    until(lambda: streams(gateway) == before)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
 # When something is away

@@ -31,7 +31,7 @@ export function Caller({ description, function: called, wanted }) {
   const busy = runs.length > 0 && !isFinal(runs[0]);
   const blocked = Boolean(input.problem || (session.kind === 'new' && choice.problem));
   const change = (/** @type {Input} */ next) => setInputs({ ...inputs, [called.name]: next });
-  const run = () => blocked || busy || runner.run({ app, function: called.name, input: input.value, ...session.body });
+  const run = () => blocked || busy || store.uploads || runner.run({ app, function: called.name, input: input.value, ...session.body });
   const onKey = (/** @type {KeyboardEvent} */ event) => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && run();
   const refusal = runs[0]?.code === 'INVALID' ? runs[0].error : '';
   return html`<div class="try">
@@ -39,7 +39,8 @@ export function Caller({ description, function: called, wanted }) {
       <${InputForm} key=${called.name} field=${field} value=${input.value} id="input" title="Input" onChange=${change} />
       <${SessionChoice} app=${app} schema=${description.setup_schema} choice=${choice} choose=${choose} />
       ${refusal && html`<p class="problem" role="alert">${inline(refusal)}</p>`}
-      <div class="buttons"><button class="primary" disabled=${blocked || busy}>${busy ? 'Running…' : 'Run'}</button>
+      <div class="buttons"><button class="primary" disabled=${blocked || busy || store.uploads > 0}>
+        ${store.uploads ? 'Uploading…' : busy ? 'Running…' : 'Run'}</button>
         <span class="muted hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span></div>
     </form>
     <div class="runs" role="region" aria-label="Runs">

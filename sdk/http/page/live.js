@@ -1,5 +1,8 @@
 // @ts-check
-/** Keeps the live stream open: reads it, notices when it is dead, and comes again. */
+/**
+ * Keeps the live stream open: reads it, notices when it is dead, and comes again.  A page that nobody has
+ * looked at for a while gives it back: browsers have only six connections to a server, for all tabs.
+ */
 
 import { ApiError } from './api.js';
 
@@ -12,6 +15,7 @@ import { ApiError } from './api.js';
 const SILENCE_MS = 40_000;
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 10_000;
+const HIDDEN_MS = 30_000;
 
 /** @param {ApiError} error */
 function inWords(error) {
@@ -27,11 +31,31 @@ export class Live {
     this._pause = FIRST_PAUSE_MS;
     /** @type {() => void} */
     this._hurry = () => {};
+    this._asleep = false;
+    /** @type {() => void} ends what is being read */
+    this._cut = () => {};
+    this._hiding = 0;
   }
 
   start() {
-    window.addEventListener('online', () => this._hurry(), { signal: this._stopped.signal });
+    const { signal } = this._stopped;
+    window.addEventListener('online', () => this._hurry(), { signal });
+    document.addEventListener('visibilitychange', () => this._seenOrNot(), { signal });
     void this._run();
+  }
+
+  _seenOrNot() {
+    clearTimeout(this._hiding);
+    if (document.hidden) this._hiding = setTimeout(() => this._sleep(), HIDDEN_MS);
+    else if (this._asleep) {
+      this._asleep = false;
+      this._hurry();
+    }
+  }
+
+  _sleep() {
+    this._asleep = true;
+    this._cut();
   }
 
   stop() {
@@ -43,11 +67,11 @@ export class Live {
     while (!this._stopped.signal.aborted) {
       try {
         await this._read();
-        this._listener.lost('It ended the connection.');
+        if (!this._asleep) this._listener.lost('It ended the connection.');
       } catch (error) {
         if (this._stopped.signal.aborted) return;
         if (this._isRefusal(error)) return;
-        this._listener.lost(error instanceof ApiError ? inWords(error) : 'The connection broke.');
+        if (!this._asleep) this._listener.lost(error instanceof ApiError ? inWords(error) : 'The connection broke.');
       }
       await this._rest();
     }
@@ -65,6 +89,7 @@ export class Live {
     const over = new AbortController();
     const stop = () => over.abort();
     this._stopped.signal.addEventListener('abort', stop);
+    this._cut = stop;
     let watch = setTimeout(stop, SILENCE_MS);
     try {
       for await (const text of this._api.lines('live', over.signal)) {
@@ -85,7 +110,7 @@ export class Live {
     const pause = this._pause;
     this._pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, pause);
+      const timer = this._asleep ? undefined : setTimeout(resolve, pause);
       this._hurry = () => {
         clearTimeout(timer);
         resolve();

@@ -11,21 +11,22 @@ import { html, useEffect, useRef, useServices, useState } from './ui.js';
 const TAIL = 200;
 const AT_END_PIXELS = 24;
 
-/** @param {{ id: string }} props */
-export function Logs({ id }) {
+/** That of a session which is over is all that it wrote. @param {{ id: string, over: boolean }} props */
+export function Logs({ id, over }) {
   const { store } = useServices();
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [follow, setFollow] = useState(true);
   const [state, tell] = useState(/** @type {{ words: string, again: number }} */ ({ words: '', again: 0 }));
   const following = useRef(follow);
   following.current = follow;
+  const wasOver = useRef(over);
   useEffect(() => {
     const stop = new AbortController();
     const place = /** @type {HTMLDivElement} */ (box.current);
     place.replaceChildren();
-    const path = `sessions/${encodeURIComponent(id)}/logs?tail=${TAIL}&follow=true`;
+    const path = `sessions/${encodeURIComponent(id)}/logs?tail=${TAIL}&follow=${!wasOver.current}`;
     print(store.api.text(path, stop.signal), place, following)
-      .then(() => 'The session has ended, and so has its log.', (error) => String(error.message ?? error))
+      .then(() => 'The session has ended: this is the end of its log.', (error) => String(error.message ?? error))
       .then((words) => stop.signal.aborted || tell((before) => ({ ...before, words })));
     return () => stop.abort();
   }, [id, state.again]);
@@ -43,10 +44,11 @@ export function Logs({ id }) {
   };
   return html`<section class="panel logs" aria-labelledby="logs-title">
     <div class="panel-head"><h2 id="logs-title">Log</h2><span class="muted">the last ${MAX_LINES.toLocaleString('en-US')} lines</span>
-      <label class="check"><input type="checkbox" checked=${follow} onChange=${() => toEnd(!follow)} /> Follow</label></div>
+      ${!over && html`<label class="check">
+        <input type="checkbox" checked=${follow} onChange=${() => toEnd(!follow)} /> Follow</label>`}</div>
     <div class="log" ref=${box} role="log" aria-live="off" aria-labelledby="logs-title" tabindex="0" onScroll=${onScroll}></div>
     ${state.words && html`<p class="log-end" role="status">${state.words}${' '}
-      <button class="plain" onClick=${readAgain}>Read again</button></p>`}
+      ${!over && html`<button class="plain" onClick=${readAgain}>Read again</button>`}</p>`}
   </section>`;
 }
 

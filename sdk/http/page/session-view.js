@@ -26,7 +26,7 @@ export function SessionView({ id }) {
       <div class="panel-head"><h2 id="progress-title">Progress</h2></div>
       <${Progress} ...${progress} label="Progress of the running call" /></section>`}
     <${Timeline} title="Calls" session=${row.id} />
-    ${isOver(row.state) ? html`<p class="muted">The log of a session goes with it.</p>` : html`<${Logs} id=${row.id} />`}`;
+    <${Logs} key=${row.id} id=${row.id} over=${isOver(row.state)} />`;
 }
 
 /** @param {{ id: string }} props */

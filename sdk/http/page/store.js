@@ -19,6 +19,8 @@ export class Store {
     this.api = new Api(storedKey());
     /** Counts what was shown: changes with each drawing. */
     this.version = 0;
+    /** How many files are on their way to the gateway: until they are there no run begins. */
+    this.uploads = 0;
     /** @type {Set<() => void>} */
     this._watchers = new Set();
     this._shownAt = 0;
@@ -50,6 +52,18 @@ export class Store {
     this.model = new Model();
     this._connect();
     this.changed();
+  }
+
+  /** @param {File} file @returns {Promise<string>} its address */
+  async upload(file) {
+    this.uploads += 1;
+    this.changed();
+    try {
+      return await this.api.upload(file);
+    } finally {
+      this.uploads -= 1;
+      this.changed();
+    }
   }
 
   changed() {

@@ -20,7 +20,7 @@ export function TextField({ field, value, id, onChange }) {
     if (!file) return;
     tell(`Uploading ${file.name}, ${bytes(file.size)}…`);
     try {
-      onChange(await store.api.upload(file));
+      onChange(await store.upload(file));
       tell(`${file.name}, ${bytes(file.size)}`);
     } catch (error) {
       tell('');
