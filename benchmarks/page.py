@@ -29,7 +29,6 @@ from benchmarks.figures import Target, paired_ratio
 from benchmarks.gateway import gateway_before
 from benchmarks.processes import cpu_seconds
 from benchmarks.subjects import say
-from warmd.apps.browser.engine import ARGUMENTS, PROGRAMS
 
 if TYPE_CHECKING:
     from playwright.sync_api import CDPSession, Page
@@ -75,24 +74,12 @@ def _loaded(address: str, sessions: list[str], rate: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _chromium() -> Iterator[tuple[Page, CDPSession]]:
-    from playwright.sync_api import sync_playwright
+    from tests.page.chromium import launch
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=_program(), args=[*ARGUMENTS, "--no-sandbox", "--js-flags=--expose-gc"]
-        )
+    with launch() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.add_init_script(WATCH_LONG_TASKS)
         yield page, page.context.new_cdp_session(page)
-        browser.close()
-
-
-def _program() -> str:
-    import shutil
-
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    assert found is not None, "there is no Chromium on PATH"
-    return found
 
 
 def _p50(client: warmd.Client, session: str) -> float:

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from tests.faults.relay import Relay
 from tests.faults.watch import until
+from tests.page.chromium import PATIENCE_MS, launch
 from tests.typescript.express import Express
-from warmd.apps.browser.engine import ARGUMENTS, PROGRAMS
 from warmd.owndaemon import LocalClient
 
-PATIENCE_MS = 20_000
 SESSION_ID = re.compile(r"sess_[0-9a-f]{32}")
 PHONE: ViewportSize = {"width": 320, "height": 640}
 GROUNDS: dict[Literal["light", "dark"], str] = {"light": "rgb(246, 247, 249)", "dark": "rgb(20, 23, 27)"}
 
-expect.set_options(timeout=PATIENCE_MS)
-
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    assert program is not None, "there is no Chromium: `make .venv/chromium` installs Debian's"
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, "--no-sandbox"])
+    with launch() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
