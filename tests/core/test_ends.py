@@ -106,6 +106,7 @@ def test_ending_what_is_gone_is_no_error() -> None:
     world.end(ended)
     world.wait(1.0)
     world.exits(worker=3)
+    assert [view.id for view in world.broker.gone()] == [died, expired, ended], "the latest first"
     for session in (ended, expired, died):
         answer = world.requests[world.end(session)]
         assert isinstance(answer, fx.Answer)
