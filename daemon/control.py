@@ -73,7 +73,7 @@ class Control:
 
     def answer(self, effect: Answer, now: float) -> None:
         """The rule book has settled a request: answers it with the sessions' info."""
-        packed = [packed_info(view, now) for id in effect.sessions if (view := self._broker.view(id))]
+        packed = [self._packed(view, now) for id in effect.sessions if (view := self._broker.view(id))]
         if effect.many or not packed:
             packed = [array(packed)]
         self._succeed(effect.client, effect.request, packed[0])
@@ -106,13 +106,16 @@ class Control:
     def _not_found(self, session: SessionId) -> Refusal:
         return Refusal(self._broker.missing_session(session), session)
 
+    def _packed(self, view: SessionView, now: float) -> bytes:
+        return packed_info(view, now, self._services.story.grave(view).ended)
+
     def _sessions_list(self, _client: ClientId, _request: Request, now: float, all: bool = False) -> bytes:
         living = len([*self._broker.views()])
         newest = [*self._broker.views(all)][-(living + LISTED) :]
-        return array([packed_info(view, now) for view in newest])
+        return array([self._packed(view, now) for view in newest])
 
     def _sessions_get(self, _client: ClientId, _request: Request, now: float, session: SessionId) -> bytes:
-        return packed_info(self._known(session), now)
+        return self._packed(self._known(session), now)
 
     def _sessions_keepalive(
         self, client: ClientId, request: Request, _now: float, session: SessionId

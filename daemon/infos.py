@@ -21,11 +21,12 @@ _ASKS_NOTHING = Asks()._asdict()
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
-def packed_info(view: SessionView, now: float) -> bytes:
-    return spliced(_info(view, now), "progress", view.progress, MAX_PROGRESS_BYTES)
+def packed_info(view: SessionView, now: float, ended: float | None = None) -> bytes:
+    """`ended`: when the session's process did, monotonic as `now`; None for one that lives."""
+    return spliced(_info(view, now, ended), "progress", view.progress, MAX_PROGRESS_BYTES)
 
 
-def _info(view: SessionView, now: float) -> dict[str, Any]:
+def _info(view: SessionView, now: float, ended: float | None) -> dict[str, Any]:
     """What listings say of a session, without its progress.  Times are for people: wall clock."""
     wall = time.time() - now
     return {
@@ -37,6 +38,7 @@ def _info(view: SessionView, now: float) -> dict[str, Any]:
         "state": view.state,
         "created": wall + view.created,
         "last_call": None if view.last_call is None else wall + view.last_call,
+        "ended": None if ended is None else wall + ended,
         "calls": view.calls,
         "queued": view.queued,
         "running_call": view.running_call,

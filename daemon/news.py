@@ -189,7 +189,7 @@ class News:
         """`packed`: the infos that others were told in this turn."""
         state, story, is_first = self._state, self._services.story, not watcher.told
         infos = [
-            packed.get(view.id) or packed.setdefault(view.id, packed_info(view, now))
+            packed.get(view.id) or packed.setdefault(view.id, packed_info(view, now, story.grave(view).ended))
             for view in state.since(watcher.look)
         ]
         if infos or is_first or story.ended != watcher.calls:

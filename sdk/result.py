@@ -60,9 +60,9 @@ class Result(Items):
 class Info(dict[str, Any]):
     """What is known about a session; keys are attributes too.
 
-    id app name labels state created last_call calls queued idle_timeout expires_in held_for lives_for pid
-    stuck memory gpu reason.  `created` and `last_call` are Unix times, durations are seconds, memory is
-    bytes, `stuck` are pids that cannot be killed.
+    id app name labels state created last_call ended calls queued idle_timeout expires_in held_for lives_for
+    pid stuck memory gpu reason.  `created`, `last_call` and `ended` are Unix times, durations are seconds,
+    memory is bytes, `stuck` are pids that cannot be killed.
     """
 
     __slots__ = ()

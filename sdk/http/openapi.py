@@ -238,6 +238,9 @@ def _parameters(path: str, method: str) -> list[Schema]:
     told = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in _IN_PATH.findall(path)]
     if (path, method) == (CONTENT, "get"):
         told.append({"name": "Range", "in": "header", "schema": TEXT, "example": "bytes=0-99"})
+    if path == "/tasks/{id}/stream":
+        number = {"type": "string", "pattern": r"^\d{1,9}$", "description": "The first part that is wanted."}
+        told.append({"name": "offset", "in": "query", "schema": number})
     if path == "/sessions/{id}/logs":
         lines = {"type": "string", "pattern": r"^(\d{1,9}|all)$"}
         told.append({"name": "tail", "in": "query", "schema": lines})

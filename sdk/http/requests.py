@@ -116,6 +116,14 @@ def _webhook(given: dict[str, Any]) -> str | None:
     return url
 
 
+def offset(text: str | None) -> int | None:
+    """The number of the first part that is wanted.  Raises HttpProblem."""
+    if text is not None and (not text.isascii() or not text.isdecimal() or len(text) > 9):
+        got = quoted(text, 40)
+        raise HttpProblem("INVALID", f"offset: {got} is refused: give the number of a part, 0 or more")
+    return None if text is None else int(text)
+
+
 def wait_seconds(value: object) -> float:
     """True, false, or a time.  Raises HttpProblem for what is none of these."""
     if isinstance(value, bool) or value in ("true", "false"):

@@ -38,6 +38,7 @@ def row(info: Mapping[str, Any], used: Used | None, change: int) -> Row:
     told = {name: info.get(name) for name in SAME}
     told["labels"] = {name: value for name, value in labels.items() if name != LABEL}
     told["running"] = _running(info)
+    told["ended_at"] = info.get("ended")
     told["expires_at"] = _then(info["expires_in"])
     told["held_until"] = _then(info["held_for"])
     told["lives_until"] = _then(info["lives_for"])

@@ -81,9 +81,10 @@ class RunRoutes:
         task = await self._task(request)
         if request.method == "HEAD":
             return Response()  # of what is still to come nothing is known
+        offset = requests.offset(request.query_params.get("offset"))
         if "text/event-stream" in request.headers.get("accept", ""):
-            return self._streams.events(task)
-        return self._streams.ndjson(task)
+            return self._streams.events(task, offset)
+        return self._streams.ndjson(task, offset)
 
     async def cancel(self, request: Request) -> Response:
         task = await self._task(request, "run")

@@ -70,12 +70,18 @@ class Streams:
             async for _ in self._told(task, values[-1:], number + len(values) - 1):
                 pass  # the task has it now
 
-    async def lines(self, task: Task) -> AsyncGenerator[bytes]:
-        """The task's JSON again and again, several lines at once where they come so."""
+    async def lines(self, task: Task, offset: int | None = None) -> AsyncGenerator[bytes]:
+        """The task's JSON again and again, several lines at once where they come so.
+
+        With an `offset` all parts come from that number on, as far as they are kept, also of a task that
+        has ended; else the stream begins with the latest.
+        """
         parts = await self._tasks.look(task)
         if not task.status.final:
             yield task.json()
-            async with aclosing(self._until_its_end(task, max(0, parts - 1))) as lines:
+        if not task.status.final or offset is not None:
+            first = max(0, parts - 1) if offset is None else offset
+            async with aclosing(self._until_its_end(task, first)) as lines:
                 async for line in lines:
                     yield line
         yield task.json()
@@ -151,13 +157,13 @@ class Streams:
         if lines:
             yield b"\n".join(lines)
 
-    def ndjson(self, task: Task) -> ASGIApp:
+    def ndjson(self, task: Task, offset: int | None = None) -> ASGIApp:
         """The answer for fetching clients: a line for each state."""
-        return self._endless.answer(_as_lines(self.lines(task)), NDJSON)
+        return self._endless.answer(_as_lines(self.lines(task, offset)), NDJSON)
 
-    def events(self, task: Task) -> ASGIApp:
+    def events(self, task: Task, offset: int | None = None) -> ASGIApp:
         """The answer for an EventSource: `update` for each state, and `done` for the last."""
-        return self._endless.answer(_as_events(self.lines(task), task), b"text/event-stream")
+        return self._endless.answer(_as_events(self.lines(task, offset), task), b"text/event-stream")
 
 
 class _Pace:

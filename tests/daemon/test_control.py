@@ -157,7 +157,7 @@ def test_the_info_of_a_session(world):
     assert info == {
         "id": A, "kind": "session", "app": "counter", "name": "mine", "labels": {"k": "v"}, "state": "idle",
         "calls": 3, "queued": 0, "running_call": None, "running_function": None, "running_seconds": None,
-        "idle_timeout": 60.0,
+        "idle_timeout": 60.0, "ended": None,
         "expires_in": 50.0, "held_for": None, "lives_for": None,
         "origin": "fork", "pid": os.getpid(), "stuck": [], "gpu": None, "reason": None, "progress": None,
     }  # fmt: skip

@@ -321,3 +321,18 @@ def resident(gateway: GatewayProcess) -> int:
 
 def descriptors(gateway: GatewayProcess) -> int:
     return len(os.listdir(f"/proc/{gateway.process.pid}/fd"))
+
+
+def test_with_an_offset_all_parts_come_also_of_a_run_that_is_over(
+    gateway: GatewayProcess, http: httpx.Client
+) -> None:
+    task = gateway.run("count_up", {"n": 40}, session="new")
+    for offset in (0, 25):
+        lines = http.get(f"/tasks/{task['id']}/stream?offset={offset}").text.splitlines()
+        *parts, last = map(json.loads, lines)
+        assert [part["output"] for part in parts] == [{"i": i} for i in range(offset, 40)]
+        assert {part["status"] for part in parts} == {7} and last["status"] == 10
+    beyond = http.get(f"/tasks/{task['id']}/stream?offset=4000").text.splitlines()
+    assert [json.loads(line)["status"] for line in beyond] == [10]
+    assert http.get(f"/tasks/{task['id']}/stream").text.count("\n") == 1
+    assert http.get(f"/tasks/{task['id']}/stream?offset=-1").status_code == 400

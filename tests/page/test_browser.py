@@ -88,7 +88,7 @@ def test_one_that_may_only_look_sees_no_buttons(
     page = open_page(key=runner)
     expect(row(page, id).get_by_role("button")).to_have_count(2)
     reading = open_page(key=reader)
-    expect(reading.get_by_role("heading", name="No session is warm yet")).to_be_visible()
+    expect(reading.get_by_role("heading", name="This key sees no session")).to_be_visible()
     expect(reading.get_by_role("link", name="Try the counter")).to_have_count(0)
     daemon.sessions.end(id)
 
@@ -248,6 +248,18 @@ def test_parts_appear_one_by_one(open_page: Open, tmp_path: Path) -> None:
         expect(card).to_contain_text(f"word{number}")
     expect(card).to_contain_text("word0 word1 word2")
     expect(card).to_contain_text("done")
+
+
+def test_no_part_is_lost_however_quick_they_come(open_page: Open, daemon: LocalClient) -> None:
+    with daemon.session("counter") as session:
+        page = open_page(f"#/try/counter?function=count_up&session={session.id}")
+        page.get_by_role("button", name="JSON").click()
+        page.get_by_role("textbox", name=re.compile("JSON|Input")).fill('{"n": 150}')
+        page.get_by_role("button", name="Run", exact=True).click()
+        card = page.get_by_role("article").first
+        expect(card).to_contain_text("done")
+        shown = card.locator("pre.parts").inner_text().split("\n")
+        assert shown == [f'{{"i":{n}}}' for n in range(150)]
 
 
 def test_a_run_is_cancelled(open_page: Open, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ function bury(model, row, now) {
   model.sessions.delete(row.id);
   if (!isSession(row)) return;
   const others = model.ended.filter((other) => other.id !== row.id);
-  model.ended = [{ ...row, running: null, queued: 0, ended_at: now }, ...others].slice(0, MAX_ENDED);
+  model.ended = [{ ...row, running: null, queued: 0, ended_at: row.ended_at ?? now }, ...others].slice(0, MAX_ENDED);
 }
 
 /**

@@ -72,7 +72,8 @@ export class Runner {
   async _follow(key, task) {
     for (let tries = 0; tries < TRIES; tries += 1) {
       try {
-        for await (const line of this._store.api.lines(`tasks/${encodeURIComponent(task)}/stream`, this._stopped.signal)) {
+        const path = `tasks/${encodeURIComponent(task)}/stream?offset=${this._find(key)?.count ?? 0}`;
+        for await (const line of this._store.api.lines(path, this._stopped.signal)) {
           this._update(key, (run) => afterLine(run, line, now()));
           if (this._isOver(key)) return;
         }

@@ -23,7 +23,7 @@ export function SessionsView() {
     ${some ? html`<section aria-labelledby="sessions-title" class="panel">
         <div class="panel-head"><h2 id="sessions-title">Sessions</h2><${Filter} filter=${filter} choose=${choose} /></div>
         <${SessionTable} filter=${filter} clear=${() => choose('')} />
-      </section>` : html`<${Empty} mayRun=${model.may('run')} />`}
+      </section>` : html`<${Empty} mayRun=${model.may('run')} seesAll=${model.may('admin')} />`}
     ${calls && html`<${Timeline} title="Calls" session="" />`}
     ${calls && html`<${Warmth} />`}
     <${Ended} rows=${model.ended} now=${store.now()} />`;

@@ -27,7 +27,7 @@
  * @property {any} gpu
  * @property {string | null} reason
  * @property {any} progress
- * @property {number} [ended_at] when this page was told of its end
+ * @property {number | null} [ended_at] when its process ended, or this page was told of its end
  *
  * @typedef {object} Call one that has ended; durations in seconds
  * @property {string} id
