@@ -28,6 +28,39 @@ export function delta(part) {
   return Object.keys(part).length === 1 ? part.text : null;
 }
 
+/**
+ * Pieces of text: joined as they are, a line each, and whether white space parts them.
+ * @typedef {{ plain: string, lines: string, last: string, many: boolean, spaced: boolean, grown: boolean }} Joined
+ */
+
+/**
+ * A piece that begins with all that came before is the whole text as it grew.
+ * @param {Joined | null | undefined} before
+ * @param {string} piece
+ * @param {number} most characters, the last
+ * @returns {Joined}
+ */
+export function joined(before, piece, most) {
+  const spaced = /^\s|\s$/.test(piece);
+  const text = piece.slice(-most);
+  const fresh = { plain: text, lines: text, last: text, many: false, spaced, grown: false };
+  if (!before?.plain) return fresh;
+  const longer = piece.length - before.plain.length;
+  if ((longer > 0 || (longer === 0 && before.grown)) && piece.startsWith(before.plain)) return { ...fresh, grown: true };
+  const [plain, lines] = [before.plain + piece, `${before.lines}\n${piece}`].map((each) => each.slice(-most));
+  return { plain, lines, last: text, many: true, spaced: spaced || before.spaced, grown: false };
+}
+
+/**
+ * The pieces as a text to read: where no white space parts them, a line each, unless the output joins them, too.
+ * @param {Joined} pieces
+ * @param {any} output
+ */
+export function readable(pieces, output) {
+  const { plain, lines, many, spaced } = pieces;
+  return many && !spaced && delta(output) !== plain ? lines : plain;
+}
+
 /** JSON for reading, with files by name alone. @param {any} value */
 export function pretty(value) {
   const text = JSON.stringify(value, (_name, each) => (isFile(each) ? `(file ${each.filename ?? ''})` : each), 2);

@@ -2,7 +2,7 @@
 /** One run: how it goes, and what it gives. */
 
 import { bytes, duration, shortId } from './format.js';
-import { filesIn, pretty, shownAs } from './outputs.js';
+import { filesIn, pretty, readable, shownAs } from './outputs.js';
 import { progressOf } from './progress.js';
 import { sessionRoute } from './route.js';
 import { isFinal, isRepeatedByStream } from './runstate.js';
@@ -33,7 +33,7 @@ function Card({ run, cancel }) {
       ${!over && html`<button class="small" disabled=${!run.task || run.state === 'cancelling'} onClick=${cancel}>Cancel</button>`}</header>
     ${run.input !== undefined && html`<details class="sent"><summary>Input</summary><pre>${pretty(run.input)}</pre></details>`}
     ${progress && html`<${Progress} ...${progress} label="Progress" />`}
-    ${run.text && html`<div class="text">${run.text}</div>`}
+    ${run.pieces && run.text && html`<div class="text">${readable(run.pieces, run.output)}</div>`}
     ${run.parts.length > 0 && html`<${Parts} run=${run} />`}
     ${run.error && html`<p class="problem" role="alert">
       ${run.code && run.code !== 'APP_ERROR' && html`<strong>${run.code}</strong>${' '}`}${inline(run.error)}</p>`}

@@ -1,7 +1,7 @@
 // @ts-check
 /** One run, as the lines of its stream tell of it. */
 
-import { delta } from './outputs.js';
+import { delta, joined, readable } from './outputs.js';
 
 /**
  * @typedef {import('./types.js').Task} Task
@@ -15,6 +15,7 @@ import { delta } from './outputs.js';
  * @property {string | null} session
  * @property {'sent' | 'queued' | 'starting' | 'running' | 'cancelling' | 'completed' | 'failed' | 'cancelled'} state
  * @property {string} text pieces of text, joined
+ * @property {import('./outputs.js').Joined} [pieces] what it is joined of
  * @property {any[]} parts others, the latest
  * @property {number} count of all parts
  * @property {any} output
@@ -70,7 +71,10 @@ export function afterTask(run, task, now) {
 /** @param {Run} run @param {any} part @returns {Run} */
 function withPart(run, part) {
   const piece = delta(part);
-  if (piece !== null) return { ...run, count: run.count + 1, text: (run.text + piece).slice(-MAX_TEXT) };
+  if (piece !== null) {
+    const pieces = joined(run.pieces, piece, MAX_TEXT);
+    return { ...run, count: run.count + 1, pieces, text: readable(pieces, undefined) };
+  }
   return { ...run, count: run.count + 1, parts: [...run.parts, part].slice(-MAX_PARTS) };
 }
 
@@ -83,6 +87,7 @@ export function afterError(run, error, now) {
 export function isRepeatedByStream(run) {
   if (!run.count) return false;
   const last = run.parts.length ? run.parts[run.parts.length - 1] : null;
-  if (run.text && delta(run.output) !== null) return true;
+  const text = delta(run.output)?.slice(-MAX_TEXT);
+  if (run.pieces && text !== undefined && [run.pieces.plain, run.pieces.lines, run.pieces.last].includes(text)) return true;
   return last !== null && JSON.stringify(last) === JSON.stringify(run.output);
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { delta, filesIn, pretty, shownAs } from '../../../sdk/http/page/outputs.js';
+import { delta, filesIn, pretty, readable, shownAs } from '../../../sdk/http/page/outputs.js';
 import { progressOf } from '../../../sdk/http/page/progress.js';
 import { afterError, afterLine, isFinal, isRepeatedByStream, MAX_PARTS, newRun } from '../../../sdk/http/page/runstate.js';
 
@@ -22,7 +22,7 @@ test('a line about the state is no part, though it has an output', () => {
 });
 
 test('equal parts count, a line said again in silence does not', () => {
-  assert.equal(after([partLine({ text: 'a' }), partLine({ text: 'a' })]).text, 'aa');
+  assert.equal(after([partLine({ text: 'a' }), partLine({ text: 'a' })]).text, 'a\na');
   assert.equal(after([partLine({ text: 'a' }), partLine({ text: 'a' })], 15).text, 'a');
 });
 
@@ -30,6 +30,28 @@ test('an output that was streamed already is not shown twice', () => {
   assert.ok(isRepeatedByStream(after([partLine({ i: 1 }), stateLine(10, { output: { i: 1 } })])));
   assert.ok(isRepeatedByStream(after([partLine({ text: 'a' }), stateLine(10, { output: { text: 'a' } })])));
   assert.ok(!isRepeatedByStream(after([stateLine(10, { output: { i: 1 } })])));
+});
+
+test('pieces join to a text that can be read', () => {
+  const said = (...pieces) => after(pieces.map((text) => partLine({ text })), 0.1);
+  assert.equal(said('Hello', ' you').text, 'Hello you');
+  assert.equal(said('one', 'two', 'three').text, 'one\ntwo\nthree');
+  assert.equal(said('The', 'The answer', 'The answer is', 'The answer is').text, 'The answer is');
+  assert.equal(said('The', 'The answer', 'Done').text, 'The answer\nDone');
+  assert.equal(said('', 'a').text, 'a');
+  assert.equal(after([partLine('one'), partLine('two')]).text, 'one\ntwo');
+});
+
+test('a text is hidden only where it was read already', () => {
+  const ended = (pieces, output) => after([...pieces.map((text) => partLine({ text })), stateLine(10, { output })]);
+  assert.ok(isRepeatedByStream(ended(['Hello', ' you'], { text: 'Hello you' })));
+  assert.ok(isRepeatedByStream(ended(['The', 'The answer'], 'The answer')));
+  assert.ok(isRepeatedByStream(ended(['one', 'two', 'three'], { text: 'three' })));
+  assert.ok(!isRepeatedByStream(ended(['one', 'two', 'three'], { text: 'six' })));
+  assert.ok(!isRepeatedByStream(ended(['one', 'two'], null)));
+  const known = ended(['He', 'llo'], 'Hello');
+  assert.ok(isRepeatedByStream(known));
+  assert.equal(readable(known.pieces, known.output), 'Hello');
 });
 
 test('failures say why', () => {
