@@ -112,7 +112,7 @@ function AnyField({ field, value, id, onChange }) {
     type({ text: next, of });
     onChange(of);
   };
-  return html`<textarea id=${id} rows="1" spellcheck="false" placeholder=${hint(field) || 'a text, or JSON'} value=${text}
+  return html`<textarea id=${id} rows="1" spellcheck=${false} placeholder=${hint(field) || 'a text, or JSON'} value=${text}
     aria-describedby=${described(field, id)} onInput=${byValue(change)}></textarea>`;
 }
 

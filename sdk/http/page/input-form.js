@@ -48,7 +48,7 @@ function JsonText({ id, title, value, onChange }) {
     tell(read.problem);
     onChange({ value: next, problem: read.problem });
   };
-  return html`<textarea class="json" id=${id} aria-label=${`${title} as JSON`} spellcheck="false"
+  return html`<textarea class="json" id=${id} aria-label=${`${title} as JSON`} spellcheck=${false}
       aria-invalid=${problem ? 'true' : undefined} aria-describedby=${problem ? `${id}-problem` : undefined}
       value=${typed.current.text} onInput=${byValue(type)}></textarea>
     ${problem && html`<p class="problem" id=${`${id}-problem`} role="alert">${problem}</p>`}`;

@@ -32,9 +32,9 @@ export function MapField({ field, value, id, onChange }) {
 function Line({ entry, place, set, remove }) {
   const called = entry.name || `field ${place}`;
   return html`<div class="map-line">
-    <input aria-label=${`Name of field ${place}`} placeholder="name" autocomplete="off" spellcheck="false" value=${entry.name}
+    <input aria-label=${`Name of field ${place}`} placeholder="name" autocomplete="off" spellcheck=${false} value=${entry.name}
       onInput=${byValue((name) => set({ name }))} />
-    <textarea rows="1" aria-label=${`Value of ${called}`} placeholder="a text, or JSON" spellcheck="false" value=${entry.text}
+    <textarea rows="1" aria-label=${`Value of ${called}`} placeholder="a text, or JSON" spellcheck=${false} value=${entry.text}
       onInput=${byValue((text) => set({ text }))}></textarea>
     <button type="button" class="small" aria-label=${`Remove ${called}`} onClick=${remove}>Remove</button></div>`;
 }

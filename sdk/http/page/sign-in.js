@@ -18,7 +18,7 @@ export function SignIn() {
     <form onSubmit=${submit} novalidate>
       <label for="key">Key</label>
       <div class="joined">
-        <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="wk_…" value=${key}
+        <input id="key" type="password" autocomplete="off" spellcheck=${false} placeholder="wk_…" value=${key}
           aria-describedby=${problem ? 'key-problem' : undefined} onInput=${byValue(type)} />
         <button class="primary" disabled=${!key.trim()}>Sign in</button>
       </div>

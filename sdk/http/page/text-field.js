@@ -41,6 +41,6 @@ export function TextField({ field, value, id, onChange }) {
 function Typed({ field, value, id, onChange }) {
   const type = byValue((typed) => onChange(typed === '' && !field.required ? undefined : typed));
   const shared = { id, value: value ?? '', placeholder: hint(field), 'aria-describedby': described(field, id), onInput: type };
-  if (isLong(field)) return html`<textarea ...${shared} rows="3" spellcheck="false"></textarea>`;
-  return html`<input ...${shared} type=${TYPES[field.format] ?? 'text'} autocomplete="off" spellcheck="false" />`;
+  if (isLong(field)) return html`<textarea ...${shared} rows="3" spellcheck=${false}></textarea>`;
+  return html`<input ...${shared} type=${TYPES[field.format] ?? 'text'} autocomplete="off" spellcheck=${false} />`;
 }

@@ -13,12 +13,12 @@ import { byValue, html, inline, Prose, useEffect, useServices, useState, useStor
 /** @param {{ app: string, query: Record<string, string> }} props */
 export function TryView({ app, query }) {
   const store = useStore();
-  const apps = useAsked(() => store.api.apps(), [store.api]);
+  const apps = useAsked(() => store.api.apps(), [store.api], store.model.link === 'live');
   if (!store.model.may('run')) return html`<${MayNot} />`;
   const names = apps.value?.map((each) => each.name).sort() ?? [];
   const chosen = app || (names.includes('counter') ? 'counter' : names[0] ?? '');
   return html`<div class="title"><h1>Try it</h1></div>
-    ${apps.error && html`<p class="problem" role="alert">${inline(apps.error)}</p>`}
+    ${apps.error && html`<${Failed} asked=${apps} />`}
     ${chosen && html`<${TryApp} key=${chosen} app=${chosen} names=${[...new Set([chosen, ...names])].sort()} query=${query} />`}`;
 }
 
@@ -28,13 +28,14 @@ function MayNot() {
 }
 
 /**
- * What a request brings: its value, or why there is none.
+ * What a request brings: its value, or why there is none.  What was asked in vain is asked again once the link is live again.
  * @template T
  * @param {() => Promise<T>} ask
  * @param {unknown[]} inputs
+ * @param {boolean} live
  * @returns {{ value: T | null, error: string, again: () => void }}
  */
-function useAsked(ask, inputs) {
+function useAsked(ask, inputs, live) {
   const [told, tell] = useState(/** @type {{ value: T | null, error: string }} */ ({ value: null, error: '' }));
   const [count, setCount] = useState(0);
   useEffect(() => {
@@ -47,13 +48,22 @@ function useAsked(ask, inputs) {
       current = false;
     };
   }, [...inputs, count]);
-  return { ...told, again: () => setCount(count + 1) };
+  useEffect(() => {
+    if (live && told.error) setCount((before) => before + 1);
+  }, [live]);
+  return { ...told, again: () => setCount((before) => before + 1) };
+}
+
+/** @param {{ asked: { error: string, again: () => void } }} props */
+function Failed({ asked }) {
+  return html`<p class="problem" role="alert">${inline(asked.error)}${' '}
+    <button class="plain" onClick=${asked.again}>Ask again</button></p>`;
 }
 
 /** @param {{ app: string, names: string[], query: Record<string, string> }} props */
 function TryApp({ app, names, query }) {
   const { store } = useServices();
-  const told = useAsked(() => store.api.describe(app), [store.api, app]);
+  const told = useAsked(() => store.api.describe(app), [store.api, app], store.model.link === 'live');
   const [name, choose] = useState(query.function ?? '');
   const description = told.value;
   const chosen = description ? functionOf(description, name) : null;
@@ -66,8 +76,7 @@ function TryApp({ app, names, query }) {
           ${description.functions.map((each) => html`<option key=${each.name} value=${each.name}>
             ${each.name}${each.streams ? ' (streams)' : ''}</option>`)}</select></div>`}
     </div>
-    ${told.error && html`<p class="problem" role="alert">${inline(told.error)}${' '}
-      <button class="plain" onClick=${told.again}>Ask again</button></p>`}
+    ${told.error && html`<${Failed} asked=${told} />`}
     ${!description && !told.error && html`<p class="waiting" role="status">Asking ${app} what it takes…</p>`}
     ${description && chosen && html`<div class="about"><${Prose} text=${description.doc || description.summary} />
         ${chosen.doc && chosen.doc !== description.doc && html`<div class="about-function">
