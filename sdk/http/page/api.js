@@ -88,6 +88,11 @@ export class Api {
     return this.json('POST', `tasks/${encodeURIComponent(task)}/cancel`);
   }
 
+  /** What its session printed, and the traceback of its error. @param {string} task @returns {Promise<{ content: string }[]>} */
+  logs(task) {
+    return this.json('GET', `tasks/${encodeURIComponent(task)}/logs`);
+  }
+
   /** @param {string} id */
   keepAlive(id) {
     return this.json('POST', `sessions/${encodeURIComponent(id)}/keepalive`);

@@ -65,7 +65,7 @@ export function EndQuestion() {
     if (!row && dialog.current?.open) dialog.current.close();
   }, [row]);
   return html`<dialog ref=${dialog} aria-labelledby="end-title" onClose=${() => ending.ask(undefined)}>
-    <h2 id="end-title">End ${row ? `${row.app} ${title(row)}` : 'the session'}?</h2>
+    <h2 id="end-title">End ${row ? html`${row.app} <bdi>${title(row)}</bdi>` : 'the session'}?</h2>
     <p>Its process ends, with everything it holds. ${row ? whatGoes(row) : ''}</p>
     <div class="buttons">
       <button autofocus onClick=${() => ending.ask(undefined)}>Keep it</button>

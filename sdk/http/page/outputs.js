@@ -21,6 +21,11 @@ export function shownAs(file) {
   return kind === 'image' || kind === 'audio' || kind === 'video' ? kind : 'link';
 }
 
+/** Whether a file can be had there: apps may give any address, also one that runs a script. @param {string} uri */
+export function isAddress(uri) {
+  return /^(https?:|blob:|data:image\/)/i.test(uri);
+}
+
 /** A piece of a text, where a part is no more than that; else null. @param {any} part */
 export function delta(part) {
   if (typeof part === 'string') return part;

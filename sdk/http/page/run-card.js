@@ -2,11 +2,11 @@
 /** One run: how it goes, and what it gives. */
 
 import { bytes, duration, shortId } from './format.js';
-import { filesIn, pretty, readable, shownAs } from './outputs.js';
+import { filesIn, isAddress, pretty, readable, shownAs } from './outputs.js';
 import { progressOf } from './progress.js';
 import { sessionRoute } from './route.js';
 import { isFinal, isRepeatedByStream } from './runstate.js';
-import { html, inline, memo, Progress, State, useEffect, useState } from './ui.js';
+import { html, inline, memo, Progress, State, useEffect, useServices, useState } from './ui.js';
 
 /**
  * @typedef {import('./runstate.js').Run} Run
@@ -35,8 +35,9 @@ function Card({ run, cancel }) {
     ${progress && html`<${Progress} ...${progress} label="Progress" />`}
     ${run.pieces && run.text && html`<div class="text">${readable(run.pieces, run.output)}</div>`}
     ${run.parts.length > 0 && html`<${Parts} run=${run} />`}
-    ${run.error && html`<p class="problem" role="alert">
+    ${run.error && run.state !== 'cancelled' && html`<p class="problem" role="alert">
       ${run.code && run.code !== 'APP_ERROR' && html`<strong>${run.code}</strong>${' '}`}${inline(run.error)}</p>`}
+    ${run.state === 'failed' && run.task && html`<${Traceback} task=${run.task} />`}
     ${run.state === 'completed' && html`<${Output} run=${run} />`}
   </article>`;
 }
@@ -51,6 +52,19 @@ function Elapsed({ run }) {
     return () => clearInterval(timer);
   }, [over]);
   return html`<span class="num muted elapsed">${duration((run.ended ?? Date.now() / 1000) - run.started)}</span>`;
+}
+
+/** Asked for when it is opened: what the session printed last, and the traceback of the error. @param {{ task: string }} props */
+function Traceback({ task }) {
+  const { store } = useServices();
+  const [told, tell] = useState('');
+  const ask = () => store.api.logs(task).then(
+    (pieces) => tell(pieces.map((each) => each.content.trimEnd()).join('\n') || 'Nothing was kept of it.'),
+    (error) => tell(error.message),
+  );
+  const onToggle = (/** @type {any} */ event) => event.currentTarget.open && void ask();
+  return html`<details class="sent" onToggle=${onToggle}><summary>Traceback</summary>
+    <pre>${told || 'Asking for it…'}</pre></details>`;
 }
 
 /** @param {{ run: Run }} props */
@@ -82,11 +96,14 @@ function Files({ value }) {
 function OneFile({ file }) {
   const name = file.filename || 'file';
   const kind = shownAs(file);
+  const about = html`<span class="muted num">${file.content_type}, ${bytes(file.size)}</span>`;
+  if (!isAddress(file.uri)) {
+    return html`<figure><figcaption><bdi>${name}</bdi>${' '}${about}${' '}<code>${file.uri}</code></figcaption></figure>`;
+  }
   return html`<figure>
     ${kind === 'image' && html`<a href=${file.uri} target="_blank" rel="noreferrer"><img src=${file.uri} alt=${name} /></a>`}
     ${kind === 'audio' && html`<audio controls src=${file.uri} aria-label=${name}></audio>`}
     ${kind === 'video' && html`<video controls src=${file.uri} aria-label=${name}></video>`}
-    <figcaption><a href=${file.uri} download=${name}>${name}</a>${' '}
-      <span class="muted num">${file.content_type}, ${bytes(file.size)}</span></figcaption>
+    <figcaption><a href=${file.uri} download=${name}><bdi>${name}</bdi></a>${' '}${about}</figcaption>
   </figure>`;
 }

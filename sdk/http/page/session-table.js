@@ -85,7 +85,7 @@ function TableRow({ texts }) {
     html`<td role="cell" class=${`${name} num`} data-label=${label}>${value}</td>`;
   const whole = `${texts.app} ${title(texts)}`;
   return html`<tr role="row">
-    <td role="cell" class="app">${texts.app}</td>
+    <td role="cell" class="app"><bdi>${texts.app}</bdi></td>
     <td role="cell" class="session">${who(texts)}</td>
     <td role="cell" class="state-cell"><${State} tone=${texts.tone}>${texts.state}<//>
       ${texts.running && html`<span class="running num">${texts.running}</span>`}</td>
@@ -104,7 +104,7 @@ function TableRow({ texts }) {
 function who(texts) {
   if (texts.kind) return html`<span class="kind">${texts.kind}</span>`;
   return html`<a class="row-link" href=${sessionRoute(texts.id)}><span class="hidden">${texts.app}${' '}</span>
-    ${texts.name && html`<span class="name">${texts.name}</span>${' '}`}<span class="id">${texts.shortId}</span></a>`;
+    ${texts.name && html`<bdi class="name">${texts.name}</bdi>${' '}`}<bdi class="id">${texts.shortId}</bdi></a>`;
 }
 
 /** @param {{ texts: Texts }} props */

@@ -41,7 +41,7 @@ function Title({ row, mayRun }) {
   const { ending } = useServices();
   const alive = isAlive(row);
   return html`<div class="title">
-    <h1>${row.app} <span class="id">${title(row)}</span></h1><${State} tone=${tone(row.state)}>${stateWord(row.state)}<//>
+    <h1><bdi>${row.app}</bdi> <bdi class="id">${title(row)}</bdi></h1><${State} tone=${tone(row.state)}>${stateWord(row.state)}<//>
     ${mayRun && html`<div class="buttons">
       ${alive ? html`<a class="button primary" href=${tryRoute(row.app, { session: row.id })}>Try it</a>
         <button onClick=${() => ending.keepAlive(row)}>Keep alive</button>
@@ -71,6 +71,8 @@ function Facts({ row, now }) {
   if (row.gpu !== null && row.gpu !== undefined) facts.push(['GPU', gpuText(row.gpu)]);
   if (row.lives_until && !over) facts.push(['Ends at the latest in', span(row.lives_until - now)]);
   const labels = Object.entries(row.labels ?? {});
-  if (labels.length) facts.push(['Labels', labels.map(([name, value]) => html`<span class="label" key=${name}>${name}=${value}</span>`)]);
+  const label = (/** @type {[string, string]} */ [name, value]) =>
+    html`<span class="label" key=${name}><bdi>${name}</bdi>=<bdi>${value}</bdi></span>`;
+  if (labels.length) facts.push(['Labels', labels.map(label)]);
   return html`<dl class="facts num">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

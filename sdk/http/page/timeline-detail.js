@@ -16,7 +16,7 @@ export function Detail({ bar, lane, x, y, width, now }) {
   const rows = bar.call ? timesOf(bar.call) : [[bar.function ? 'Running for' : 'Starting for', duration(Math.max(0, now - bar.from))]];
   const code = bar.call?.code;
   return html`<div class="detail" role="status" style=${{ left: `${left}px`, top: `${y + 18}px`, width: `${WIDTH}px` }}>
-    <strong>${lane.app}${bar.function ? ` · ${bar.function}` : ''}</strong> <span class="muted">${lane.label}</span>
+    <strong>${lane.app}${bar.function ? ` · ${bar.function}` : ''}</strong> <bdi class="muted">${lane.label}</bdi>
     ${bar.call?.cold && html`<div class="cold-word">Cold start</div>`}
     <dl class="num">${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
     ${code && html`<div class="failed-word">${code}${bar.call?.message ? `: ${bar.call.message.slice(0, 200)}` : ''}</div>`}

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { delta, filesIn, pretty, readable, shownAs } from '../../../sdk/http/page/outputs.js';
+import { delta, filesIn, isAddress, pretty, readable, shownAs } from '../../../sdk/http/page/outputs.js';
 import { progressOf } from '../../../sdk/http/page/progress.js';
 import { afterError, afterLine, isFinal, isRepeatedByStream, MAX_PARTS, newRun } from '../../../sdk/http/page/runstate.js';
 
@@ -75,6 +75,12 @@ test('files are found wherever they are', () => {
   assert.deepEqual(filesIn({ uri: 'x' }), []);
   assert.deepEqual(['image/png', 'audio/wav', 'video/mp4', 'text/html'].map((content_type) => shownAs({ ...file, content_type })), ['image', 'audio', 'video', 'link']);
   assert.equal(pretty({ a: file }), '{\n  "a": "(file a.png)"\n}');
+});
+
+test('links lead to files, not to scripts', () => {
+  const good = ['https://a/b', 'HTTP://a', 'blob:https://a/1', 'data:image/png;base64,AA'];
+  const bad = ['javascript:alert(1)', ' javascript:x', 'data:text/html,x', 'file:///etc', '', 'httpx'];
+  assert.deepEqual([good.every(isAddress), bad.some(isAddress)], [true, false]);
 });
 
 test('progress as tqdm tells it, and otherwise', () => {
