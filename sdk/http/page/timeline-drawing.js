@@ -101,9 +101,9 @@ export class Drawing {
     this.lanes.sort((a, b) => place(a) - place(b) || (a.key < b.key ? -1 : 1));
   }
 
-  /** @param {{ session: string | null, app: string }} call */
-  _label({ session }) {
-    if (!session) return 'shared pool';
+  /** @param {import('./timeline-geometry.js').Place} place */
+  _label({ session, refused }) {
+    if (!session) return refused ? 'refused' : 'shared pool';
     return this.store.model.find(session)?.name || shortId(session);
   }
 }

@@ -15,6 +15,7 @@
  * @property {boolean} live
  * @typedef {{ key: string, session: string | null, app: string, label: string, bars: Bar[] }} Lane
  * @typedef {{ from: number, to: number }} Window
+ * @typedef {{ session: string | null, app: string, refused: boolean }} Place
  */
 
 /** @param {Call} call @returns {Segment[]} */
@@ -68,7 +69,7 @@ export function runningBar(row, now) {
  * @param {Iterable<Call>} newestFirst
  * @param {Window} window
  * @param {number} now
- * @param {(call: { session: string | null, app: string }) => string} label
+ * @param {(call: Place) => string} label
  * @returns {Lane[]}
  */
 export function lanesOf(rows, newestFirst, window, now, label) {
@@ -77,25 +78,26 @@ export function lanesOf(rows, newestFirst, window, now, label) {
   for (const row of rows) {
     const bar = runningBar(row, Math.min(now, window.to));
     if (!bar || bar.to < window.from || bar.from > window.to) continue;
-    laneFor(lanes, row.app, row.kind === 'session' ? row.id : null, label).bars.push(bar);
+    laneFor(lanes, { app: row.app, session: row.kind === 'session' ? row.id : null, refused: false }, label).bars.push(bar);
   }
   for (const call of newestFirst) {
     if (call.ended < window.from || call.arrived > window.to) continue;
-    laneFor(lanes, call.app, call.session, label).bars.push(barOf(call));
+    laneFor(lanes, { app: call.app, session: call.session, refused: isRefused(call) }, label).bars.push(barOf(call));
   }
   return [...lanes.values()];
 }
 
-/**
- * @param {Map<string, Lane>} lanes
- * @param {string} app
- * @param {string | null} session
- * @param {(call: { session: string | null, app: string }) => string} label
- */
-function laneFor(lanes, app, session, label) {
-  const key = session ?? `pool ${app}`;
+/** One that came to no worker, and not because its caller gave it up. @param {Call} call */
+function isRefused(call) {
+  return call.ran === 'no' && !call.session && call.code !== 'CANCELLED';
+}
+
+/** @param {Map<string, Lane>} lanes @param {Place} place @param {(call: Place) => string} label */
+function laneFor(lanes, place, label) {
+  const { app, session, refused } = place;
+  const key = session ?? `${refused ? 'refused' : 'pool'} ${app}`;
   let lane = lanes.get(key);
-  if (!lane) lanes.set(key, (lane = { key, session, app, label: label({ session, app }), bars: [] }));
+  if (!lane) lanes.set(key, (lane = { key, session, app, label: label(place), bars: [] }));
   return lane;
 }
 

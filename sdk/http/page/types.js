@@ -38,6 +38,7 @@
  * @property {number} ended
  * @property {string | null} code
  * @property {string} message
+ * @property {'no' | 'yes' | 'maybe' | null} [ran]
  * @property {boolean} cold
  * @property {number | null} queue
  * @property {number | null} spawn

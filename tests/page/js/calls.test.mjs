@@ -36,6 +36,13 @@ test('lanes are of sessions that did something in the window, with what runs now
   assert.deepEqual([lanes[0].bars[0].to, lanes[0].bars[0].live], [100, true]);
 });
 
+test('calls that came to no worker have a lane of their own', () => {
+  const pooled = { session: null, arrived: 50, ended: 51 };
+  const calls = [call({ ...pooled, code: 'BUSY', ran: 'no' }), call({ ...pooled, code: 'APP_ERROR', ran: 'yes' }), call({ ...pooled, code: 'CANCELLED', ran: 'no' })];
+  const lanes = lanesOf([], calls, { from: 40, to: 100 }, 100, ({ refused }) => (refused ? 'refused' : 'pool'));
+  assert.deepEqual(lanes.map(({ key, label, bars }) => [key, label, bars.length]), [['refused chat', 'refused', 1], ['pool chat', 'pool', 2]]);
+});
+
 test('times and places are each other', () => {
   const window = { from: 100, to: 160 };
   assert.equal(xOf(130, window, 700, 100), 400);
