@@ -60,7 +60,7 @@ def test_without_a_key_it_says_how_to_get_one_and_takes_it(open_page: Open, key:
     expect(page.get_by_text("warmd open", exact=True)).to_be_visible()
     page.get_by_label("Key").fill("wk_wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("nobody has this key")
+    expect(page.get_by_role("alert")).to_contain_text("does not know this key")
     page.get_by_label("Key").fill(key)
     page.get_by_label("Key").press("Enter")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()

@@ -8,7 +8,7 @@ import { isFinal } from './runstate.js';
 import { initial } from './formvalue.js';
 import { fieldOf } from './schema.js';
 import { SessionChoice, sessionOf } from './session-choice.js';
-import { html, inline, useEffect, useRef, useServices, useState, useStore } from './ui.js';
+import { html, useEffect, useRef, useServices, useState, useStore } from './ui.js';
 
 /**
  * @typedef {import('./types.js').AppDescription} AppDescription
@@ -33,12 +33,10 @@ export function Caller({ description, function: called, wanted }) {
   const change = (/** @type {Input} */ next) => setInputs({ ...inputs, [called.name]: next });
   const run = () => blocked || busy || store.uploads || runner.run({ app, function: called.name, input: input.value, ...session.body });
   const onKey = (/** @type {KeyboardEvent} */ event) => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && run();
-  const refusal = runs[0]?.code === 'INVALID' ? runs[0].error : '';
   return html`<div class="try">
     <form class="panel call" novalidate onKeyDown=${onKey} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); run(); }}>
       <${InputForm} key=${called.name} field=${field} value=${input.value} id="input" title="Input" onChange=${change} />
       <${SessionChoice} app=${app} schema=${description.setup_schema} choice=${choice} choose=${choose} />
-      ${refusal && html`<p class="problem" role="alert">${inline(refusal)}</p>`}
       <div class="buttons"><button class="primary" disabled=${blocked || busy || store.uploads > 0}>
         ${store.uploads ? 'Uploading…' : busy ? 'Running…' : 'Run'}</button>
         <span class="muted hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd></span></div>

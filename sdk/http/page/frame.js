@@ -139,13 +139,27 @@ function isStale(model) {
   return (model.link === 'daemon-lost' || model.link === 'gateway-lost') && model.gateway !== null;
 }
 
+const REMEDY = /: start (it there|one) with `warmd start`.*$/;
+
+/** What was told of it, as a sentence; what to do about it is said in the page's own words. @param {Model} model */
+function whyLost({ detail }) {
+  const text = detail.replace(REMEDY, '').trim();
+  return /[^.!?…]$/.test(text) ? `${text[0].toUpperCase()}${text.slice(1)}.` : text;
+}
+
+/** @param {Model} model */
+function whatNow(model) {
+  const start = model.link === 'daemon-lost' ? '`warmd start` starts it again. ' : '';
+  return `${start}${isStale(model) ? 'Below is what was known last; this' : 'This'} page finds it again by itself.`;
+}
+
 /** @param {{ model: Model }} props */
 function Banner({ model }) {
-  const lostFor = model.lostAt ? span(Date.now() / 1000 - model.lostAt) : '';
+  const lostFor = model.lostAt ? `for ${span(Date.now() / 1000 - model.lostAt)}` : '';
   const lost = { 'daemon-lost': 'daemon', 'gateway-lost': 'gateway' }[/** @type {string} */ (model.link)];
   if (lost) {
     return html`<div class="banner bad" role="alert"><strong>The ${lost} does not answer.</strong>
-      <span>${inline(model.detail)}${isStale(model) ? ' Below is what was known last.' : ''} This page finds it again by itself.</span>
+      <span>${inline([whyLost(model), whatNow(model)].filter(Boolean).join(' '))}</span>
       <span class="num muted" aria-hidden="true">${lostFor}</span></div>`;
   }
   if (!model.daemon?.draining) return null;

@@ -16,6 +16,7 @@ const SILENCE_MS = 40_000;
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 10_000;
 const HIDDEN_MS = 30_000;
+const UNKNOWN_KEY = 'The gateway does not know this key, or it was revoked.';
 
 /** @param {ApiError} error */
 function inWords(error) {
@@ -80,7 +81,7 @@ export class Live {
   /** @param {unknown} error */
   _isRefusal(error) {
     if (!(error instanceof ApiError) || (error.status !== 401 && error.status !== 403)) return false;
-    this._listener.refused(error.message);
+    this._listener.refused(error.status === 401 ? UNKNOWN_KEY : error.message);
     return true;
   }
 

@@ -5,7 +5,7 @@ import { byValue, html, inline, useState, useStore } from './ui.js';
 export function SignIn() {
   const store = useStore();
   const [key, type] = useState('');
-  const problem = store.api.key ? store.model.detail || 'The gateway does not know this key.' : '';
+  const problem = store.api.key ? store.model.detail : '';
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     if (key.trim()) store.signIn(key.trim());
