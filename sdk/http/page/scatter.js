@@ -48,7 +48,7 @@ function options(width) {
   const points = (/** @type {string} */ colour) =>
     ({ stroke: colour, paths: () => null, points: { show: true, size: 4.5, width: 0, fill: colour } });
   return {
-    width, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
+    width, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 28, 0, 0],
     scales: { x: { time: true, range: (_plot, from, to) => [from, to] }, y: { distr: 3, range: decades } },
     axes: [
       { ...axis, size: 24, space: 70, values: (_plot, marks) => marks.map((each) => clock(each)) },

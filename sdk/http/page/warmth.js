@@ -12,6 +12,8 @@ import { html, Legend, memo, useEffect, useServices, useState } from './ui.js';
  */
 
 const REFRESH_MS = 2000;
+/** With fewer, a median says little. */
+const FEW_CALLS = 5;
 /** @type {[string, string][]} */
 const COLOURS = [['cold', 'cold: start and run'], ['warm', 'warm: run']];
 const COLUMNS = ['calls', 'median', 'p90'];
@@ -21,7 +23,8 @@ export function Warmth() {
   const all = stats.filter((each) => each.cold.count + each.warm.count > 0);
   if (!all.length) return null;
   return html`<section class="panel warmth" aria-labelledby="warmth-title">
-    <div class="panel-head"><h2 id="warmth-title">Cold against warm</h2><${Legend} of=${COLOURS} /></div>
+    <div class="panel-head"><h2 id="warmth-title">Cold against warm</h2>
+      <span class="muted">in the session, without the way there</span><${Legend} of=${COLOURS} /></div>
     <div class="cards">${all.map((each) => html`<${Card} key=${each.app} stats=${each} />`)}</div>
   </section>`;
 }
@@ -66,6 +69,7 @@ function AppCard({ stats }) {
 /** @param {AppStats} stats */
 function verdict({ factor: times, warm, cold }) {
   if (times === null) return html`<p class="muted">${warm.count ? 'no cold call yet' : cold.count ? 'no warm call yet' : ''}</p>`;
+  if (warm.count < FEW_CALLS) return html`<p class="muted">few warm calls yet</p>`;
   if (times < 1.1) return html`<p class="muted">warm is no sooner</p>`;
   return html`<p>warm is <strong class="num">${factor(times)}</strong> sooner</p>`;
 }
