@@ -270,6 +270,18 @@ def test_a_run_is_cancelled(open_page: Open, tmp_path: Path) -> None:
     expect(card.get_by_role("progressbar")).to_be_visible()
     card.get_by_role("button", name="Cancel").click()
     expect(card).to_contain_text("cancelled")
+    expect(card.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_run_that_failed_shows_its_traceback_when_asked(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("#/try/painter?function=size_of")
+    page.get_by_label("file", exact=True).fill(str(tmp_path / "nothing"))
+    page.get_by_role("button", name="Run", exact=True).click()
+    card = page.get_by_role("article").first
+    expect(card.get_by_role("alert")).to_contain_text("FileNotFoundError")
+    card.get_by_text("Traceback", exact=True).click()
+    expect(card.locator("pre").last).to_contain_text("in size_of")
+    expect(page.get_by_role("alert")).to_have_count(1)
 
 
 def test_what_is_wrong_is_said_at_the_form(open_page: Open) -> None:
@@ -333,6 +345,25 @@ def test_the_daemon_is_lost_and_is_there_again(browser: Browser, tmp_path: Path)
         with successor(places.path_of(daemon.address).parent):
             expect(page.get_by_role("alert")).to_have_count(0)
             expect(page.get_by_role("heading", name="No session is warm yet")).to_be_visible()
+
+
+def test_what_was_asked_in_vain_is_asked_again(browser: Browser, tmp_path: Path) -> None:
+    with (
+        warmd.testing.daemon() as daemon,
+        GatewayProcess(daemon.address, tmp_path) as gateway,
+        browser.new_context() as context,
+    ):
+        page = context.new_page()
+        page.goto(gateway.url)
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        daemon.stop()
+        lost = page.get_by_role("alert").filter(has_text="The daemon does not answer")
+        expect(lost).to_contain_text("warmd start starts it again. Below is what was known last;")
+        page.get_by_role("link", name="Try it").click()
+        expect(page.get_by_role("button", name="Ask again").first).to_be_visible()
+        with successor(places.path_of(daemon.address).parent):
+            expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
+            expect(page.get_by_role("button", name="Ask again")).to_have_count(0)
 
 
 def test_the_gateway_is_lost_and_is_there_again(
