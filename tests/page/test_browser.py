@@ -288,6 +288,7 @@ def test_what_is_wrong_is_said_at_the_form(open_page: Open) -> None:
     page = open_page("#/try/painter?function=paint")
     page.get_by_role("button", name="JSON").click()
     box = page.get_by_role("textbox", name=re.compile("JSON|Input"))
+    assert box.evaluate("box => box.spellcheck") is False
     box.fill('{"wide": 3}')
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert").first).to_contain_text("wide")

@@ -1,7 +1,7 @@
 // @ts-check
 /** Ends sessions, once somebody has said yes, and keeps them alive. */
 
-import { span, title } from './format.js';
+import { isolated, span, title } from './format.js';
 import { html, useEffect, useRef, useServices, useState } from './ui.js';
 
 /**
@@ -33,7 +33,7 @@ export class Ending {
     if (!row) return;
     try {
       await this._store.api.end(row.id);
-      this._notices.tell(`${row.app} ${title(row)} is ending.`);
+      this._notices.tell(`${row.app} ${isolated(title(row))} is ending.`);
     } catch (error) {
       this._notices.fail(error);
     }
@@ -44,7 +44,7 @@ export class Ending {
     try {
       await this._store.api.keepAlive(row.id);
       const time = row.idle_timeout ? ` Its idle time of ${span(row.idle_timeout)} begins anew.` : '';
-      this._notices.tell(`${row.app} ${title(row)} is kept alive.${time}`);
+      this._notices.tell(`${row.app} ${isolated(title(row))} is kept alive.${time}`);
     } catch (error) {
       this._notices.fail(error);
     }

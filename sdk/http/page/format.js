@@ -116,6 +116,11 @@ export function title(row) {
   return row.name || shortId(row.id);
 }
 
+/** A name where only a text can be, so that one written from the right leaves what is beside it in place. @param {string} name */
+export function isolated(name) {
+  return `\u2068${name}\u2069`;
+}
+
 /**
  * `1 session`, `2 sessions`.
  * @param {number} number

@@ -1,7 +1,7 @@
 // @ts-check
 /** Which session a run goes to: a new one, one that is there, or the shared pool. */
 
-import { span, title } from './format.js';
+import { isolated, span, title } from './format.js';
 import { InputForm } from './input-form.js';
 import { isAlive, isSession, stateWord } from './phases.js';
 import { fieldOf } from './schema.js';
@@ -77,7 +77,7 @@ function Existing({ there, id, pick }) {
   const known = there.some((row) => row.id === id);
   return html`<select class="beside" aria-label="Existing session" value=${id} onChange=${byValue(pick)}>
     ${!known && html`<option key=${id} value=${id}>${title({ id, name: null })}</option>`}
-    ${there.map((row) => html`<option key=${row.id} value=${row.id}>${title(row)} (${stateWord(row.state)})</option>`)}</select>`;
+    ${there.map((row) => html`<option key=${row.id} value=${row.id}>${isolated(title(row))} (${stateWord(row.state)})</option>`)}</select>`;
 }
 
 /** @param {{ schema: any, choice: Choice, choose: (choice: Choice) => void }} props */

@@ -15,13 +15,13 @@ const TYPES = { email: 'email', uri: 'url', url: 'url', date: 'date', time: 'tim
 export function TextField({ field, value, id, onChange }) {
   const { store, notices } = useServices();
   const picker = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const [told, tell] = useState('');
+  const [told, tell] = useState(/** @type {any} */ (''));
   const upload = async (/** @type {File | undefined} */ file) => {
     if (!file) return;
-    tell(`Uploading ${file.name}, ${bytes(file.size)}…`);
+    tell(html`Uploading <bdi>${file.name}</bdi>, ${bytes(file.size)}…`);
     try {
       onChange(await store.upload(file));
-      tell(`${file.name}, ${bytes(file.size)}`);
+      tell(html`<bdi>${file.name}</bdi>, ${bytes(file.size)}`);
     } catch (error) {
       tell('');
       notices.fail(error);
