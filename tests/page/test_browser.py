@@ -250,6 +250,20 @@ def test_parts_appear_one_by_one(open_page: Open, tmp_path: Path) -> None:
     expect(card).to_contain_text("done")
 
 
+def test_a_run_goes_on_and_is_found_again_when_somebody_looks_elsewhere(
+    open_page: Open, tmp_path: Path
+) -> None:
+    page = open_page("#/try/painter?function=slowly")
+    page.get_by_label("gate", exact=True).fill(str(tmp_path / "gate"))
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("article").first).to_contain_text("running")
+    page.get_by_role("link", name="Sessions").click()
+    expect(page.get_by_role("table", name="Sessions")).to_contain_text("busy")
+    (tmp_path / "gate").touch()
+    page.get_by_role("link", name="Try it").click()
+    expect(page.get_by_role("article").first).to_contain_text("painted")
+
+
 def test_no_part_is_lost_however_quick_they_come(open_page: Open, daemon: LocalClient) -> None:
     with daemon.session("counter") as session:
         page = open_page(f"#/try/counter?function=count_up&session={session.id}")

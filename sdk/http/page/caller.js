@@ -4,6 +4,7 @@
 import { InputForm } from './input-form.js';
 import { RunCard } from './run-card.js';
 import { Runner } from './runner.js';
+import { tryRoute } from './route.js';
 import { isFinal } from './runstate.js';
 import { initial } from './formvalue.js';
 import { fieldOf } from './schema.js';
@@ -14,7 +15,6 @@ import { html, useEffect, useRef, useServices, useState, useStore } from './ui.j
  * @typedef {import('./types.js').AppDescription} AppDescription
  * @typedef {import('./types.js').AppFunction} AppFunction
  * @typedef {import('./session-choice.js').Choice} Choice
- * @typedef {import('./runstate.js').Run} Run
  * @typedef {{ value: any, problem: string }} Input
  */
 
@@ -26,7 +26,8 @@ export function Caller({ description, function: called, wanted }) {
   const [inputs, setInputs] = useState(/** @type {Record<string, Input>} */ ({}));
   const input = inputs[called.name] ?? { value: initial(field), problem: '' };
   const [choice, choose] = useState(() => firstChoice(wanted));
-  const { runs, runner } = useRuns((id) => choose((before) => ({ ...before, kind: 'existing', id })));
+  const { runs, runner } = useRuns(app, (id) => choose((before) => ({ ...before, kind: 'existing', id })));
+  store.tried = tryRoute(app, { function: called.name });
   const session = sessionOf(choice, store.model, app);
   const busy = runs.length > 0 && !isFinal(runs[0]);
   const blocked = Boolean(input.problem || (session.kind === 'new' && choice.problem));
@@ -67,12 +68,12 @@ function useOnce(source, make) {
   return kept.current.value;
 }
 
-/** @param {(session: string) => void} onNewSession @returns {{ runs: Run[], runner: Runner }} */
-function useRuns(onNewSession) {
+/** The runs of an app, which go on while nobody looks. @param {string} app @param {(session: string) => void} onNewSession */
+function useRuns(app, onNewSession) {
   const { store, notices } = useServices();
-  const [runs, show] = useState(/** @type {Run[]} */ ([]));
-  const runner = useRef(/** @type {Runner | null} */ (null));
-  runner.current ??= new Runner(store, notices, show, onNewSession);
-  useEffect(() => () => runner.current?.stop(), []);
-  return { runs, runner: runner.current };
+  const runner = store.runners.get(app) ?? new Runner(store, notices);
+  store.runners.set(app, runner);
+  const [runs, show] = useState(runner.runs);
+  useEffect(() => runner.watch(show, onNewSession), [runner]);
+  return { runs, runner };
 }

@@ -20,7 +20,8 @@ export function Ended({ rows, now }) {
 /** @param {{ row: Row, now: number }} props */
 function EndedRow({ row, now }) {
   return html`<li>
-    <a href=${sessionRoute(row.id)}><span class="app">${row.app}</span> <span class="id">${row.name || shortId(row.id)}</span></a>
+    <a href=${sessionRoute(row.id)}><span class="app">${row.app}</span>${' '}
+      <bdi class="id">${row.name || shortId(row.id)}</bdi></a>
     <${State} tone=${tone(row.state)}>${stateWord(row.state)}<//>
     <span class="why">${inline(row.reason ?? '')}</span>
     <span class="num muted when">${row.ended_at ? `${span(now - row.ended_at)} ago` : ''}</span>

@@ -88,7 +88,7 @@ function Header({ store, view, refused }) {
       <span class="version num">${model.daemon?.version ?? ''}</span></a>
     ${!refused && html`<nav aria-label="Views">
       <a href="#/" aria-current=${here('sessions')}>Sessions</a>
-      ${model.may('run') && html`<a href="#/try/" aria-current=${here('try')}>Try it</a>`}
+      ${model.may('run') && html`<a href=${store.tried} aria-current=${here('try')}>Try it</a>`}
     </nav>`}
     <div class="top-end">
       ${!refused && html`<${Connection} model=${model} />`}

@@ -1,5 +1,5 @@
 // @ts-check
-/** Starts runs and follows their streams; whoever shows them is told at most ten times a second. */
+/** Starts runs of an app and follows their streams; whoever shows them is told at most ten times a second. */
 
 import { ApiError } from './api.js';
 import { afterError, afterLine, afterTask, isFinal, newRun } from './runstate.js';
@@ -17,21 +17,33 @@ const TRIES = 5;
 const PAUSE_MS = 1000;
 
 export class Runner {
-  /**
-   * @param {Store} store
-   * @param {Notices} notices
-   * @param {(runs: Run[]) => void} show newest first
-   * @param {(session: string) => void} onNewSession when a new session has answered
-   */
-  constructor(store, notices, show, onNewSession) {
+  /** @param {Store} store @param {Notices} notices */
+  constructor(store, notices) {
     this._store = store;
     this._notices = notices;
-    this._show = show;
-    this._onNewSession = onNewSession;
-    /** @type {Run[]} */
-    this._runs = [];
+    /** @type {(runs: Run[]) => void} */
+    this._show = () => {};
+    /** @type {(session: string) => void} */
+    this._onNewSession = () => {};
+    /** @type {Run[]} newest first */
+    this.runs = [];
     this._stopped = new AbortController();
     this._due = false;
+  }
+
+  /**
+   * Shows the runs to somebody, who may go: they go on, and are there for the next.
+   * @param {(runs: Run[]) => void} show
+   * @param {(session: string) => void} onNewSession when a new session has answered
+   * @returns {() => void} ends that
+   */
+  watch(show, onNewSession) {
+    this._show = show;
+    this._onNewSession = onNewSession;
+    show(this.runs);
+    return () => {
+      this._show = this._onNewSession = () => {};
+    };
   }
 
   stop() {
@@ -41,7 +53,7 @@ export class Runner {
   /** @param {Body} body */
   async run(body) {
     const begun = newRun(body.app, body.function, body.input, now());
-    this._runs = [begun, ...this._runs].slice(0, MOST_RUNS);
+    this.runs = [begun, ...this.runs].slice(0, MOST_RUNS);
     this._changed();
     const key = begun.started;
     try {
@@ -94,12 +106,12 @@ export class Runner {
 
   /** @param {number} key */
   _find(key) {
-    return this._runs.find((run) => run.started === key);
+    return this.runs.find((run) => run.started === key);
   }
 
   /** @param {number} key @param {(run: Run) => Run} change */
   _update(key, change) {
-    this._runs = this._runs.map((run) => (run.started === key ? change(run) : run));
+    this.runs = this.runs.map((run) => (run.started === key ? change(run) : run));
     this._changed();
   }
 
@@ -108,8 +120,8 @@ export class Runner {
     this._due = true;
     setTimeout(() => {
       this._due = false;
-      if (!this._stopped.signal.aborted) this._show(this._runs);
-    }, this._runs.some((run) => run.count) ? SHOW_MS : 0);
+      if (!this._stopped.signal.aborted) this._show(this.runs);
+    }, this.runs.some((run) => run.count) ? SHOW_MS : 0);
   }
 }
 

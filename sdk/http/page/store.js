@@ -21,6 +21,10 @@ export class Store {
     this.version = 0;
     /** How many files are on their way to the gateway: until they are there no run begins. */
     this.uploads = 0;
+    /** By app. @type {Map<string, import('./runner.js').Runner>} */
+    this.runners = new Map();
+    /** Where somebody has last tried an app. */
+    this.tried = '#/try/';
     /** @type {Set<() => void>} */
     this._watchers = new Set();
     this._shownAt = 0;
@@ -48,6 +52,8 @@ export class Store {
   /** Takes another key, or none: all that was known under the old one is forgotten. @param {string} key */
   signIn(key) {
     keep(key);
+    for (const runner of this.runners.values()) runner.stop();
+    this.runners.clear();
     this.api = new Api(key);
     this.model = new Model();
     this._connect();
