@@ -122,6 +122,10 @@ def _gone(broker: ToldBroker, event: ev.TreeGone, effects: Sequence[fx.Effect]) 
                 _about(view, logging.INFO, f"{view.state}: {view.reason}")
 
 
+def _left(broker: ToldBroker, _event: ev.ClientGone, _effects: Sequence[fx.Effect]) -> None:
+    broker.settle_left()  # else those of many callers that came and went would gather
+
+
 def _yielded(broker: ToldBroker, event: ev.WorkerSaid, _effects: Sequence[fx.Effect]) -> None:
     said = event.message
     if isinstance(said, work.Yielded | ev.YieldedMany) and said.number == 0:
@@ -148,4 +152,5 @@ _TELLERS: Mapping[type, Callable[[ToldBroker, Any, Sequence[fx.Effect]], None]] 
     ev.LinkLost: _lost,
     ev.TreeGone: _gone,
     ev.DrainArrived: _draining,
+    ev.ClientGone: _left,
 }

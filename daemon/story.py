@@ -54,6 +54,8 @@ class PastCall(NamedTuple):
     """As its caller named it; None where the session's id did."""
     first_part: float | None
     """When a generator gave its first part."""
+    alone: bool
+    """It was detached, and its caller had left before."""
 
 
 class Ending(NamedTuple):
@@ -165,6 +167,7 @@ class Story:
             opened[call.id] = (now, call.function, event.client, app, call.detach)
         if len(opened) > MAX_OPEN_CALLS:
             self._first_parts.pop(oldest := next(iter(opened)), None)
+            self.left.discard(oldest)
             del opened[oldest]
 
     def _returned(self, said: Result, now: float) -> None:
@@ -193,10 +196,14 @@ class Story:
 
     def ended_alone(self, final: Result | Failure, ended: float) -> None:
         """So a detached call has ended, whose caller had left."""
+        opened = self._open.pop(final.id, None)
+        if opened is None:
+            return
         if isinstance(final, Result):
-            self._returned(final, ended)
+            facts = (final.id, final.session, final.timing, "", "", "yes")
+            self._bury_call(self._good, opened, ended, *facts, alone=True)
         else:
-            self._failed(final, ended)
+            self._bury_call(self._bad, opened, ended, *_failure(final), alone=True)
 
     def _bury_call(
         self,
@@ -209,11 +216,12 @@ class Story:
         code: str,
         message: str,
         ran: str,
+        alone: bool = False,
     ) -> None:
         first = self._first_parts.pop(id, None) if self._first_parts else None
         arrived, function, _, app, _ = opened
         ring.append(
-            (self.ended, id, now, arrived, function, session, timing, code, message, ran, app, first)
+            (self.ended, id, now, arrived, function, session, timing, code, message, ran, app, first, alone)
         )
         self.ended += 1
 

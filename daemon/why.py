@@ -40,6 +40,7 @@ class Book(Protocol):
     def call_standing(self, call: CallId) -> CallStanding | None: ...
     def call_view(self, call: str) -> CallView | None: ...
     def open_calls(self) -> list[CallId]: ...
+    def settle_left(self) -> None: ...
 
 
 class Why:
@@ -55,6 +56,7 @@ class Why:
 
         Raises Invalid when `text` is the beginning of several ids.
         """
+        self._book.settle_left()
         facts, worker = self._facts(text, now)
 
         def tell(stack: str = "") -> None:
@@ -85,7 +87,7 @@ class Why:
         if id is None:
             return None
         past, kept = self._book.story.call(id), self._book.call_view(id.hex())
-        if kept is not None and (past is None or past.code == LEFT):
+        if kept is not None and (past is None or past.code == LEFT or past.alone):
             return _kept_facts(kept, now), None
         return None if past is None else (_past_facts(past, now), None)
 

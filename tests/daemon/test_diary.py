@@ -40,3 +40,16 @@ def test_an_import_is_told_of_by_the_first_who_waits_for_it(told: pytest.LogCapt
     world.found()
     importing(world)
     assert lines(told) == [(str(first.session)[:SHOWN_DIGITS], "its app is being imported")]
+
+
+def test_what_is_known_of_detached_calls_whose_clients_left_does_not_gather() -> None:
+    world = Told()
+    session = world.session()
+    for number in range(20):
+        world.call(session, by=f"client {number}", detach=True)
+        world.leave(f"client {number}")
+        assert len(world.broker.story.left) == 1, "the one that runs"
+        world.returns()
+    world.call(session, by="ann")
+    world.leave("ann")
+    assert not world.broker.story.left
