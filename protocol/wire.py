@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import msgpack
 
-from warmd.protocol import messages, work
+from warmd.protocol import gpus, messages, work
 from warmd.protocol.errors import quoted
 from warmd.protocol.messages import NOTHING, Body
 
@@ -297,6 +297,8 @@ TO_WORKER: Codec[work.ToWorker] = Codec(
         7: work.Fork,
         8: messages.HandBack,
         9: work.Describe,
+        10: gpus.Park,
+        11: gpus.Unpark,
     }
 )
 FROM_WORKER: Codec[work.FromWorker] = Codec(
@@ -319,5 +321,10 @@ FROM_WORKER: Codec[work.FromWorker] = Codec(
         16: work.Declined,
         17: work.Reloaded,
         18: work.NoFunction,
+        19: gpus.Offloaded,
+        20: gpus.Checkpointable,
+        21: gpus.KeepsMemory,
+        22: gpus.ParkFailed,
+        23: gpus.Unparked,
     }
 )

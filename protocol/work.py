@@ -6,6 +6,7 @@
     MoreCredit   room for more parts        StartFailed  import or `setup` raised
     AskCancel    close the stream           Yielded      one part
     Finish       run `unload` and exit      Returned     the function's value
+    Park Unpark  GPU memory goes and comes: `protocol.gpus` has these and their answers
     HandBack     lent memory is read        HandBack     the same
                                             Raised       the function's exception
                                             Interrupted  the call was cut off, the state kept
@@ -29,6 +30,8 @@ from __future__ import annotations
 import struct
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
+from warmd.protocol import gpus
+from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.messages import NOTHING, Body, CallId, HandBack, Lent
 from warmd.protocol.parcels import Value
 from warmd.protocol.record import record
@@ -53,6 +56,10 @@ class Asks(NamedTuple):
     """So many are started together with the daemon, and wait as long as it takes."""
     template: bool = True
     """It may be imported once and forked."""
+    gpu: GpuAsk | None = None
+    """None: nothing is known before it is measured."""
+    park: bool = True
+    """Its GPU memory may go to host memory while it is idle."""
 
 
 class AppSpec(NamedTuple):
@@ -115,6 +122,8 @@ class Begin:
     """The cgroup that the worker moves to before it loads its app."""
     max_lent_bytes: int = 0
     """What it may have lent at one time."""
+    gpus: list[str] | None = None
+    """The UUIDs of the GPUs that it may use; None: what its environment says."""
     setup: Body = NOTHING
     pickled: Body = NOTHING
 
@@ -253,6 +262,8 @@ class AskCancel:
 class Finish:
     reason: str
     """`ended`, `expired` or `stopped`; given to the app's `unload`."""
+    parked: bool = False
+    """Its GPU memory is with the driver: whatever touches it hangs, also at the interpreter's exit."""
 
 
 @record
@@ -328,7 +339,19 @@ class Progressed:
     value: Body = NOTHING
 
 
-ToWorker: TypeAlias = Begin | Invoke | MoreCredit | AskCancel | Finish | Prepare | Describe | Fork | HandBack
+ToWorker: TypeAlias = (
+    Begin
+    | Invoke
+    | MoreCredit
+    | AskCancel
+    | Finish
+    | gpus.Park
+    | gpus.Unpark
+    | Prepare
+    | Describe
+    | Fork
+    | HandBack
+)
 FromWorker: TypeAlias = (
     Arrived
     | Ready
@@ -341,6 +364,11 @@ FromWorker: TypeAlias = (
     | Progressed
     | Reloaded
     | NoFunction
+    | gpus.Offloaded
+    | gpus.Checkpointable
+    | gpus.KeepsMemory
+    | gpus.ParkFailed
+    | gpus.Unparked
     | Prepared
     | Described
     | Forked
