@@ -167,6 +167,8 @@ def _enqueue(book: Book, event: CallArrived, session: Session) -> Problem | None
         serving.serve_next(book, session)
     elif session.phase is Phase.BUSY:
         ahead.refill(book, session)
+    elif session.phase is Phase.PARKED:
+        book.wait_for_room(session)
     return None
 
 

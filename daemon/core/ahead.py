@@ -13,7 +13,8 @@ worker will find n withdrawn whenever it gets there: the call never runs.  If it
 or the worker says at once that it skipped it.
 
 Sent ahead are only calls that nothing but their turn holds back: of a session, not of the pool
-(another worker may be free sooner), no streams (their credits would come out of turn).
+(another worker may be free sooner), no streams (their credits would come out of turn), and none of a
+session with GPU memory (which may have to yield to another after the running call).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def refill(book: Book, session: Session) -> None:
     """Send what may go ahead; not one by one, but when half of the last has been used up."""
     limit = book.limits.dispatch_ahead
     ahead, queue, running = session.ahead, session.queue, session.running
-    if not queue or len(ahead) > limit // 2 or session.pool is not None:
+    if not queue or len(ahead) > limit // 2 or session.pool is not None or session.tenancy is not None:
         return
     if running is None or running.window is not None or running.ladder is not None:
         return

@@ -8,12 +8,13 @@ that caused them has been handled.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any
 
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.deadlines import Deadlines, Key
+from warmd.daemon.core.gpus import Gpus
 from warmd.daemon.core.holdings import Holdings, size_of
 from warmd.daemon.core.kept import Keep
 from warmd.daemon.core.policy import REMEMBERED_SESSIONS, Limits
@@ -90,6 +91,7 @@ class Book:
         self.deadlines = Deadlines()
         self.keep = Keep(limits, started, self.deadlines, self.behind, self.send, lambda: self.now)
         self.watchers = Watchers(limits, self.behind, self.send)
+        self.gpus = Gpus(lambda number: self.emit(fx.Look(number)))
         self.due: Key | None = None
         """The timer that is being dealt with."""
         self.draining = False
@@ -111,6 +113,7 @@ class Book:
         if session.spare:
             self.spares.setdefault(session.start_key, {})[session.id] = session
         self.enlist(session)
+        self.gpus.stirred = self.gpus.stirred or bool(self.gpus.known)
 
     def enlist(self, session: Session) -> None:
         """It can be found by its name, and has a greatest age."""
@@ -151,6 +154,8 @@ class Book:
             self.deadlines.drop(("start", session.id))
             self.deadlines.drop(("idle", session.id))
             self.deadlines.drop(("lifetime", session.id))
+            if session.tenancy is not None:
+                self._move_no_more(session)
         elif phase is Phase.GONE:
             self._bury(session)
 
@@ -160,6 +165,33 @@ class Book:
             self.move(session, Phase.IDLE)
         session.idle_since = self.now
         self.set_idle_timer(session)
+        self.gpus.stirred = self.gpus.stirred or bool(self.gpus.line)
+
+    def rest(self, session: Session) -> None:
+        """The same of one that may be parked."""
+        self.leave_line(session)
+        session.idle_since = self.now
+        self.set_idle_timer(session)
+
+    def wait_for_room(self, session: Session) -> None:
+        """It stands in the line for GPU memory, and has work to do."""
+        if not session.waits_for_room:
+            self.gpus.join_line(session, self.now)
+            self.deadlines.drop(("idle", session.id))
+            self.deadlines.set(("room", session.id), self.now + self.limits.gpu_wait_seconds)
+
+    def leave_line(self, session: Session) -> None:
+        if session.waits_for_room:
+            self.gpus.leave_line(session)
+            self.deadlines.drop(("room", session.id))
+
+    def answer_requests(self, session: Session, requests: Iterable[tuple[ClientId, CallId]]) -> None:
+        for client, request in requests:
+            self.emit(fx.Answer(client, request, (session.id,), many=False))
+
+    def refuse_requests(self, requests: Iterable[tuple[ClientId, CallId]], problem: Problem) -> None:
+        for client, request in requests:
+            self.refuse(client, request, None, problem)
 
     def set_idle_timer(self, session: Session) -> None:
         expires = max(session.idle_since + session.idle_seconds, session.held_until)
@@ -282,6 +314,16 @@ class Book:
                 self.emit(fx.Answer(end.client, end.id, end.sessions, end.many))
         session.ends = []
 
+    def _move_no_more(self, session: Session) -> None:
+        """It stops: its GPU memory goes with its process."""
+        tenancy, verdict = session.tenancy, session.verdict
+        assert tenancy is not None and verdict is not None, "a session stops for a reason"
+        self.leave_line(session)
+        self.deadlines.drop(("move", session.id))
+        asked, tenancy.parks_for = [*tenancy.parks_for, *tenancy.unparks_for], []
+        tenancy.unparks_for = []
+        self.refuse_requests(asked, gone(session.id, *verdict))
+
     def _release_name(self, session: Session) -> None:
         if session.name is not None and self.names.get(session.name) is session:
             del self.names[session.name]
@@ -297,6 +339,8 @@ class Book:
             del self.workers[session.worker]
             self.emit(fx.Forget(session.worker, session.id))
         self._let_go_of_start(session)
+        if session.tenancy is not None:
+            self.gpus.leave(session)
         if session.pool is None:
             self._remember(session)
         else:

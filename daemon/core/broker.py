@@ -17,6 +17,10 @@ Where the rules are:
     detached    calls that outlive their clients; `kept` is what is kept of them
     watching    who hears how far calls are
     ladder      how a running call is stopped
+    gpus        what there is of GPU memory, and whose it is
+    placement   where a session's could go, and who would have to go for it
+    rooms       the line for it: who starts, or comes back, and when
+    parking     how it goes to host memory, and comes back
     lifetimes   sessions expire: idle, or too old
     ending      sessions end: on request, dead, with the daemon
     stopping    the worker and its tree
@@ -37,9 +41,11 @@ from warmd.daemon.core import (
     ending,
     ladder,
     lifetimes,
+    parking,
     policy,
     pools,
     readers,
+    rooms,
     serving,
     standing,
     starting,
@@ -63,7 +69,7 @@ from warmd.daemon.core.views import (
     kept_view_of,
     view_of_template,
 )
-from warmd.protocol import work
+from warmd.protocol import gpus, work
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import CallId, ClientId, SessionId
 
@@ -94,8 +100,10 @@ class Broker:
 
     def _decided(self) -> list[fx.Effect]:
         book = self._book
-        if book.untended:
+        while book.untended or book.gpus.stirred:
             _tend_pools(book)
+            if book.gpus.stirred:
+                rooms.tend(book)
         if book.left_templates:
             templates.give_up_unwanted(book)
         if book.draining and not book.stopped:
@@ -230,6 +238,11 @@ _WORDS: Mapping[type, Callable[[Book, Session, Any], None]] = {
     work.Progressed: serving.progressed,
     work.Reloaded: serving.reloaded,
     work.NoFunction: serving.no_function,
+    gpus.Offloaded: parking.offloaded,
+    gpus.Checkpointable: parking.checkpointable,
+    gpus.KeepsMemory: parking.keeps_memory,
+    gpus.ParkFailed: parking.park_failed,
+    gpus.Unparked: parking.unparked,
 }
 
 _WORDS_OF_TEMPLATES: Mapping[type, Callable[[Book, Template, Any], None]] = {
@@ -295,6 +308,9 @@ _TIMERS: Mapping[str, Callable[[Book, Any], None]] = {
     "fork": lambda book, worker: templates.fork_overdue(book, book.template_workers[worker]),
     "template": lambda book, worker: templates.unused_too_long(book, book.template_workers[worker]),
     "start": lambda book, session: starting.overdue(book, book.sessions[session]),
+    "room": lambda book, session: rooms.overdue(book, book.sessions[session]),
+    "move": lambda book, session: parking.overdue(book, book.sessions[session]),
+    "gpus": lambda book, _: rooms.look_due(book),
     "idle": lambda book, session: lifetimes.idled_too_long(book, book.sessions[session]),
     "lifetime": lambda book, session: lifetimes.lived_too_long(book, book.sessions[session]),
     "finish": lambda book, session: stopping.kill(book, book.sessions[session]),
@@ -318,7 +334,7 @@ _RULES: Mapping[type, Rule] = {
     ev.HoldArrived: lifetimes.hold_arrived,
     ev.EndArrived: ending.end_arrived,
     ev.DrainArrived: ending.drain_arrived,
-    ev.AppFound: _about_session(templates.app_found),
+    ev.AppFound: _about_session(rooms.app_found),
     ev.AppMissing: _about_session(lambda book, s, event: starting.app_missing(book, s, event.problem)),
     ev.WorkerSpawned: _about_worker(
         lambda book, s, event: templates.worker_spawned(book, s, event.pid),
@@ -344,6 +360,12 @@ _RULES: Mapping[type, Rule] = {
     ev.WithdrawalSettled: _about_worker(
         lambda book, s, event: serving.withdrawal_settled(book, s, event.ordinal, event.entered)
     ),
+    ev.GpusSeen: rooms.seen,
+    ev.Checkpointed: _about_worker(parking.checkpointed),
+    ev.Restored: _about_worker(parking.restored),
+    ev.MoveFailed: _about_worker(parking.move_failed),
+    ev.ParkArrived: parking.park_arrived,
+    ev.UnparkArrived: parking.unpark_arrived,
     ev.TimePassed: _time_passed,
 }
 

@@ -1,7 +1,8 @@
 """What the rule book orders: each effect is performed by the server at once or handed on.
 
 Whatever is slow or can fail comes back as an event: `LookUp` as `AppFound` or `AppMissing`,
-`Spawn`, `Prepare` and `Fork` as `WorkerSpawned` or `SpawnFailed` (and later `WorkerExited`),
+`Spawn`, `Prepare` and `Fork` as `WorkerSpawned` or `SpawnFailed` (and later `WorkerExited`), `Look` as
+`GpusSeen`, `Checkpoint` and `Restore` as `Checkpointed`, `Restored` or `MoveFailed`,
 `CaptureStack` as `StackCaptured`, `Withdraw` as `WithdrawalSettled`, `Kill` as `WorkerExited` and
 `TreeGone`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from warmd.daemon.core.events import GpuId
 from warmd.protocol.messages import AppRef, Body, CallId, ClientId, FromDaemon, SessionId
 from warmd.protocol.record import record
 from warmd.protocol.work import AppSpec, Ordinal, ToWorker, WorkerId
@@ -53,6 +55,8 @@ class Spawn:
     env: Mapping[str, str]
     setup: Body
     pickled: Body
+    gpus: tuple[GpuId, ...] | None = None
+    """Those that it may use; None: what its environment says."""
 
 
 @record
@@ -87,6 +91,7 @@ class Fork:
     spec: AppSpec
     setup: Body
     whole: bool = False
+    gpus: tuple[GpuId, ...] | None = None
 
 
 @record
@@ -150,6 +155,30 @@ class Kill:
 
 
 @record
+class Look:
+    """Ask the driver what there is, and who has what."""
+
+    number: int
+
+
+@record
+class Checkpoint:
+    """Have the driver move the GPU memory of the worker's tree to host memory."""
+
+    worker: WorkerId
+    move: int
+    seconds: float
+    """After that the worker is killed."""
+
+
+@record
+class Restore:
+    worker: WorkerId
+    move: int
+    seconds: float
+
+
+@record
 class Forget:
     """The session is over and its tree is gone: release what the server held for it."""
 
@@ -178,6 +207,9 @@ Effect: TypeAlias = (
     | Interrupt
     | CaptureStack
     | Kill
+    | Look
+    | Checkpoint
+    | Restore
     | Forget
     | Stopped
 )

@@ -9,7 +9,7 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import DrainArrived, EndArrived, WorkerExited
 from warmd.daemon.core.exits import described
-from warmd.daemon.core.session import EndRequest, Phase, Session, Verdict, Withdrawal
+from warmd.daemon.core.session import NOT_STARTED, UP, EndRequest, Phase, Session, Verdict, Withdrawal
 from warmd.protocol.messages import SessionId
 
 STOPPING_TEXT = "the daemon was stopped"
@@ -52,7 +52,7 @@ def end(book: Book, session: Session, verdict: Verdict, running: Literal["cancel
     code: Literal["SESSION_EXPIRED", "CANCELLED"] = "SESSION_EXPIRED" if expires else "CANCELLED"
     text = f"session {session.id} {'has expired' if expires else 'is ending'}: {verdict.reason}"
     if session.phase is not Phase.STOPPING:
-        starting_up = session.phase in (Phase.LOOKING_UP, Phase.STARTING)
+        starting_up = session.phase in NOT_STARTED
         stopping.begin(book, session, verdict)
         if session.pool is None:
             book.fail_queue(session.queue, code, text, reason=verdict.reason)
@@ -74,7 +74,7 @@ def link_lost(book: Book, session: Session, message: str) -> None:
     if session.lost_link is not None or session.exited or session.finish_told:
         return
     session.lost_link = message
-    if session.phase in (Phase.IDLE, Phase.BUSY):
+    if session.phase in UP:
         stopping.begin(book, session, Verdict("died", f"its worker {message}"))
         stopping.fail_waiting(book, session, f"its worker {message}")
     stopping.kill(book, session)

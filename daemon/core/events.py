@@ -6,7 +6,8 @@ server saw happen in the world.  `Broker.handle(event, now)` answers with effect
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal, NewType, TypeAlias
 
 from warmd.protocol.errors import Problem
 from warmd.protocol.messages import Attach, Body, Call, CallId, ClientId, SessionId
@@ -222,6 +223,78 @@ class StackCaptured:
     stack: str
 
 
+GpuId = NewType("GpuId", str)
+"""The UUID of a GPU, which CUDA_VISIBLE_DEVICES takes too."""
+
+
+@record
+class GpuSeen:
+    """One GPU, as its driver tells; `of` is what the trees of workers have of `used_bytes`."""
+
+    id: GpuId
+    index: int
+    name: str
+    total_bytes: int
+    used_bytes: int
+    of: Mapping[WorkerId, int]
+
+
+@record
+class GpusSeen:
+    """All GPUs, as they were after the `Look` of that number was ordered; without any, and why."""
+
+    look: int
+    gpus: tuple[GpuSeen, ...]
+    why_none: str = ""
+
+
+@record
+class Checkpointed:
+    """The driver has moved the worker's GPU memory to host memory."""
+
+    worker: WorkerId
+    move: int
+
+
+@record
+class Restored:
+    """The driver has moved it back."""
+
+    worker: WorkerId
+    move: int
+
+
+@record
+class MoveFailed:
+    """The driver could not, and the worker's processes are as they were before; `harmed`: they are not.
+
+    `short`: memory is what it wants for.  `lasting`: it would fail again.
+    """
+
+    worker: WorkerId
+    move: int
+    message: str
+    harmed: bool = False
+    short: bool = False
+    lasting: bool = False
+
+
+@record
+class ParkArrived:
+    """Somebody wants an idle session's GPU memory moved to host memory."""
+
+    client: ClientId
+    request: CallId
+    session: SessionId
+
+
+@record
+class UnparkArrived:
+    client: ClientId
+    request: CallId
+    session: SessionId
+
+
 @record
 class DrainArrived:
     """Take no more work; let what runs finish for `drain_seconds`, then cancel it and stop."""
@@ -243,6 +316,9 @@ AboutWorker: TypeAlias = (
     | TreeGone
     | StackCaptured
     | WithdrawalSettled
+    | Checkpointed
+    | Restored
+    | MoveFailed
 )
 Event: TypeAlias = (
     CallArrived
@@ -261,6 +337,9 @@ Event: TypeAlias = (
     | AppFound
     | AppMissing
     | AboutWorker
+    | GpusSeen
+    | ParkArrived
+    | UnparkArrived
     | DrainArrived
     | TimePassed
 )

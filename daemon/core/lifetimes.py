@@ -14,7 +14,7 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import ending, stopping
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import HoldArrived, KeepaliveArrived
-from warmd.daemon.core.session import Phase, Session, Verdict
+from warmd.daemon.core.session import Session, Verdict
 from warmd.protocol.errors import Problem
 
 
@@ -23,8 +23,8 @@ def keepalive_arrived(book: Book, event: KeepaliveArrived) -> None:
     if isinstance(found, Problem):
         book.refuse(event.client, event.request, None, found)
         return
-    if found.phase is Phase.IDLE:
-        book.become_idle(found)
+    if found.rests:
+        book.rest(found)
     book.emit(fx.Answer(event.client, event.request, (found.id,), many=False))
 
 
@@ -37,7 +37,7 @@ def hold_arrived(book: Book, event: HoldArrived) -> None:
         return
     assert isinstance(found, Session)
     found.held_until = 0.0 if event.seconds is None else book.now + event.seconds
-    if found.phase is Phase.IDLE:
+    if found.rests:
         book.set_idle_timer(found)
     book.emit(fx.Answer(event.client, event.request, (found.id,), many=False))
 

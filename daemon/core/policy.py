@@ -33,6 +33,30 @@ UNFORKABLE_SECONDS = 600.0
 """For how long an app that could not be forked is spawned without another try."""
 REMEMBERED_UNFORKABLE = 1000
 
+LOOK_SECONDS = 1.0
+"""How often the GPUs are looked at while there are sessions: their drivers tell nothing by themselves."""
+LOOK_OFTEN_SECONDS = 0.1
+"""The same while somebody waits for memory that may come free."""
+LOOK_FOR_GPUS_SECONDS = 5.0
+"""The same while there is none, and sessions had some."""
+REMEMBERED_FOOTPRINTS = 1000
+"""Of how many apps and setups it is remembered what they need."""
+MIN_RESIDENT_SECONDS = 0.1
+"""So long a session keeps its GPU memory at least, and for as long as its last moves took."""
+YIELD_AFTER_SECONDS = 1.0
+"""So long a session that waits for GPU memory lets calls that wait for others go first."""
+MOVE_SECONDS = 30.0
+MOVE_BYTES_PER_SECOND = 2**29
+"""A move of GPU memory may take so long, and so much more by its size: then its process is killed."""
+UNPARK_BYTES_PER_SECOND = 5 * 2**30
+"""How fast memory comes back, where that was not measured yet."""
+MOVES_TRIED = 3
+"""So many moves in a row may fail before a session is left where it is, or, if that is nowhere, given up."""
+TRY_AGAIN_SECONDS = 5.0
+"""At most so long after the last try a session is brought back again, where room only seems to be there."""
+LEAST_FREED = 0.1
+"""A park that frees less of the memory has freed none."""
+
 DETACHED_WINDOW = 64
 """Parts that a worker may send ahead of the daemon in a detached call: only its budget bounds those kept."""
 KEPT_CALL_BYTES = 1024
@@ -89,6 +113,10 @@ class Limits:
     """For `unload` and the exit after it."""
     cancel_grace_seconds: float = 10.0
     """For an app that has an `on_cancel`."""
+    gpu_wait_seconds: float = 300.0
+    """The longest that a start, or calls of a parked session, wait for GPU memory."""
+    park_bytes: int = 2**40
+    """Host memory for the GPU memory of all parked sessions."""
     detached_keep_seconds: float = 600.0
     """How long what a detached call gave is kept after its end."""
     detached_max_bytes: int = 64 * 2**20

@@ -11,10 +11,14 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import serving
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.holdings import size_of
-from warmd.daemon.core.session import Job, Phase, Pool, PoolKey, Session
+from warmd.daemon.core.session import NOT_STARTED, UP, Job, Phase, Pool, PoolKey, Session
 from warmd.protocol.messages import Body, ClientId, SessionId
 
-COMING = (Phase.LOOKING_UP, Phase.STARTING)
+
+def _is_coming(member: Session) -> bool:
+    """It will soon take a call."""
+    return member.phase in NOT_STARTED or member.phase is Phase.UNPARKING or member.waits_for_room
+
 
 
 def open_pool(book: Book, key: PoolKey, pickled: Body, opener: ClientId) -> Pool:
@@ -43,9 +47,13 @@ def submit(book: Book, pool: Pool, job: Job) -> None:
 
 
 def tend(book: Book, pool: Pool) -> None:
-    """Start the workers that waiting calls need; refuse the calls when there can be none."""
+    """Bring back, or start, the workers that waiting calls need; refuse the calls when there can be none."""
     alive = sum(member.phase is not Phase.STOPPING for member in pool.members.values())
-    coming = sum(member.phase in COMING for member in pool.members.values())
+    coming = sum(map(_is_coming, pool.members.values()))
+    for member in pool.members.values():
+        if member.phase is Phase.PARKED and not member.waits_for_room and len(pool.queue) > coming:
+            book.wait_for_room(member)
+            coming += 1
     most = book.limits.max_pool_workers if pool.grows else 1
     while len(pool.queue) > coming and alive < most and book.has_room():
         _open_member(book, pool)
@@ -62,7 +70,7 @@ def start_failed(book: Book, pool: Pool, code: str, message: str, **details: obj
     With one, the calls wait for that, and the start is not tried again before they are served: an
     app that can run only once would else be started as fast as it fails.
     """
-    pool.grows = not any(member.phase in (Phase.IDLE, Phase.BUSY) for member in pool.members.values())
+    pool.grows = not any(member.phase in UP for member in pool.members.values())
     if pool.grows:
         book.fail_queue(pool.queue, code, message, **details)
 

@@ -36,6 +36,9 @@ def serve_next(book: Book, session: Session) -> None:
         stopping.finish(book, session)
         return
     queue = session.queue
+    if queue and session.tenancy is not None and session.tenancy.yields:
+        book.become_idle(session)  # parked, or served, before this event is over (`rooms`)
+        return
     while queue:
         job = queue.popleft()
         job.session = session
@@ -54,7 +57,7 @@ def _dispatch(book: Book, session: Session, job: Job) -> None:
     if session.phase is Phase.IDLE:
         book.deadlines.drop(("idle", session.id))
         book.move(session, Phase.BUSY)
-    elif session.phase is Phase.STARTING:
+    elif session.phase is not Phase.BUSY:  # it has just started, or come back
         book.move(session, Phase.IDLE)
         book.move(session, Phase.BUSY)
     ahead.invoke(book, session, job)

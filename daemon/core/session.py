@@ -10,6 +10,13 @@
         +----------------------> STOPPING ------> GONE
                                      process exited and tree gone
 
+Of a session with GPU memory (`parking.py`), which may have to wait in PLACING for a place before it starts:
+
+            somebody needs the memory            a call comes, and there is room
+    IDLE ----------------------> PARKING ---> PARKED -------------> UNPARKING ---> IDLE
+      ^                             |            ^                      |
+      +------ it could not be ------+            +-- too little memory -+
+
 A session is one process incarnation: it is never restarted, and its worker id is never reused.
 A worker of the shared pool is a session too, of kind "pool": it shares its queue with the other
 workers of its pool, and no call can name it.
@@ -24,6 +31,8 @@ from enum import Enum
 from math import inf
 from typing import Literal, NamedTuple, TypeAlias
 
+from warmd.daemon.core.events import GpuId
+from warmd.daemon.core.gpus import Tenancy
 from warmd.daemon.core.record import Kept
 from warmd.protocol.messages import NOTHING, AppRef, Body, CallId, ClientId, SessionId
 from warmd.protocol.parcels import Value
@@ -32,9 +41,13 @@ from warmd.protocol.work import AppSpec, Ordinal, WorkerId
 
 class Phase(Enum):
     LOOKING_UP = "looking_up"
+    PLACING = "placing"
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
+    PARKING = "parking"
+    PARKED = "parked"
+    UNPARKING = "unparking"
     STOPPING = "stopping"
     GONE = "gone"
 
@@ -42,13 +55,20 @@ class Phase(Enum):
 
 
 LEGAL_MOVES: Mapping[Phase, frozenset[Phase]] = {
-    Phase.LOOKING_UP: frozenset({Phase.STARTING, Phase.STOPPING}),
+    Phase.LOOKING_UP: frozenset({Phase.PLACING, Phase.STARTING, Phase.STOPPING}),
+    Phase.PLACING: frozenset({Phase.STARTING, Phase.STOPPING}),
     Phase.STARTING: frozenset({Phase.IDLE, Phase.STOPPING}),
-    Phase.IDLE: frozenset({Phase.BUSY, Phase.STOPPING}),
+    Phase.IDLE: frozenset({Phase.BUSY, Phase.PARKING, Phase.STOPPING}),
     Phase.BUSY: frozenset({Phase.IDLE, Phase.STOPPING}),
+    Phase.PARKING: frozenset({Phase.IDLE, Phase.PARKED, Phase.STOPPING}),
+    Phase.PARKED: frozenset({Phase.UNPARKING, Phase.STOPPING}),
+    Phase.UNPARKING: frozenset({Phase.IDLE, Phase.PARKED, Phase.STOPPING}),
     Phase.STOPPING: frozenset({Phase.GONE}),
     Phase.GONE: frozenset(),
 }
+
+NOT_STARTED = frozenset({Phase.LOOKING_UP, Phase.PLACING, Phase.STARTING})
+UP = frozenset({Phase.IDLE, Phase.BUSY, Phase.PARKING, Phase.PARKED, Phase.UNPARKING})
 
 
 class Verdict(NamedTuple):
@@ -263,6 +283,13 @@ class Session:
     calls: int = 0
     last_call: float | None = None
 
+    tenancy: Tenancy | None = None
+    """What it has of GPUs; None: nothing, as far as is known."""
+    never_parks: str = ""
+    """Why it is not parked, should it have GPU memory."""
+    footprint: int | None = None
+    """By what its GPU memory is remembered for the next that is started like it."""
+
     mistrusted: bool = False
     """Its worker has said what cannot be: nothing that it says counts any more."""
     lost_link: str | None = None
@@ -283,6 +310,20 @@ class Session:
     def start_key(self) -> PoolKey:
         """Sessions alike in it are the same to begin with."""
         return self.app, bytes(self.setup), tuple(sorted(self.env.items()))
+
+    @property
+    def gpus(self) -> tuple[GpuId, ...] | None:
+        """Those that were chosen for it."""
+        return tuple(self.tenancy.home) if self.tenancy is not None and self.tenancy.placed else None
+
+    @property
+    def waits_for_room(self) -> bool:
+        return self.tenancy is not None and self.tenancy.waits_since is not None
+
+    @property
+    def rests(self) -> bool:
+        """Nothing runs or waits, and its idle clock goes."""
+        return self.phase is Phase.IDLE or (self.phase is Phase.PARKED and not self.waits_for_room)
 
     @property
     def kind(self) -> Literal["session", "pool", "spare"]:

@@ -21,12 +21,13 @@ NO_OPTIONS = NewSession()
 
 
 def find(book: Book, call: Call) -> Session | None:
-    """A spare that is what the call asks for, and ready."""
+    """A spare that is what the call asks for, and ready; one that is parked only if there is no other."""
     options = call.new or NO_OPTIONS
     if options.spare or call.app is None:
         return None
     alike = book.spares.get((call.app, bytes(call.setup), tuple(sorted(options.env.items()))), {})
-    return next((spare for spare in alike.values() if spare.phase is Phase.IDLE), None)
+    up = [spare for spare in alike.values() if spare.rests]
+    return next((spare for spare in up if spare.phase is Phase.IDLE), up[0] if up else None)
 
 
 def take(book: Book, spare: Session, event: CallArrived) -> None:

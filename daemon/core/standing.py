@@ -59,7 +59,7 @@ def of_call(book: Book, id: CallId) -> CallStanding | None:
 
 def _standing(book: Book, session: Session) -> Standing:
     running = session.running
-    looked_up = session.phase is not Phase.LOOKING_UP
+    looked_up = session.phase not in (Phase.LOOKING_UP, Phase.PLACING)
     return Standing(
         view=book.view(session),
         running_function=running.function if running else None,

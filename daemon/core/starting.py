@@ -9,23 +9,20 @@ from __future__ import annotations
 from warmd.daemon.core import asked, pools, serving, stopping
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.session import Phase, Session, Verdict
+from warmd.daemon.core.session import NOT_STARTED, Phase, Session, Verdict
 from warmd.protocol import work
 from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.work import AppSpec, Asks, WorkerId
 
 
 def app_found(book: Book, session: Session, asks: Asks) -> bool:
-    """Whether a process is to be started for it now."""
+    """Whether a process is to be started for it."""
     if session.phase is not Phase.LOOKING_UP:
         return False
     if (problem := asked.objection(book.limits, asks)) is not None:
         fail(book, session, problem.code, problem.message)
         return False
     asked.apply(book, session, asks)
-    book.move(session, Phase.STARTING)
-    session.spawn_ordered = book.now
-    book.deadlines.set(("start", session.id), book.now + session.start_seconds)
     if session.pool is not None:
         session.pool.found = True
     for job in session.queue:
@@ -33,11 +30,19 @@ def app_found(book: Book, session: Session, asks: Asks) -> bool:
     return True
 
 
+def begin(book: Book, session: Session) -> None:
+    """It has its place: from now on its start counts."""
+    book.move(session, Phase.STARTING)
+    session.spawn_ordered = book.now
+    book.deadlines.set(("start", session.id), book.now + session.start_seconds)
+
+
 def spawn(book: Book, session: Session, spec: AppSpec, reason: str = "") -> None:
     """Order a process of its own; `reason`: why it is no fork."""
     worker = take_worker(book, session)
     session.origin = f"spawn ({reason})" if reason else "spawn"
-    book.emit(fx.Spawn(worker, session.id, spec, session.env, session.setup, session.pickled))
+    setup, pickled = session.setup, session.pickled
+    book.emit(fx.Spawn(worker, session.id, spec, session.env, setup, pickled, session.gpus))
 
 
 def take_worker(book: Book, session: Session) -> WorkerId:
@@ -87,6 +92,8 @@ def ready(book: Book, session: Session, said: work.Ready) -> None:
     session.setup_seconds = said.setup_seconds
     inside = session.imports_seconds + said.setup_seconds
     session.spawn_seconds = max(0.0, book.now - session.spawn_ordered - inside)
+    if session.tenancy is not None:
+        session.tenancy.resident_since = book.now
     serving.serve_next(book, session)
 
 
@@ -117,7 +124,12 @@ def fail(book: Book, session: Session, code: str, message: str, **details: objec
 
 
 def give_up_unwanted(book: Book, session: Session) -> None:
-    """The last call left the queue unserved: end a start that nobody waits for any more."""
-    if session.phase in pools.COMING:
+    """The last call left the queue unserved: end a start that nobody waits for any more.
+
+    One that is parked, and was to come back for it, rests on.
+    """
+    if session.phase is Phase.PARKED and session.pool is None:
+        book.rest(session)
+    if session.phase in NOT_STARTED:
         stopping.begin(book, session, Verdict("ended", "nobody waited for its start any more"))
         stopping.kill(book, session)

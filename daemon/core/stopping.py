@@ -28,7 +28,8 @@ def finish(book: Book, session: Session) -> None:
         return
     session.finish_told = True
     reason = "stopped" if book.draining or session.verdict is None else session.verdict.state
-    book.emit(fx.Tell(session.worker, Finish(reason)))
+    parked = session.tenancy is not None and session.tenancy.with_driver
+    book.emit(fx.Tell(session.worker, Finish(reason, parked)))
     book.deadlines.set(("finish", session.id), book.now + book.limits.end_grace_seconds)
 
 

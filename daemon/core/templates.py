@@ -1,6 +1,6 @@
 """Templates: one process imports an app, and every start of it is a fork of that.
 
-What a start does once its app is found:
+What a start does once its app is found, and it has its place on a GPU where it needs one:
 
 1. templates are off, or forks of this app are known to be unsound: it is spawned.
 2. there is one of another place or interpreter: it is retired, as if it had not been there.
@@ -34,7 +34,7 @@ from typing import Any
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import policy, starting
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import AppFound, WorkerExited
+from warmd.daemon.core.events import WorkerExited
 from warmd.daemon.core.exits import described
 from warmd.daemon.core.session import Phase, Session, Template, TemplateKey
 from warmd.protocol import work
@@ -44,12 +44,7 @@ from warmd.protocol.work import AppSpec
 NO_ROOM = "there was no place for a template (max_templates)"
 
 
-def app_found(book: Book, session: Session, event: AppFound) -> None:
-    if starting.app_found(book, session, event.spec.asks):
-        _start(book, session, event.spec)
-
-
-def _start(book: Book, session: Session, spec: AppSpec) -> None:
+def start(book: Book, session: Session, spec: AppSpec) -> None:
     """Get the session a process."""
     key = session.template_key
     template = book.templates.get(key)
@@ -107,7 +102,8 @@ def _fork(book: Book, template: Template, session: Session, whole: bool = False)
         template.forks += 1
         _touch(book, template)
         book.deadlines.set(("fork", template.worker), book.now + policy.FORK_SECONDS)
-    book.emit(fx.Fork(worker, session.id, template.worker, template.spec, session.setup, whole))
+    setup, gpus = session.setup, session.gpus
+    book.emit(fx.Fork(worker, session.id, template.worker, template.spec, setup, whole, gpus))
 
 
 def _touch(book: Book, template: Template) -> None:
@@ -231,7 +227,7 @@ def outdated(book: Book, template: Template, said: work.Outdated) -> None:
     if session.phase is Phase.STARTING:
         settle(book, session)
         starting.leave_worker(book, session)
-        _start(book, session, template.spec)
+        start(book, session, template.spec)
     else:
         worker_not_spawned(book, session, "nobody waits for it any more")
 

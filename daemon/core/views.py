@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from warmd.daemon.core.record import Kept
-from warmd.daemon.core.session import Job, Phase, Session, Template
+from warmd.daemon.core.session import NOT_STARTED, Job, Phase, Session, Template
 from warmd.protocol.messages import NOTHING, Body, Failure, SessionId
 from warmd.protocol.work import WorkerId
 
@@ -164,7 +164,7 @@ def call_view_of(job: Job) -> CallView:
     running = runs(job)
     if running:
         state = "cancelling" if job.ladder or job.abandoned else "running"
-    elif session and session.phase in (Phase.LOOKING_UP, Phase.STARTING):
+    elif session and session.phase in NOT_STARTED:
         state = "starting"
     else:
         state = "queued"
