@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeAlias
 
 from warmd.app import Interrupted
 from warmd.daemon.worker import output
+from warmd.daemon.worker.parking import Parking, without_waiting
 from warmd.daemon.worker.runtime import Runtime
 from warmd.daemon.worker.text import describe, message_of, type_name
 from warmd.daemon.worker.unfit import Unfit
 from warmd.daemon.worker.window import Window
+from warmd.protocol.gpus import Park, Unpark
 from warmd.protocol.mappings import Borrowed
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.parcels import Parcel, Value
@@ -77,9 +80,10 @@ class Calls:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._finish: Finish | None = None
+        self._parking = Parking(runtime, self._run_hook)
 
-    def serve(self) -> str:
-        """Answers calls until the daemon says to finish; returns its reason."""
+    def serve(self) -> Finish:
+        """Answers calls until the daemon says to finish."""
         receive, send = self._runtime.link.receive, self._runtime.link.send
         while self._finish is None:
             message = receive()
@@ -87,10 +91,15 @@ class Calls:
                 send(self._answer(message))
             elif type(message) is Finish:
                 self._finish = message
+            elif type(message) is Park or type(message) is Unpark:
+                send(without_waiting(self._parking.answer(message)))
             # A late MoreCredit or AskCancel meant a call that is over.  An idle worker must not
             # hold on to the input of its last call.
             del message
-        return self._finish.reason
+        return self._finish
+
+    async def _run_hook(self, hook: Callable[[], Any]) -> None:
+        refuse_awaitable(self._runtime.guarded(hook), getattr(hook, "__name__", "hook"))
 
     def _answer(self, invoke: Invoke) -> Reply:
         runtime = self._runtime

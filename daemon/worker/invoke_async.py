@@ -14,9 +14,11 @@ from typing import Any
 
 from warmd.daemon.worker import output
 from warmd.daemon.worker.invoke import Reply, arguments, packed
+from warmd.daemon.worker.parking import Answer, Parking
 from warmd.daemon.worker.runtime_async import LoopRuntime, call_of
 from warmd.daemon.worker.text import describe
 from warmd.daemon.worker.window import Window
+from warmd.protocol.gpus import KeepsMemory, Park, Unpark
 from warmd.protocol.messages import NOTHING
 from warmd.protocol.parcels import copied
 from warmd.protocol.segments import KEPT_SECONDS
@@ -67,15 +69,16 @@ class AsyncCalls:
 
     def __init__(self, runtime: LoopRuntime) -> None:
         self._runtime = runtime
+        self._parking = Parking(runtime, runtime.hook)
         self._finish: Finish | None = None
-        self._early: deque[Invoke] = deque()
+        self._early: deque[Invoke | Park | Unpark] = deque()
         self._window = Window(0, None)
         self._unwanted = False
         self._stalled: asyncio.Future[None] | None = None
         self._trimmer: asyncio.TimerHandle | None = None
 
-    def serve(self) -> str:
-        """Answers calls until the daemon says to finish; returns its reason."""
+    def serve(self) -> Finish:
+        """Answers calls until the daemon says to finish."""
         runtime = self._runtime
         runtime.loop.add_reader(runtime.link.socket, self._on_readable)
         runtime.link.returned = lambda: runtime.loop.call_soon_threadsafe(runtime.link.hand_back)
@@ -85,7 +88,7 @@ class AsyncCalls:
         runtime.link.returned = lambda: None
         runtime.loop.remove_reader(runtime.link.socket)
         assert self._finish is not None
-        return self._finish.reason
+        return self._finish
 
     def _on_readable(self) -> None:
         self._runtime.check_fork()
@@ -110,7 +113,7 @@ class AsyncCalls:
 
     def _on_message(self, message: object) -> None:
         runtime = self._runtime
-        if isinstance(message, Invoke):
+        if isinstance(message, Invoke | Park | Unpark):
             self._early.append(message)
             self._begin_next()
         elif isinstance(message, MoreCredit) and message.ordinal == runtime.ordinal:
@@ -131,12 +134,32 @@ class AsyncCalls:
         if runtime.task is not None or not self._early:
             return
         invoke = self._early.popleft()
+        if not isinstance(invoke, Invoke):
+            self._begin_move(invoke)
+            return
         # Now, not in the task's first step: credit may have come together with the call.
         self._window, self._unwanted = Window(invoke.window or 0, invoke.window_bytes), False
         may_run = runtime.begin(invoke)
         runtime.task = runtime.loop.create_task(self._call(invoke, may_run))
         # The app may cancel the task before its first step; then nothing of it runs.
         runtime.task.add_done_callback(lambda task: self._on_task_done(invoke, task))
+
+    def _begin_move(self, order: Park | Unpark) -> None:
+        runtime = self._runtime
+        task = runtime.loop.create_task(self._parking.answer(order))
+        # Like a call, so that no other begins before it is over.
+        runtime.task = task
+        task.add_done_callback(lambda _: self._on_move_done(order, task))
+
+    def _on_move_done(self, order: Park | Unpark, task: asyncio.Task[Answer]) -> None:
+        runtime = self._runtime
+        runtime.check_fork()
+        cancelled = KeepsMemory(order.move, "the app has cancelled it before it began")
+        runtime.link.send(cancelled if task.cancelled() else task.result())
+        runtime.task = None
+        self._begin_next()
+        if self._finish is not None:
+            runtime.loop.stop()
 
     async def _call(self, invoke: Invoke, may_run: bool) -> None:
         runtime = self._runtime

@@ -1,7 +1,6 @@
 """Finds an app's class and says which of its functions may be called, and how.
 
-An app is async when `setup`, `unload`, `on_cancel` or any public function is; then all of it runs
-in one event loop.
+An app is async when any public function or hook of its instance is; then all of it runs in one event loop.
 """
 
 from __future__ import annotations
@@ -19,20 +18,25 @@ from warmd.daemon.worker.unfit import Unfit, did_you_mean
 from warmd.protocol.messages import Body
 from warmd.protocol.work import AppSpec
 
-HOOKS = ("setup", "unload", "on_cancel")
+PREPARE = "prepare"
+"""A hook of the class, called before there is an instance."""
+HOOKS = ("setup", "unload", "on_cancel", "park", "unpark", PREPARE)
+"""What an app's author writes to be called by the worker, and by nobody else."""
 
 
 class App:
     """An app's class, and its instance once `make` was called.
 
     With a default function a call of `run` means that one, also where the class has a `run` of its own.
-    Raises ImportError for a default function that is not there.
+    Raises ImportError for a default function that is not there, TypeError for hooks that cannot be used.
     """
 
     def __init__(self, cls: type, name: str, default_function: str = "") -> None:
         self.cls = cls
         self.name = name
         self.is_base_app = baseapp.is_base_app(cls)
+        self.prepares = _check_hooks(cls, name, self.is_base_app)
+        """It has a `prepare`."""
         own = public_functions(cls)
         if default_function and default_function not in own:
             raise ImportError(
@@ -48,6 +52,11 @@ class App:
         self._instance: Any = None
         self._plans: dict[str, Plan] = {}
 
+    def prepare(self) -> None:
+        """Runs the class's `prepare`, if it has one; whatever that raises comes through."""
+        if self.prepares:
+            getattr(self.cls, PREPARE)()
+
     def make(self) -> None:
         """Makes the instance; whatever the class's constructor raises comes through."""
         self._instance = self.cls()
@@ -59,7 +68,7 @@ class App:
         return self._instance
 
     def hook(self, name: str) -> Callable[..., Any] | None:
-        """The instance's `setup`, `unload` or `on_cancel`, if it has one."""
+        """The instance's `setup`, `unload`, `on_cancel`, `park` or `unpark`, if it has one."""
         if not _has_hook(self.cls, name):
             return None
         bound: Callable[..., Any] = getattr(self._instance, name)
@@ -168,6 +177,28 @@ def _is_function(cls: type, name: str) -> bool:
 
 def _has_hook(cls: type, name: str) -> bool:
     return callable(getattr(cls, name, None))
+
+
+def _check_hooks(cls: type, name: str, is_base_app: bool) -> bool:
+    """Whether the class has a `prepare`.  Raises TypeError."""
+    for one, other in (("park", "unpark"), ("unpark", "park")):
+        if _has_hook(cls, one) and not _has_hook(cls, other):
+            raise TypeError(
+                f"app {name} has {one}() but no {other}(): what takes its data off the GPU and what "
+                "brings them back go together, so write both, or give one of them another name"
+            )
+    if not _has_hook(cls, PREPARE):
+        return False
+    if not isinstance(inspect.getattr_static(cls, PREPARE), classmethod):
+        if is_base_app:  # there it is a name like others
+            return False
+        raise TypeError(
+            f"prepare of app {name} is no classmethod: it runs once, before there is an instance, for all "
+            "sessions to share what it loads; write @classmethod above it, or give it another name"
+        )
+    if is_async(getattr(cls, PREPARE)):
+        raise TypeError(f"prepare of app {name} is async, and runs where there is no event loop: use `def`")
+    return True
 
 
 def is_async(function: Any) -> bool:

@@ -123,6 +123,8 @@ def _live(
     link = arrival.link
     link.inbox.max_body_bytes = begin.max_message_bytes
     link.lend_up_to(begin.max_lent_bytes)
+    if begin.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(begin.gpus)
     started, began_ns = time.perf_counter(), time.time_ns()
     try:
         if failed is not None:
@@ -152,7 +154,10 @@ def _live(
             reloads=reloader is not None,
         )
     )
-    _unload(runtime, calls.serve())
+    finish = calls.serve()
+    _unload(runtime, finish.reason)
+    if finish.parked:
+        os._exit(0)  # what libraries do at the interpreter's exit would wait for the driver
     return 0
 
 

@@ -41,7 +41,7 @@ from warmd.app import Interrupted
 from warmd.daemon.worker import output, sources, typed
 from warmd.daemon.worker.dirty import Edit, imports_of
 from warmd.daemon.worker.held import held_of
-from warmd.daemon.worker.load import App, find_class
+from warmd.daemon.worker.load import PREPARE, App, find_class
 from warmd.daemon.worker.modules import edits_of, modules_of
 from warmd.daemon.worker.reopen import Reopening, move_lines
 from warmd.daemon.worker.runtime import NotReloaded
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MAKERS = ("__new__", "__init__", "__post_init__", "setup")
-"""What the state of a session was made by."""
+"""What the state of a session was made by, besides a `prepare`."""
 COARSE_NS = 20_000_000
 """By so much the time of a file's change may be told too early; of two changes within it one shows."""
 
@@ -262,7 +262,9 @@ class Reloader:
             (one, name): value
             for one in own
             for name, value in vars(one).items()
-            if name in MAKERS or (isinstance(value, cached_property) and name in made)
+            if name in MAKERS
+            or (name == PREPARE and app.prepares)
+            or (isinstance(value, cached_property) and name in made)
         }
 
     def _check_held(self, app: App, replaced: list[type]) -> None:

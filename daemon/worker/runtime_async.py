@@ -46,7 +46,7 @@ class LoopRuntime(Runtime):
         super().__init__(link, page, begin, app)
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
         self._awaited: Any = None
         self._cancel_pending = False
         self._hooks: set[asyncio.Task[None]] = set()
@@ -71,9 +71,10 @@ class LoopRuntime(Runtime):
                 raise RuntimeError("the app has closed the worker's event loop")
 
     def run_hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        self.run(self._hook(function, *args, **kwargs))
+        self.run(self.hook(function, *args, **kwargs))
 
-    async def _hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    async def hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Like `run_hook`, for what runs in the loop already."""
         result = self.guarded(function, *args, **kwargs)
         if inspect.isawaitable(result):
             await self.awaited(result, result)

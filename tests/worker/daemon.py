@@ -80,9 +80,12 @@ class FakeDaemon:
         setup = pack(options.pop("setup")) if "setup" in options else b""
         pickled = options.pop("pickled", b"")
         limit = options.pop("max_message_bytes", 2**20)
+        gpus = options.pop("gpus", None)
         log = options.pop("log_path", str(self.log))
         spec = work.AppSpec(name="zoo", target=target, **{"paths": (ZOO,), **options})
-        message = work.Begin("sess_" + "0" * 32, spec, log, limit, None, None, 0, setup, pickled)
+        message = work.Begin(
+            "sess_" + "0" * 32, spec, log, limit, gpus=gpus, setup=setup, pickled=pickled
+        )
         first, *rest = marked_off(TO_WORKER.pack(message))
         assert self.link is not None
         socket.send_fds(self.link, [first], [self.page.fd, self.stack_fd])

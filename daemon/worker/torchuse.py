@@ -1,0 +1,22 @@
+"""What of torch a worker must know; nothing of it is imported here: an app has done so, or not."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+
+def cuda_in_use() -> Any:
+    """`torch.cuda` where this process has initialised it, else None."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    is_initialized = getattr(cuda, "is_initialized", None)
+    return cuda if is_initialized is not None and is_initialized() else None
+
+
+def release_unused() -> None:
+    """Give GPU memory back that torch keeps for later, and what only unreachable objects hold."""
+    cuda = cuda_in_use()
+    if cuda is not None:
+        gc.collect()
+        cuda.empty_cache()
