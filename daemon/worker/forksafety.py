@@ -1,5 +1,7 @@
 """Whether forks of this process would be sound: what an import may have started that a fork breaks.
 
+So may the app's `prepare`, which runs right after it.
+
 A fork has the one thread that forked.  Locks that other threads held stay locked in it for ever, and
 what they did is not done any more.  But libraries can prepare for forks: OpenBLAS ends its threads
 before each one and makes new ones when it needs them.  So where there are threads a fork is tried:
@@ -12,10 +14,14 @@ import os
 import select
 import signal
 import stat
+import sys
 import threading
 import warnings
 
+from warmd.daemon.worker import torchuse
+
 TRIAL_SECONDS = 5.0
+_NO_GPU = "a process that has used a GPU cannot be forked, so use it first in setup"
 FORK_PROOF_THREADS = {
     "jemalloc_bg_thd": "jemalloc starts its threads anew after a fork",
     "polars-ooc-clea": "only removes what polars has spilled to disk",
@@ -29,21 +35,25 @@ def open_sockets() -> frozenset[str]:
     return frozenset(link for link in links if link.startswith("socket:"))
 
 
-def objection(sockets_before: frozenset[str]) -> str:
+def objection(sockets_before: frozenset[str], prepares: bool = False) -> str:
     """Why a fork of this process would be no good worker; empty where it would be one.
 
-    `sockets_before`: those that were open before the app was imported.
+    `sockets_before`: those that were open before the app was imported.  `prepares`: it has a `prepare`.
     """
+    by = "importing it, or its prepare()," if prepares else "importing it"
+    if torchuse.cuda_in_use() is not None:
+        return f"{by} initialised CUDA in torch: {_NO_GPU}"
     if gpu := sorted(filter(_is_gpu, map(_link, os.listdir("/proc/self/fd")))):
-        return f"importing it opened {gpu[0]}: a process that has used a GPU cannot be forked"
+        asks = ", as torch.cuda.is_available() does" if "torch" in sys.modules else ""
+        return f"{by} opened {gpu[0]}{asks}: {_NO_GPU}"
     if open_sockets() - sockets_before:
-        return "importing it opened a socket, which all forks would share: connect in setup instead"
+        return f"{by} opened a socket, which all forks would share: connect in setup instead"
     if children := _children():
-        return f"importing it started a process (pid {children[0]}), which would be no child of a fork"
+        return f"{by} started a process (pid {children[0]}), which would be no child of a fork"
     if _threads() and (text := _trial()):
         return text
     if staying := [name for name in _threads() if name not in FORK_PROOF_THREADS]:
-        return f"importing it started a thread ({staying[0]}), which a fork would not have: start it in setup"
+        return f"{by} started a thread ({staying[0]}), which a fork would not have: start it in setup"
     return ""
 
 

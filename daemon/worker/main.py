@@ -31,6 +31,7 @@ from warmd.protocol.work import Arrived, Begin, Prepare, Ready, StartFailed
 
 if TYPE_CHECKING:
     from warmd.daemon.worker.invoke_async import AsyncCalls
+    from warmd.daemon.worker.reload import Reloader
 
 EXIT_START_FAILED = 1
 
@@ -125,15 +126,9 @@ def _live(
     link.lend_up_to(begin.max_lent_bytes)
     if begin.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(begin.gpus)
-    started, began_ns = time.perf_counter(), time.time_ns()
+    started = time.perf_counter()
     try:
-        if failed is not None:
-            raise failed
-        if heritage is None:
-            app = load(begin.spec, begin.pickled)
-            reloader = template.reloader_for(begin.spec, began_ns)
-        else:
-            app, reloader = heritage.app, heritage.reloader
+        app, reloader = _import(begin, failed) if heritage is None else (heritage.app, heritage.reloader)
     except BaseException as error:
         return _start_failed(link, "imports", error)
     imported = time.perf_counter()
@@ -159,6 +154,17 @@ def _live(
     if finish.parked:
         os._exit(0)  # what libraries do at the interpreter's exit would wait for the driver
     return 0
+
+
+def _import(begin: Begin, failed: ImportError | None) -> tuple[App, Reloader | None]:
+    """Raises what the import or the app's `prepare` raises."""
+    if failed is not None:
+        raise failed
+    began_ns = time.time_ns()
+    app = load(begin.spec, begin.pickled)
+    reloader = template.reloader_for(begin.spec, began_ns)
+    app.prepare()
+    return app, reloader
 
 
 def _machinery(arrival: Arrival, begin: Begin, app: App) -> tuple[Runtime, Calls | AsyncCalls]:

@@ -29,7 +29,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warmd.daemon.worker import forksafety, process, sources
+from warmd.daemon.worker import forksafety, process, sources, torchuse
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App, load
 from warmd.daemon.worker.runtime import leave_fork
@@ -95,7 +95,8 @@ class Identity:
 def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     """Be a template until the daemon ends it.
 
-    Returns in each process that is to go to the door as a worker.  Raises what the import raises.
+    Returns in each process that is to go to the door as a worker.  Raises what the import, or the app's
+    `prepare`, raises.
     """
     identity, sockets = Identity(), forksafety.open_sockets()
     started, began_ns = time.perf_counter(), time.time_ns()
@@ -105,16 +106,20 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     reloader = reloader_for(prepare.spec, began_ns)
     if app.is_async:
         _import_for_async()
+    # Threads of a library do not come along with a fork, and it waits for them for ever.
+    threads = torchuse.keep_to_one_thread() if app.prepares else 0
+    app.prepare()
     if link.forked:
         leave_fork(None)
     seconds = time.perf_counter() - started
-    unforkable = forksafety.objection(sockets)
+    unforkable = forksafety.objection(sockets, app.prepares)
     imported = sources.read_so_far()
     # The collector writes into every object that it looks at, and so would unshare its page.
     gc.collect()
     gc.freeze()
     link.send(Prepared(seconds, private_bytes(), unforkable))
     _serve(link, identity, app, imported)
+    torchuse.use_threads(threads)
     return Heritage(app, prepare.log_path, reloader)
 
 

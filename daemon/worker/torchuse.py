@@ -14,6 +14,22 @@ def cuda_in_use() -> Any:
     return cuda if is_initialized is not None and is_initialized() else None
 
 
+def keep_to_one_thread() -> int:
+    """Have torch, where it is imported, start no threads of its own; returns what to `use_threads` again."""
+    torch: Any = sys.modules.get("torch")
+    if not hasattr(torch, "set_num_threads"):
+        return 0
+    number = int(torch.get_num_threads())
+    torch.set_num_threads(1)
+    return number
+
+
+def use_threads(number: int) -> None:
+    """Have torch compute with so many threads; with 0 it is as it is."""
+    if number:
+        sys.modules["torch"].set_num_threads(number)
+
+
 def release_unused() -> None:
     """Give GPU memory back that torch keeps for later, and what only unreachable objects hold."""
     cuda = cuda_in_use()

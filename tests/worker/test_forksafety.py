@@ -72,6 +72,25 @@ def test_a_device_of_a_gpu_is_one() -> None:
     assert "opened /dev/nvidia0" in objection(act)
 
 
+def test_cuda_in_use_is_one_too() -> None:
+    act = """
+    import sys
+    from types import SimpleNamespace
+    sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
+    """
+    assert objection(act).startswith("importing it initialised CUDA in torch: a process that has used a GPU")
+
+
+def test_what_has_asked_torch_for_gpus_is_told_so() -> None:
+    act = """
+    import sys
+    sys.modules["torch"] = None
+    forksafety._link = lambda fd: "/dev/nvidiactl" if fd == "0" else ""
+    forksafety._is_gpu = lambda link: link == "/dev/nvidiactl"
+    """
+    assert "opened /dev/nvidiactl, as torch.cuda.is_available() does: " in objection(act)
+
+
 def test_a_trial_that_hangs_is_an_objection() -> None:
     act = """
     forksafety.TRIAL_SECONDS = 0.1

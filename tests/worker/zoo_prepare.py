@@ -1,0 +1,53 @@
+"""Apps that load what all their sessions share before there is one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class Counts:
+    """Its sessions see in which process `prepare` ran, and how often."""
+
+    ran: list[int]
+
+    @classmethod
+    def prepare(cls) -> None:
+        print("prepare is printed")
+        cls.ran = [*getattr(cls, "ran", []), os.getpid()]
+
+    def __init__(self) -> None:
+        self.known = list(self.ran)
+
+    def run(self) -> list[int]:
+        return self.known
+
+
+class Raises:
+    @classmethod
+    def prepare(cls) -> None:
+        raise ValueError("no weights here")
+
+    def run(self) -> None: ...
+
+
+class NoClassmethod:
+    def prepare(self) -> None: ...
+
+
+class Async:
+    @classmethod
+    async def prepare(cls) -> None: ...
+
+
+class TakesGpu:
+    """As far as torch says, which is not there."""
+
+    @classmethod
+    def prepare(cls) -> None:
+        torch: Any = ModuleType("torch")
+        torch.cuda = ModuleType("torch.cuda")
+        torch.cuda.is_initialized = lambda: True
+        sys.modules["torch"] = torch
