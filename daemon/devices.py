@@ -88,6 +88,7 @@ class Devices:
         self._ids = 0
         self._deaths = 0
         self._not_before = 0.0
+        self._again: Timer | None = None
         self._closed = False
 
     def available(self) -> str:
@@ -245,14 +246,15 @@ class Devices:
         if held is not self._held:
             return
         try:
-            answers = list(held.process.answers())
-            results = [(held.asked.pop(one["id"], None), one) for one in answers]
-            told = [(request, result_of(request.do, one)) for request, one in results if request]
+            for answer in held.process.answers():
+                request = held.asked.get(answer["id"])
+                if request is not None:
+                    result = result_of(request.do, answer)
+                    del held.asked[answer["id"]]
+                    self._answer(request, result)
         except (Hung, KeyError, TypeError, ValueError) as error:
             self._kill(held, f"its answers cannot be read: {error!r}")
             return
-        for request, result in told:
-            self._answer(request, result)
         self._end_if_hung(held)
 
     def _end_if_hung(self, held: _Held) -> None:
@@ -331,8 +333,10 @@ class Devices:
                 self._waiting.append(request)
             else:
                 self._answer(request, GpuError("unavailable", why))
-        if self._waiting and not self._is_starting:
-            self._loop.call_at(self._not_before, self._go_on)
+        if self._waiting:
+            if self._again is not None:
+                self._again.cancel()
+            self._again = self._loop.call_in(FIRST_PAUSE_SECONDS, self._go_on)
 
     def _unwatch(self, process: HelperProcess) -> None:
         for fd in (process.sock.fileno(), process.pidfd):

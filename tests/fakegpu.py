@@ -214,9 +214,7 @@ class FakeDriver:
             processes, settings = self._folder.processes(), self._folder.settings()
             listed = self._folder.devices()
             shown = visible(listed)
-            return [
-                self._device(listed.index(one), one, processes, bool(settings["told"])) for one in shown
-            ]
+            return [self._device(listed.index(one), one, processes, bool(settings["told"])) for one in shown]
 
     def checkpoint(self, pid: int, lock_seconds: float) -> None:
         self._reach("checkpoint")

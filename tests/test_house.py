@@ -306,7 +306,8 @@ def test_calls_that_hide_a_trap_are_not_made() -> None:
 # tests
 
 MIRRORS = {
-    "protocol": "protocol", "daemon": "daemon", "daemon/core": "core", "daemon/worker": "worker",
+    "protocol": "protocol", "daemon": "daemon", "daemon/core": "core", "daemon/gpu": "gpu",
+    "daemon/worker": "worker",
     "sdk": "sdk", "sdk/cli": "cli", "sdk/http": "http", "apps": "apps",
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ log = logging.getLogger("warmd.gpu")
 
 MODULE = "warmd.daemon.gpu.helper"
 STOP_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.01
 READ_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 16 * 2**20
 
@@ -146,8 +148,8 @@ def start_helper(driver_name: str) -> HelperProcess:
     try:
         return HelperProcess(pid, os.pidfd_open(pid), ours)
     except OSError:
-        ours.close()
-        # A child that nobody has reaped keeps its pid; without its socket it ends by itself.
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        ours.close()  # by which it ends
+        until = time.monotonic() + STOP_SECONDS
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is None and time.monotonic() < until:
+            time.sleep(LOOK_AGAIN_SECONDS)
         raise
