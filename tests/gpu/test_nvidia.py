@@ -1,0 +1,373 @@
+"""The NVIDIA driver, on stand-ins for its two libraries that keep to what is documented of them."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from warmd.daemon.gpu import nvidia
+from warmd.daemon.gpu.driver import GpuError, open_driver, why_unavailable
+
+
+class NVMLError(Exception):
+    def __init__(self, value: int) -> None:
+        super().__init__(f"code {value}")
+        self.value = value
+
+
+class Nvml(ModuleType):
+    """Two GPUs, and what runs on the first."""
+
+    NVMLError = NVMLError
+    NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_NO_PERMISSION = 3, 4
+    NVML_ERROR_FUNCTION_NOT_FOUND, NVML_ERROR_GPU_IS_LOST = 13, 15
+    NVML_DEVICE_MIG_ENABLE = 1
+
+    def __init__(self) -> None:
+        super().__init__("pynvml")
+        self.compute: list[tuple[int, int | None]] = [(10, 600), (11, None)]
+        self.graphics: list[tuple[int, int | None]] = [(12, 5)]
+        self.split: set[int] = set()
+        self.refusing: dict[str, int] = {}
+        self.is_open = False
+
+    def _check(self, name: str) -> None:
+        if name in self.refusing:
+            raise NVMLError(self.refusing[name])
+
+    def nvmlInit(self) -> None:
+        self._check("nvmlInit")
+        self.is_open = True
+
+    def nvmlShutdown(self) -> None:
+        self.is_open = False
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        self._check("nvmlDeviceGetHandleByIndex")
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:
+        return f"GPU-{handle}{handle}"
+
+    def nvmlDeviceGetName(self, _handle: int) -> str:
+        return "NVIDIA H100 80GB HBM3"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        return SimpleNamespace(total=1000, used=605 if handle == 0 else 0, free=0)
+
+    def nvmlDeviceGetUtilizationRates(self, _handle: int) -> Any:
+        self._check("nvmlDeviceGetUtilizationRates")
+        return SimpleNamespace(gpu=42, memory=7)
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
+        self._check("nvmlDeviceGetMigMode")
+        return [int(handle in self.split), 0]
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[Any]:
+        return self._processes(self.compute if handle == 0 else [])
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: int) -> list[Any]:
+        self._check("nvmlDeviceGetGraphicsRunningProcesses")
+        return self._processes(self.graphics if handle == 0 else [])
+
+    def _processes(self, listed: list[tuple[int, int | None]]) -> list[Any]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in listed]
+
+
+def result(name: str) -> Any:
+    return SimpleNamespace(name=name)
+
+
+class Cuda(ModuleType):
+    """Process 10 has CUDA, in one of the driver's states; `failing` gives results to functions."""
+
+    def __init__(self) -> None:
+        super().__init__("cuda.bindings.driver")
+        self.status: int | None = 0
+        self.failing: dict[str, str | Exception] = {}
+        self.after: dict[str, int] = {}
+        """The state that a function leaves which fails."""
+        self.calls: list[str] = []
+        self.timeouts: list[int] = []
+
+    def CUcheckpointLockArgs(self) -> Any:
+        return SimpleNamespace(timeoutMs=0)
+
+    def cuInit(self, flags: int) -> Any:
+        assert flags == 0
+        return (result(self._failure("cuInit") or "CUDA_SUCCESS"),)
+
+    def cuCheckpointProcessLock(self, pid: int, arguments: Any) -> Any:
+        self.timeouts.append(arguments.timeoutMs)
+        return self._go("Lock", pid, 0, 1)
+
+    def cuCheckpointProcessCheckpoint(self, pid: int, _arguments: None) -> Any:
+        return self._go("Checkpoint", pid, 1, 2)
+
+    def cuCheckpointProcessRestore(self, pid: int, _arguments: None) -> Any:
+        return self._go("Restore", pid, 2, 1)
+
+    def cuCheckpointProcessUnlock(self, pid: int, _arguments: None) -> Any:
+        return self._go("Unlock", pid, 1, 0)
+
+    def cuCheckpointProcessGetState(self, pid: int) -> Any:
+        failure = self._failure("GetState")
+        if failure or pid != 10:
+            return result(failure or "CUDA_ERROR_INVALID_VALUE"), None
+        return result("CUDA_SUCCESS"), self.status
+
+    def _go(self, name: str, pid: int, begins: int, ends: int) -> Any:
+        self.calls.append(name)
+        failure = self._failure(name)
+        if failure:
+            self.status = self.after.get(name, self.status)
+            return (result(failure),)
+        if pid != 10:
+            return (result("CUDA_ERROR_INVALID_VALUE"),)
+        if self.status != begins:
+            return (result("CUDA_ERROR_ILLEGAL_STATE"),)
+        self.status = ends
+        return (result("CUDA_SUCCESS"),)
+
+    def _failure(self, name: str) -> str | None:
+        failure = self.failing.get(name)
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    module = Nvml()
+    module.__spec__ = SimpleNamespace()  # type: ignore[assignment]
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setattr(nvidia, "SIGNS", ("/dev/null",))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return module
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
+    module = Cuda()
+    monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", ModuleType("cuda.bindings"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", module)
+    return module
+
+
+@pytest.fixture
+def driver(nvml: Nvml) -> Any:
+    assert not why_unavailable("nvidia")
+    found = open_driver("nvidia")
+    assert nvml.is_open
+    return found
+
+
+# Facts
+
+
+def test_what_there_is(driver: Any) -> None:
+    first, second = driver.devices()
+    assert (first.id, first.index, first.name) == ("GPU-00", 0, "NVIDIA H100 80GB HBM3")
+    assert (first.total_bytes, first.used_bytes, first.utilization) == (1000, 605, 42)
+    assert first.processes == {10: 600, 11: None, 12: 5}
+    assert (second.id, second.index, second.processes) == ("GPU-11", 1, {})
+
+
+@pytest.mark.parametrize(
+    ("compute", "graphics", "bytes"),
+    [(600, 600, 600), (600, 700, 700), (None, 600, 600), (600, None, 600), (None, None, None)],
+)
+def test_a_process_that_computes_and_draws_counts_once(
+    driver: Any, nvml: Nvml, compute: int | None, graphics: int | None, bytes: int | None
+) -> None:
+    nvml.compute, nvml.graphics = [(10, compute)], [(10, graphics)]
+    assert driver.devices()[0].processes == {10: bytes}
+
+
+def test_what_a_gpu_does_not_tell_is_left_out(driver: Any, nvml: Nvml) -> None:
+    nvml.refusing = {
+        "nvmlDeviceGetUtilizationRates": nvml.NVML_ERROR_NOT_SUPPORTED,
+        "nvmlDeviceGetMigMode": nvml.NVML_ERROR_NOT_SUPPORTED,
+        "nvmlDeviceGetGraphicsRunningProcesses": nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+    }
+    first = driver.devices()[0]
+    assert (first.utilization, first.processes) == (None, {10: 600, 11: None})
+
+
+def test_only_what_is_visible_is_told(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [one.index for one in driver.devices()] == [1]
+
+
+def test_gpus_that_are_split_are_left_out_and_alone_refused(
+    driver: Any, nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.split = {0}
+    assert [one.index for one in driver.devices()] == [1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(GpuError, match=r"split into MIG devices.*-i 0 -mig 0") as refused:
+        driver.devices()
+    assert refused.value.kind == "unsupported"
+
+
+def test_an_error_of_the_library_is_said(driver: Any, nvml: Nvml) -> None:
+    nvml.refusing = {"nvmlDeviceGetHandleByIndex": nvml.NVML_ERROR_GPU_IS_LOST}
+    with pytest.raises(GpuError, match="NVML: code 15") as refused:
+        driver.devices()
+    assert refused.value.kind == "unavailable"
+
+
+# What is missing
+
+
+def test_without_a_driver_or_a_library_it_says_what_to_do(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.refusing = {"nvmlInit": 9}
+    with pytest.raises(GpuError, match="NVML cannot be started: code 9"):
+        open_driver("nvidia")
+    monkeypatch.setattr(nvidia, "find_spec", lambda _: None)
+    assert "pip install 'warmd[gpu]'" in why_unavailable("nvidia")
+    with pytest.raises(GpuError, match=r"pip install 'warmd\[gpu\]'"):
+        open_driver("nvidia")
+    monkeypatch.setattr(nvidia, "SIGNS", ("/nowhere",))
+    assert why_unavailable("nvidia") == "no NVIDIA driver is here"
+    with pytest.raises(GpuError, match="no NVIDIA driver is here"):
+        open_driver("nvidia")
+
+
+def test_a_driver_that_does_not_exist_is_named() -> None:
+    assert "'no.such.driver'" in why_unavailable("no.such.driver")
+    with pytest.raises(GpuError, match=r"no\.such\.driver"):
+        open_driver("no.such.driver")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda.bindings.driver"])
+def test_without_the_library_that_moves_there_are_only_facts(
+    driver: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    assert len(driver.devices()) == 2
+    with pytest.raises(GpuError, match=r"warmd\[gpu\]") as refused:
+        driver.checkpoint(10, 1.0)
+    assert refused.value.kind == "unavailable"
+
+
+@pytest.mark.parametrize("failure", ["CUDA_ERROR_NO_DEVICE", RuntimeError("libcuda.so is not found")])
+def test_where_cuda_does_not_start_it_is_tried_again(
+    driver: Any, cuda: Cuda, failure: str | Exception
+) -> None:
+    cuda.failing = {"cuInit": failure}
+    with pytest.raises(GpuError, match=r"CUDA cannot be started: .*(NO_DEVICE|libcuda)") as refused:
+        driver.restore(10)
+    assert (refused.value.kind, cuda.calls) == ("unavailable", [])
+    cuda.failing = {}
+    driver.checkpoint(10, 1.0)
+
+
+def test_an_old_driver_is_named(driver: Any, cuda: Cuda) -> None:
+    cuda.failing = {"Lock": RuntimeError('Function "cuCheckpointProcessLock" not found')}
+    with pytest.raises(GpuError, match="driver 570 or newer") as refused:
+        driver.checkpoint(10, 1.0)
+    assert refused.value.kind == "unsupported"
+
+
+# Moves
+
+
+def test_there_and_back(driver: Any, cuda: Cuda) -> None:
+    assert driver.state(10) == "running"
+    driver.checkpoint(10, 1.5)
+    assert (driver.state(10), cuda.timeouts) == ("checkpointed", [1500])
+    driver.restore(10)
+    assert driver.state(10) == "running"
+    assert cuda.calls == ["Lock", "Checkpoint", "Restore", "Unlock"]
+
+
+def test_a_lock_never_waits_for_ever(driver: Any, cuda: Cuda) -> None:
+    driver.checkpoint(10, 0.0)
+    assert cuda.timeouts == [1], "0 is no bound at all"
+
+
+@pytest.mark.parametrize(
+    ("named", "kind"),
+    [
+        ("CUDA_ERROR_NOT_READY", "busy"),
+        ("CUDA_ERROR_OUT_OF_MEMORY", "no_memory"),
+        ("CUDA_ERROR_NOT_SUPPORTED", "unsupported"),
+        ("CUDA_ERROR_ILLEGAL_STATE", "illegal"),
+        ("CUDA_ERROR_UNKNOWN", "illegal"),
+        ("CUDA_ERROR_INVALID_VALUE", "gone"),
+    ],
+)
+@pytest.mark.parametrize("function", ["Lock", "Checkpoint", "Restore"])
+def test_what_fails_leaves_the_process_as_it_was(
+    driver: Any, cuda: Cuda, named: str, kind: str, function: str
+) -> None:
+    if function == "Restore":
+        driver.checkpoint(10, 1.0)
+    before = cuda.status
+    cuda.failing = {function: named}
+    with pytest.raises(GpuError, match=named) as refused:
+        driver.restore(10) if function == "Restore" else driver.checkpoint(10, 1.0)
+    assert (refused.value.kind, refused.value.harm) == (kind, "none")
+    assert cuda.status == before, "a lock is taken back"
+
+
+@pytest.mark.parametrize("function", ["Checkpoint", "Restore"])
+def test_a_process_that_the_driver_calls_failed_is_lost(driver: Any, cuda: Cuda, function: str) -> None:
+    if function == "Restore":
+        driver.checkpoint(10, 1.0)
+    cuda.failing, cuda.after = {function: "CUDA_ERROR_OUT_OF_MEMORY"}, {function: 3}
+    with pytest.raises(GpuError, match="OUT_OF_MEMORY") as lost:
+        driver.restore(10) if function == "Restore" else driver.checkpoint(10, 1.0)
+    assert (lost.value.kind, lost.value.harm) == ("failed", "lost")
+    assert driver.state(10) == "failed"
+
+
+def test_a_failed_checkpoint_that_was_made_all_the_same_is_taken_back(driver: Any, cuda: Cuda) -> None:
+    cuda.failing, cuda.after = {"Checkpoint": "CUDA_ERROR_UNKNOWN"}, {"Checkpoint": 2}
+    with pytest.raises(GpuError) as refused:
+        driver.checkpoint(10, 1.0)
+    assert (refused.value.harm, driver.state(10)) == ("none", "running")
+
+
+@pytest.mark.parametrize("second", ["Unlock", "GetState"])
+def test_what_cannot_be_taken_back_is_said_to_be_lost(driver: Any, cuda: Cuda, second: str) -> None:
+    cuda.failing = {"Checkpoint": "CUDA_ERROR_OUT_OF_MEMORY", second: "CUDA_ERROR_UNKNOWN"}
+    with pytest.raises(GpuError, match="OUT_OF_MEMORY") as lost:
+        driver.checkpoint(10, 1.0)
+    assert lost.value.harm == "lost"
+
+
+def test_one_that_is_restored_and_stays_locked_can_be_unlocked_later(driver: Any, cuda: Cuda) -> None:
+    driver.checkpoint(10, 1.0)
+    cuda.failing = {"Unlock": "CUDA_ERROR_UNKNOWN"}
+    with pytest.raises(GpuError, match="stays locked") as refused:
+        driver.restore(10)
+    assert (refused.value.harm, driver.state(10)) == ("mixed", "locked")
+    cuda.failing = {}
+    driver.unlock(10)
+    assert driver.state(10) == "running"
+
+
+def test_states_of_newer_drivers_are_between_two(driver: Any, cuda: Cuda) -> None:
+    for number in (4, 5):
+        cuda.status = number
+        assert driver.state(10) == "moving"
+    assert driver.state(11) == "gone"
+    cuda.failing = {"GetState": "CUDA_ERROR_NOT_SUPPORTED"}
+    with pytest.raises(GpuError):
+        driver.state(10)
+
+
+def test_it_lets_go_of_the_library(driver: Any, nvml: Nvml) -> None:
+    driver.close()
+    assert not nvml.is_open
