@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from warmd import gpu as gpu
     from warmd import testing as testing
     from warmd.aio import AsyncClient as AsyncClient
     from warmd.aiosession import AsyncSession as AsyncSession
@@ -99,13 +100,15 @@ _HOMES = {
     **dict.fromkeys(_ERRORS, "warmd.protocol.errors"),
 }
 
-__all__ = ["__version__", "testing", *_HOMES]
+_MODULES = ("gpu", "testing")
+
+__all__ = ["__version__", *_MODULES, *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     # `import warmd` is in every app and every start of the command line: it loads nothing else.
-    if name == "testing":
-        return import_module("warmd.testing")
+    if name in _MODULES:
+        return import_module(f"warmd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'warmd' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -31,8 +31,12 @@ def use_threads(number: int) -> None:
 
 
 def release_unused() -> None:
-    """Give GPU memory back that torch keeps for later, and what only unreachable objects hold."""
+    """Give GPU memory and pinned memory back that torch keeps for later, or unreachable objects hold."""
     cuda = cuda_in_use()
-    if cuda is not None:
-        gc.collect()
-        cuda.empty_cache()
+    if cuda is None:
+        return
+    gc.collect()
+    cuda.empty_cache()
+    unpin = getattr(getattr(sys.modules["torch"], "_C", None), "_host_emptyCache", None)
+    if unpin is not None:
+        unpin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,24 @@ def test_too_little_memory_takes_all_out_again(start: Start, where: str) -> None
     assert worker.value("parked") == [False, False]
     steps = done(worker)
     assert steps.count("park") == steps.count("unpark") == (2 if where == "unpark" else 1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no torch")
+def test_weights_of_torch_go_and_come(daemon: FakeDaemon) -> None:
+    assert isinstance(daemon.start("worker.zoo_weights:Offloaded"), Ready)
+    before, size_bytes = daemon.value("run"), daemon.value("storage_bytes")
+    assert size_bytes == 500 * 500 * 4
+    daemon.value("fail")
+    assert said(daemon, Park(1)) == Offloaded(1)
+    assert daemon.value("storage_bytes") == 0
+    reply = said(daemon, Unpark(2))
+    assert isinstance(reply, KeepsMemory)
+    assert reply.message.startswith("warmd.gpu.offload raised torch.OutOfMemoryError: tried to")
+    assert daemon.value("storage_bytes") == 0
+    assert said(daemon, Unpark(3)) == Unparked(3)
+    assert (daemon.value("run"), daemon.value("storage_bytes")) == (before, size_bytes)
+    assert daemon.value("drop") == 0
+    assert said(daemon, Park(4)) == Checkpointable(4)
 
 
 # Without the app's help

@@ -10,11 +10,21 @@ from pathlib import Path
 import pytest
 
 from tests.worker.daemon import TOKEN, FakeDaemon
+from tests.worker.project import Project
 from tests.worker.templated import Template
 from warmd.protocol.work import Fork, Prepared, Ready, StartFailed, WorkerId
 
 COUNTS = "worker.zoo_prepare:Counts"
 MIB = 2**20
+APP = """
+class App:
+    @classmethod
+    def prepare(cls):
+        cls.weight = 1
+
+    def predict(self):
+        return [self.weight, "old"]
+"""
 
 
 @pytest.fixture
@@ -97,3 +107,24 @@ def test_forks_share_weights_and_compute_with_threads(template: Template) -> Non
         memory = fork.value("memory")
         assert memory["Shared_Dirty"] > 200 * MIB and memory["Private_Dirty"] < 50 * MIB
         assert memory["Pss"] < memory["Rss"] / 2
+
+
+def test_one_that_was_edited_needs_a_new_session(daemon: FakeDaemon, tmp_path: Path) -> None:
+    project = Project(tmp_path, daemon)
+    project.write("app.py", APP)
+    project.start()
+    assert daemon.value("predict") == [1, "old"]
+    project.edit('"old"', '"new"')
+    assert daemon.value("predict") == [1, "new"]
+    project.edit("cls.weight = 1", "cls.weight = 2")
+    assert "App.prepare has changed" in project.refusal()
+    project.edit("cls.weight = 2", "cls.weight = 1")
+    assert daemon.value("predict") == [1, "new"]
+
+
+def test_hooks_that_an_edit_has_left_incomplete_are_refused(daemon: FakeDaemon, tmp_path: Path) -> None:
+    project = Project(tmp_path, daemon)
+    project.write("app.py", APP)
+    project.start()
+    project.edit("def predict(self)", "def park(self): ...\n    def predict(self)")
+    assert "has park() but no unpark()" in project.refusal()
