@@ -24,6 +24,8 @@ from warmd.daemon.worker import output
 from warmd.daemon.worker.runtime import Runtime
 
 MODULE = "tqdm.std"
+MONITOR_SECONDS = 1.0
+"""For such a thread to end, which it does at once unless it is just looking at its bars."""
 
 
 def watch() -> None:
@@ -32,6 +34,14 @@ def watch() -> None:
         _hook(sys.modules[MODULE])
     else:
         sys.meta_path.insert(0, _Finder())
+
+
+def end_monitors() -> None:
+    """End the threads that tqdm has for slow bars; the next bar starts another."""
+    monitors: list[Any] = [one for one in threading.enumerate() if type(one).__module__ == "tqdm._monitor"]
+    for monitor in monitors:
+        monitor.was_killed.set()
+        monitor.join(MONITOR_SECONDS)
 
 
 class _Finder:

@@ -29,7 +29,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warmd.daemon.worker import forksafety, process, sources, torchuse
+from warmd.daemon.worker import bars, forksafety, process, sources, torchuse
 from warmd.daemon.worker.link import Link
 from warmd.daemon.worker.load import App, load
 from warmd.daemon.worker.runtime import leave_fork
@@ -111,6 +111,7 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     app.prepare()
     if link.forked:
         leave_fork(None)
+    bars.end_monitors()
     seconds = time.perf_counter() - started
     unforkable = forksafety.objection(sockets, app.prepares)
     imported = sources.read_so_far()

@@ -89,6 +89,15 @@ def test_one_that_uses_a_gpu_cannot_be_forked(template: Template) -> None:
     assert said.unforkable.startswith("importing it, or its prepare(), initialised CUDA in torch")
 
 
+def test_bars_do_not_make_it_unfit_to_be_forked(template: Template) -> None:
+    said = template.prepare("worker.zoo_prepare:ShowsBar")
+    assert isinstance(said, Prepared) and said.unforkable == ""
+    fork = template.fork()
+    fork.begin("worker.zoo_prepare:ShowsBar")
+    assert isinstance(fork.next(), Ready)
+    assert fork.value("run") == [90, 10, ["MainThread", "tqdm_monitor"]]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no torch")
 def test_forks_share_weights_and_compute_with_threads(template: Template) -> None:
     said = template.prepare("worker.zoo_weights:Weights")

@@ -42,6 +42,24 @@ class Async:
     async def prepare(cls) -> None: ...
 
 
+class ShowsBar:
+    """As libraries do while they load weights."""
+
+    @classmethod
+    def prepare(cls) -> None:
+        from tqdm import tqdm
+        from tqdm.auto import tqdm as other
+
+        cls.sum = sum(tqdm(range(10))) + sum(other(range(10)))
+
+    def run(self) -> list[Any]:
+        import threading
+
+        from tqdm import tqdm
+
+        return [self.sum, sum(tqdm(range(5))), [one.name for one in threading.enumerate()]]
+
+
 class TakesGpu:
     """As far as torch says, which is not there."""
 
