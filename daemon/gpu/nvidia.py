@@ -128,6 +128,8 @@ class Nvidia:
             if error.kind == "gone":
                 return "gone"
             raise
+        except ValueError:  # cuda-bindings is older than the driver, and has no name for the state
+            return "moving"
         return STATES.get(int(state), "moving")
 
     def close(self) -> None:
@@ -192,6 +194,8 @@ class Nvidia:
             result, *values = function(*arguments)
         except RuntimeError as error:  # the driver has no such function
             raise GpuError("unsupported", f"{name}: {error}; it needs driver 570 or newer") from error
+        except KeyError as error:
+            raise GpuError("illegal", f"{name}: error {error}, which cuda-bindings does not know") from error
         if result.name != "CUDA_SUCCESS":
             raise GpuError(KINDS.get(result.name, "illegal"), f"{name}: {result.name}")
         return tuple(values)

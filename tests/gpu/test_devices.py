@@ -210,12 +210,12 @@ def test_a_look_that_hangs_does_not_end_a_move(
 
 def test_a_helper_that_cannot_live_is_started_ever_more_seldom(daemon: Daemon, gpus: FakeGpus) -> None:
     gpus.fault("crash", "look", times=None)
-    starts, until_ = 0, time.monotonic() + 2.0
+    starts, until_ = 0, time.monotonic() + 1.2
     while time.monotonic() < until_:
         answer = daemon.ask(daemon.devices.look)
         assert answer.kind == "unavailable"
         starts += 1
-    assert starts <= 5, f"{starts} in 2 s"
+    assert starts <= 4, f"{starts} in little more than a second"
     gpus.clear()
     assert len(daemon.ask(daemon.devices.look)) == 2
 
@@ -323,13 +323,12 @@ loop.run()
 
 
 @pytest.mark.usefixtures("gpus")
-@pytest.mark.parametrize("hangs", [False, True])
-def test_the_helper_ends_with_a_daemon_that_was_killed(hangs: bool) -> None:
+def test_the_helper_ends_with_a_daemon_that_was_killed() -> None:
+    """Also one that hangs, and does not see the end of its socket."""
     program = [sys.executable, "-c", DAEMON]
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as daemon:
         assert daemon.stdout is not None
         helper = int(daemon.stdout.readline())
-        if hangs:
-            os.kill(helper, signal.SIGSTOP)
+        os.kill(helper, signal.SIGSTOP)
         daemon.kill()
     await_gone([helper], 2.0)

@@ -363,9 +363,18 @@ def test_states_of_newer_drivers_are_between_two(driver: Any, cuda: Cuda) -> Non
         cuda.status = number
         assert driver.state(10) == "moving"
     assert driver.state(11) == "gone"
+    cuda.failing = {"GetState": ValueError("4 is not a valid CUprocessState")}
+    assert driver.state(10) == "moving"
     cuda.failing = {"GetState": "CUDA_ERROR_NOT_SUPPORTED"}
     with pytest.raises(GpuError):
         driver.state(10)
+
+
+def test_an_error_without_a_name_does_no_harm(driver: Any, cuda: Cuda) -> None:
+    cuda.failing = {"Checkpoint": KeyError(999)}
+    with pytest.raises(GpuError, match="error 999") as refused:
+        driver.checkpoint(10, 1.0)
+    assert (refused.value.kind, refused.value.harm, driver.state(10)) == ("illegal", "none", "running")
 
 
 def test_it_lets_go_of_the_library(driver: Any, nvml: Nvml) -> None:
