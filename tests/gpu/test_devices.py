@@ -210,8 +210,8 @@ def test_a_look_that_hangs_does_not_end_a_move(
 
 def test_a_helper_that_cannot_live_is_started_ever_more_seldom(daemon: Daemon, gpus: FakeGpus) -> None:
     gpus.fault("crash", "look", times=None)
-    starts, until_ = 0, time.monotonic() + 1.2
-    while time.monotonic() < until_:
+    starts, end = 0, time.monotonic() + 1.2
+    while time.monotonic() < end:
         answer = daemon.ask(daemon.devices.look)
         assert answer.kind == "unavailable"
         starts += 1
