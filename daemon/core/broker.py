@@ -381,6 +381,7 @@ def _stop_when_empty(book: Book) -> None:
     if all(session.tree_gone for session in book.sessions.values()) and not book.template_workers:
         book.stopped = True
         book.deadlines.drop(("drain", None))
+        book.deadlines.drop(("gpus", None))
         book.keep.close("the daemon was stopped, and what it kept is gone with it")
         for client in list(book.behind):
             readers.client_gone(book, client)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import cast
 
-from warmd.daemon.core import clients, readers, stopping, templates
+from warmd.daemon.core import clients, parking, readers, stopping, templates
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.book import Book
@@ -20,7 +20,7 @@ from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId
 from warmd.protocol.work import WorkerId
 
-TIMERS_OF_SESSIONS = ("start", "idle", "lifetime", "finish")
+TIMERS_OF_SESSIONS = ("start", "idle", "lifetime", "finish", "room", "move")
 
 
 def contain(book: Book, event: ev.Event, error: Exception) -> None:
@@ -46,6 +46,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
             | ev.HoldArrived(client=client, request=id)
             | ev.EndArrived(client=client, request=id)
             | ev.WatchArrived(client=client, request=id)
+            | ev.ParkArrived(client=client, request=id)
+            | ev.UnparkArrived(client=client, request=id)
         ):
             _refuse(book, client, id, why)
         case ev.AppFound(session=id) | ev.AppMissing(session=id):
@@ -55,6 +57,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
                 _give_up_call(book, book.jobs.get(job.id), why)
         case ev.TimePassed():
             _contain_timer(book, why)
+        case ev.GpusSeen():
+            book.gpus.stirred = True
         case ev.DrainArrived():
             _give_up_all(book, why)
         case ev.ClientInside(client=client):
@@ -77,6 +81,8 @@ def _contain_timer(book: Book, why: str) -> None:
         book.keep.overdue(cast("CallId", subject))
     elif kind == "unserved":
         book.keep.give_up_next(why)
+    elif kind == "gpus":
+        book.gpus.stirred = True
     elif kind == "behind" and subject in book.behind:
         _give_up_reader(book, cast("ClientId", subject), why)
     else:
@@ -198,6 +204,8 @@ def _refuse_call(book: Book, client: ClientId, id: CallId, why: str) -> None:
 
 def _refuse(book: Book, client: ClientId, id: CallId, why: str, ran: Ran = "maybe") -> None:
     book.watchers.leave(client, id)
+    for tenant in book.gpus.tenants.values():
+        parking.forget_request(tenant, id)
     if book.ends.pop(id, None) is not None:
         for session in book.sessions.values():
             session.ends = [end for end in session.ends if end.id != id]

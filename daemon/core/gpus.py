@@ -124,7 +124,9 @@ class Gpus:
         """What ended processes had, and the look that is to show it gone."""
         self.learned: OrderedDict[int, int] = OrderedDict()
         self.last_look = NO_NUMBER
+        self.answered_look = NO_NUMBER
         self.seen_look = NO_NUMBER
+        """The latest that has shown anything."""
         self.last_move = NO_NUMBER
         self.stirred = False
         """Something has changed that may let somebody in."""
@@ -204,15 +206,26 @@ class Gpus:
     # Facts
 
     def update(self, event: GpusSeen, workers: dict[WorkerId, Session]) -> None:
-        self.seen_look = max(self.seen_look, event.look)
-        self.known = {seen.id: seen for seen in event.gpus}
+        """A look was answered; what was known stays where it has shown nothing."""
+        self.answered_look = max(self.answered_look, event.look)
         self.why_none = "" if event.gpus else event.why_none or "none was found"
         self.stirred = True
+        if not event.gpus:
+            return
+        self.seen_look = max(self.seen_look, event.look)
+        self.known = {seen.id: seen for seen in event.gpus}
         self.returning = {id: kept for id, kept in self.returning.items() if kept[0] > self.seen_look}
         for seen in event.gpus:
             for worker, bytes in seen.of.items():
                 if (session := workers.get(worker)) is not None and bytes:
                     self._grow(session, seen.id, bytes)
+        for session in self.tenants.values():
+            self._see_what_is_left(session)
+
+    def _see_what_is_left(self, session: Session) -> None:
+        tenancy = _of(session)
+        if tenancy.where == "parked":
+            tenancy.left = {gpu: self.measured(session, gpu) for gpu in tenancy.home if gpu in self.known}
 
     def _grow(self, session: Session, gpu: GpuId, bytes: int) -> None:
         """Who has said nothing is given what it takes."""

@@ -6,6 +6,7 @@ from collections import Counter
 from math import inf
 
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.gpus import Tenancy
 from warmd.daemon.core.holdings import size_of
 from warmd.daemon.core.readers import is_paused
 from warmd.daemon.core.record import Kept, final_bytes
@@ -16,8 +17,9 @@ from warmd.protocol.messages import ClientId
 TIMERS_OF_CALLS = ("call", "ladder", "left")
 TIMERS_OF_CLIENTS = ("behind",)
 TIMERS_OF_TEMPLATES = ("import", "fork", "template")
-TIMERS_OF_SESSIONS = ("start", "idle", "finish")
+TIMERS_OF_SESSIONS = ("start", "idle", "finish", "room", "move")
 TIMER_OF_LIFE = "lifetime"
+OF_TENANTS = (Phase.PLACING, Phase.PARKING, Phase.PARKED, Phase.UNPARKING)
 
 
 def check(book: Book) -> None:
@@ -33,6 +35,7 @@ def check(book: Book) -> None:
     _check_pools(book)
     _check_spares(book)
     _check_templates(book)
+    _check_gpus(book)
     _check_held(book)
     _check_indexes(book)
     _check_timers(book)
@@ -59,6 +62,13 @@ def _check_session(book: Book, session: Session) -> None:
         assert idle, f"{label} has work and does not do it"
     elif session.phase is Phase.BUSY:
         assert session.running is not None and not timers, f"{label} runs nothing, or would expire"
+    elif session.phase is Phase.PLACING:
+        assert session.worker is None and timers == {"room"}, f"{label} waits for no room: {timers}"
+    elif session.phase in (Phase.PARKING, Phase.UNPARKING):
+        assert timers == {"move"} and session.running is None, f"{label} works, or moves for ever: {timers}"
+    elif session.phase is Phase.PARKED:
+        assert timers == ({"room"} if session.waits_for_room else {"idle"}), f"{label} has timers {timers}"
+        assert not waiting or session.waits_for_room, f"{label} has work and does not come back"
     elif session.phase is Phase.STOPPING:
         assert session.verdict is not None and not waiting, f"{label} has no verdict, or waiting calls"
         going = session.running or session.kill_wanted or "finish" in timers
@@ -159,6 +169,35 @@ def _check_template(book: Book, template: Template) -> None:
     assert (("fork", template.worker) in book.deadlines) == forks, f"{label} may fork for ever"
 
 
+def _check_gpus(book: Book) -> None:
+    gpus = book.gpus
+    assert not gpus.stirred, "something has changed for the line, and nobody has gone through it"
+    for session in gpus.line.values():
+        assert session.phase in (Phase.PLACING, Phase.PARKED), f"{session.id} waits for a place and has one"
+    for session in book.sessions.values():
+        if session.tenancy is not None:
+            _check_tenancy(book, session, session.tenancy)
+        else:
+            assert session.phase not in OF_TENANTS, f"{session.id} is {session.phase.value} without a tenancy"
+    assert all(book.sessions.get(id) is tenant for id, tenant in gpus.tenants.items()), "a tenant is gone"
+    assert gpus.parked_bytes() <= book.limits.park_bytes, "parked sessions have more than park_memory"
+    timed = ("gpus", None) in book.deadlines
+    assert timed or not (gpus.line or (gpus.known and book.sessions)), "nobody will look at the GPUs again"
+
+
+def _check_tenancy(book: Book, session: Session, tenancy: Tenancy) -> None:
+    label = f"{session.id} ({session.phase.value})"
+    assert session.waits_for_room == (session.id in book.gpus.line), f"{label} waits by half"
+    assert (session.id in book.gpus.tenants) == (tenancy.where != "nowhere"), f"{label} is a tenant by half"
+    parked = tenancy.where == "parked"
+    assert not parked or session.phase in (Phase.PARKED, Phase.STOPPING), f"{label} works without its memory"
+    assert session.phase is not Phase.PARKED or (parked and tenancy.way), f"{label} is not parked"
+    moves = session.phase in (Phase.PARKING, Phase.UNPARKING)
+    assert not moves or tenancy.move, f"{label} is in no move"
+    asked = tenancy.parks_for if session.phase is not Phase.PARKING else []
+    assert not asked, f"{label} owes somebody an answer who wants it parked"
+
+
 def _check_held(book: Book) -> None:
     """What is counted as waiting is what waits, to the byte and to the client."""
     counted: Counter[ClientId] = Counter()
@@ -201,6 +240,8 @@ def _check_timers(book: Book) -> None:
             assert subject in book.behind and not book.behind[subject].given_up, "a client is not behind"  # type: ignore[index]
         elif kind == "unserved":
             assert subject is None, "the slices for readers are one queue"
+        elif kind == "gpus":
+            assert subject is None, "the GPUs are looked at together"
         else:
             assert kind == "drain" and book.draining, f"an unknown timer: {kind}"
 

@@ -24,12 +24,13 @@ from warmd.daemon.core import policy, serving, stopping
 from warmd.daemon.core.ahead import worker_of
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import Checkpointed, MoveFailed, ParkArrived, Restored, UnparkArrived
-from warmd.daemon.core.gpus import NO_NUMBER, Tenancy
+from warmd.daemon.core.gpus import NO_NUMBER, Bytes, Tenancy
 from warmd.daemon.core.placement import tenancy_of
 from warmd.daemon.core.roomtexts import gib
 from warmd.daemon.core.session import Phase, Session
 from warmd.protocol import gpus
 from warmd.protocol.errors import Problem
+from warmd.protocol.messages import CallId
 
 
 def begin(book: Book, session: Session) -> None:
@@ -91,31 +92,42 @@ def checkpointed(book: Book, session: Session, event: Checkpointed) -> None:
 
 
 def verify(book: Book, session: Session) -> None:
-    """A look has come: is it the one that shows what the move has freed?"""
+    """A look was answered: is it the one that shows what the move has freed?
+
+    Where it has shown nothing, nothing counts as free until one does.
+    """
     tenancy = tenancy_of(session)
-    if tenancy.look and book.gpus.seen_look >= tenancy.look:
-        _be_parked(book, session, tenancy)
+    if not tenancy.look or book.gpus.answered_look < tenancy.look:
+        return
+    if book.gpus.seen_look >= tenancy.look:
+        left = {gpu: min(book.gpus.measured(session, gpu), had) for gpu, had in tenancy.before.items()}
+        _be_parked(book, session, tenancy, left)
+        _judge(book, tenancy)
+    else:
+        _be_parked(book, session, tenancy, dict(tenancy.before))
+    book.answer_requests(session, tenancy.parks_for)
+    tenancy.parks_for = []
+    _wait_if_wanted(book, session)
 
 
-def _be_parked(book: Book, session: Session, tenancy: Tenancy) -> None:
-    left = {gpu: min(book.gpus.measured(session, gpu), had) for gpu, had in tenancy.before.items()}
-    if not book.gpus.known:
-        left = dict(tenancy.before)  # nothing shows that anything was freed
+def _be_parked(book: Book, session: Session, tenancy: Tenancy, left: Bytes) -> None:
     _end_move(book, session, tenancy)
     book.move(session, Phase.PARKED)
     tenancy.where, tenancy.left = "parked", left
     tenancy.park_seconds = book.now - tenancy.began
     tenancy.failures = 0
     tenancy.moves += 1
-    had, freed = sum(tenancy.before.values()), sum(tenancy.before.values()) - sum(left.values())
+    book.gpus.stirred = True
+
+
+def _judge(book: Book, tenancy: Tenancy) -> None:
+    """Was it worth it?"""
+    had = sum(tenancy.before.values())
+    freed = had - sum(tenancy.left.values())
     if freed < policy.LEAST_FREED * had:
         tenancy.never = f"its park has freed {gib(freed)} of {gib(had)} only"
         tenancy.parks_for, told = [], tenancy.parks_for
         book.refuse_requests(told, Problem("INVALID", tenancy.never))
-    book.answer_requests(session, tenancy.parks_for)
-    tenancy.parks_for = []
-    book.gpus.stirred = True
-    _wait_if_wanted(book, session)
 
 
 def _wait_if_wanted(book: Book, session: Session) -> None:
@@ -293,3 +305,10 @@ def refuse_requests(book: Book, session: Session, code: str, text: str) -> None:
     told = [*tenancy.parks_for, *tenancy.unparks_for]
     tenancy.parks_for, tenancy.unparks_for = [], []
     book.refuse_requests(told, Problem(code, text))
+
+
+def forget_request(session: Session, request: CallId) -> None:
+    """It was answered otherwise."""
+    tenancy = tenancy_of(session)
+    tenancy.parks_for = [one for one in tenancy.parks_for if one[1] != request]
+    tenancy.unparks_for = [one for one in tenancy.unparks_for if one[1] != request]

@@ -23,7 +23,7 @@ from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import AppFound, GpuId, GpusSeen
 from warmd.daemon.core.gpus import Tenancy
 from warmd.daemon.core.placement import Kind, Offer, tenancy_of
-from warmd.daemon.core.roomtexts import refusal, too_large
+from warmd.daemon.core.roomtexts import in_the_way, refusal, too_large
 from warmd.daemon.core.session import NOT_STARTED, Phase, Session, Verdict
 from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.work import AppSpec
@@ -72,7 +72,7 @@ def seen(book: Book, event: GpusSeen) -> None:
 def look_due(book: Book) -> None:
     """The facts are old, or somebody may be parked now who might not before."""
     book.gpus.stirred = True
-    if book.gpus.seen_look == book.gpus.last_look:
+    if book.gpus.answered_look == book.gpus.last_look:
         book.gpus.look()
 
 
@@ -118,8 +118,7 @@ def _attend(book: Book, session: Session, taken: set[GpuId]) -> float:
         _let_in(book, session, offer)
         return inf
     if session.spare and session.phase is Phase.PLACING:
-        stopping.begin(book, session, Verdict("ended", "there was no room on a GPU for a spare"))
-        stopping.kill(book, session)
+        starting.fail(book, session, "NO_ROOM", f"a spare parks nobody, and {in_the_way(book, session)}")
         return inf
     taken.update(offer.home)
     for victim in offer.victims:

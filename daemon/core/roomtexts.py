@@ -40,11 +40,16 @@ def refusal(book: Book, session: Session) -> str:
     waited = f"within {spell_seconds(book.limits.gpu_wait_seconds)} (gpu_wait)"
     if not book.gpus.known:
         return f"no GPU was to be seen {waited}: {book.gpus.why_none or 'its driver does not answer'}"
-    places = [_place(book, session, gpu) for gpu in placement.candidates(book, tenancy)]
     return (
-        f"there was no room for {wanted(tenancy)} {waited}: {'; '.join(places[:MOST_NAMED])}. "
+        f"there was no room for {wanted(tenancy)} {waited}: {in_the_way(book, session)}. "
         "End one of these, ask for less, or wait longer"
     )
+
+
+def in_the_way(book: Book, session: Session) -> str:
+    """Each GPU that would do, and who has it."""
+    gpus = placement.candidates(book, placement.tenancy_of(session))
+    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED])
 
 
 def _place(book: Book, session: Session, gpu: GpuId) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.core.nursery import FakeTemplate
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core.policy import Limits
 from warmd.protocol.messages import Failure
 

@@ -86,7 +86,8 @@ class Nursery:
         assert not template.outdated, "forked from what has changed"
         assert order.spec == template.order.spec
         setup, pickled = order.setup, template.order.pickled
-        self._start(fx.Spawn(order.worker, order.session, order.spec, template.order.env, setup, pickled))
+        env, gpus = template.order.env, order.gpus
+        self._start(fx.Spawn(order.worker, order.session, order.spec, env, setup, pickled, gpus))
         fake = self.workers[order.worker]
         fake.template = template
         template.used = self.now

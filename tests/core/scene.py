@@ -8,9 +8,12 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition
 
+from tests.core.cards import Way
 from tests.core.fakes import FakeWorker, Heard
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core.policy import Limits
+from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.work import Asks
 
 LIMITS = Limits(
@@ -32,7 +35,10 @@ LIMITS = Limits(
     cancel_grace_seconds=4.0,
     detached_keep_seconds=30.0,
     detached_max_bytes=3500,
+    gpu_wait_seconds=8.0,
+    park_bytes=150,
 )
+SHARES = [GpuAsk(bytes=60), GpuAsk(bytes=30), GpuAsk(share=0.5), GpuAsk(whole=1), GpuAsk(whole=2)]
 PICK = st.integers(0, 99)
 SELDOM = st.sampled_from([False, False, False, True])
 LAG_SECONDS = 0.2
@@ -70,12 +76,32 @@ class Scene(RuleBasedStateMachine):
         lags=st.booleans(),
         templates=st.sampled_from([0, 1, 2]),
         asks=st.sampled_from([Asks(), Asks(), Asks(3.0, 30.0, 6.0, spares=1), Asks(template=False)]),
+        cards=st.sampled_from([0, 0, 1, 1, 2]),
+        gpu=st.sampled_from([*SHARES, None]),
+        way=st.sampled_from(["app", "driver"]),
+        park=st.sampled_from([True, True, True, False]),
     )
-    def begin(self, on_cancel: bool, warm: str, ahead: int, lags: bool, templates: int, asks: Asks) -> None:
+    def begin(
+        self,
+        on_cancel: bool,
+        warm: str,
+        ahead: int,
+        lags: bool,
+        templates: int,
+        asks: Asks,
+        cards: int,
+        gpu: GpuAsk | None,
+        way: Way,
+        park: bool,
+    ) -> None:
         """`ahead`: calls are sent before their turn.  `lags`: what workers say is not read at once."""
         limits = replace(LIMITS, dispatch_ahead=ahead, max_templates=templates)
         self.world = World(limits, holds=EVERYTHING, on_cancel=on_cancel)
-        self.world.lags, self.world.asks = lags, asks
+        self.world.lags = lags
+        self.world.asks = asks._replace(gpu=gpu if cards else None, park=park)
+        self.world.way = way
+        if cards:
+            self.world.insert_cards(**{f"card{number}": 100 for number in range(cards)})
         self.lag_since: float | None = None
         self.clients = ["ann", "bob", "cat"]
         self.left = 0
@@ -93,6 +119,7 @@ class Scene(RuleBasedStateMachine):
                 self.world.spawned(fake.spawn.worker)
             if not fake.ready and not fake.kills:
                 self.world.ready(fake.spawn.worker)
+        self.world.oblige_cards()
         self.world.catch_up()
         for fake in self.world.workers.values():
             fake.turn()

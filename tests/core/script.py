@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.core.fakes import Reading
-from tests.core.world import EVERYTHING, FUNCTIONS, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import FUNCTIONS, World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits

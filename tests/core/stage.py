@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from typing import Any, Literal
 from unittest.mock import patch
 
+from tests.core.cards import OF_CARDS, Cards
 from tests.core.fakes import ENDS_OF_CALLS, FakeWorker, Heard, Hold, Reading
+from tests.core.keeping import Keeping
 from tests.core.nursery import Nursery
 from tests.core.reserve import Spares
 from warmd.daemon.core import broker as rules
@@ -23,11 +25,9 @@ from warmd.daemon.core.policy import (
     ALWAYS_SENT_BYTES,
     CATCH_UP_SECONDS,
     DETACHED_WINDOW,
-    KEPT_PART_BYTES,
     Limits,
 )
-from warmd.daemon.core.record import final_bytes
-from warmd.protocol import work
+from warmd.protocol import gpus, work
 from warmd.protocol.messages import (
     WINDOW_BYTES,
     Accepted,
@@ -40,6 +40,8 @@ from warmd.protocol.messages import (
 )
 from warmd.protocol.work import AppSpec, Asks, Invoke, WorkerId
 
+OF_PROCESSES = (fx.LookUp, fx.Spawn, fx.Prepare, fx.Fork, fx.Kill, fx.CaptureStack, fx.Withdraw, work.Finish)
+EVERYTHING = (*OF_PROCESSES, *OF_CARDS)
 FUNCTIONS = ("run", "count", "fail")
 STACK = "app.py:12 in run"
 PATIENCE_SECONDS = 2.0
@@ -52,7 +54,7 @@ class SabotageError(Exception):
     pass
 
 
-class Stage(Nursery, Spares):
+class Stage(Nursery, Spares, Cards, Keeping):
     """`holds`: types of effects, or `work.Finish`, that the test wants to answer itself."""
 
     def __init__(
@@ -90,6 +92,7 @@ class Stage(Nursery, Spares):
         """The rule for the next event fails: before it has done anything, or when it has done all."""
         self.faulty = self.was_faulty = False
         self.open_nursery()
+        self.open_cards()
         self.spares: dict[str, float] = {}
         self._numbers = 0
         self._answers: deque[ev.Event] = deque()
@@ -106,6 +109,7 @@ class Stage(Nursery, Spares):
     def _hand_in(self, event: ev.Event) -> list[fx.Effect]:
         if isinstance(event, ev.WorkerExited) and event.worker in self.workers:
             self.workers[event.worker].exit_told = True
+            self.leaves_cards(event.worker)
         self.faulty = self.sabotage is not None
         self.was_faulty = self.was_faulty or self.faulty
         effects = self._handled(event)
@@ -177,6 +181,8 @@ class Stage(Nursery, Spares):
             self.forks(effect)
         elif isinstance(effect, fx.ShareLog):
             self.shares_log(effect)
+        elif isinstance(effect, fx.Look):
+            self.looks.append(effect.number)
         elif isinstance(effect, fx.Stopped):
             self.stopped = True
         elif effect.worker in self.templates:
@@ -188,13 +194,18 @@ class Stage(Nursery, Spares):
     def _act_on(self, fake: FakeWorker, effect: fx.Effect) -> None:
         assert not fake.forgotten, f"an order about a worker that is forgotten: {effect}"
         if isinstance(effect, fx.Tell):
+            if isinstance(effect.message, gpus.Park | gpus.Unpark):
+                self.is_told_to_move(fake, effect.message)
+                return
             if isinstance(effect.message, Invoke):
                 self._check_turn(fake, effect.message)
-            elif effect.message == work.Finish("expired"):
+            elif isinstance(effect.message, work.Finish) and effect.message.reason == "expired":
                 self._check_expiry(fake)
             fake.hear(effect.message)
             if not self.lags:
                 fake.turn()
+        elif isinstance(effect, fx.Checkpoint | fx.Restore):
+            self.driver_is_told(effect)
         elif isinstance(effect, fx.Pause | fx.Resume):
             fake.pause(isinstance(effect, fx.Pause))
         elif isinstance(effect, fx.Kill):
@@ -260,6 +271,7 @@ class Stage(Nursery, Spares):
     def _check_turn(self, fake: FakeWorker, invoke: Invoke) -> None:
         """Order is kept: of the calls that wait for the same, the earliest runs."""
         heard = self.calls[invoke.call]
+        self.check_is_not_moved(fake)
         if self.faulty and heard.call.detach:
             heard.worker = fake.spawn.worker  # sent by the rule that failed; the book has ended it since
             return
@@ -306,7 +318,7 @@ class Stage(Nursery, Spares):
         assert max(of_sessions.values(), default=0) <= 1 + self.limits.max_queue, "one runs, max_queue wait"
         for fake in self.workers.values():
             self._check_worker(fake)
-        self._check_what_is_kept()
+        self.check_what_is_kept()
         self.check_templates()
         if self.drained_by is not None and self.now > self.drained_by + PATIENCE_SECONDS:
             assert not open_calls, "the drain's time is over"
@@ -315,19 +327,6 @@ class Stage(Nursery, Spares):
             assert not any(reading.open for reading in self.readings.values()), "stopped with a reader"
             assert all(f.forgotten or f.tree_gone for f in self.workers.values()), "stopped with a worker"
             assert all(t.forgotten or t.given for t in self.templates.values()), "stopped with a template"
-
-    def _check_what_is_kept(self) -> None:
-        """It is a piece of what was given, and the memory that it takes is known exactly."""
-        keep = self.broker._book.keep
-        for kept in keep.calls.values():
-            given = self.calls[kept.id].given
-            parts = [kept.parts.get(number) for number in range(kept.first, kept.next)]
-            assert parts == given[kept.first : kept.next]
-            size = sum(len(part) + KEPT_PART_BYTES for part in parts)
-            size += final_bytes(kept.final, kept.note) if kept.final is not None else 0
-            assert size == kept.bytes, "the memory that is kept is not known"
-        for kept in keep.ended.values():
-            assert self.now <= kept.ended + self.limits.detached_keep_seconds + LATE_SECONDS, "kept too long"
 
     def _check_worker(self, fake: FakeWorker) -> None:
         if fake.idle:
@@ -345,6 +344,7 @@ class Stage(Nursery, Spares):
         finish = isinstance(effect, fx.Tell) and isinstance(effect.message, work.Finish)
         if type(effect) in self.holds or (finish and work.Finish in self.holds):
             return
+        self._answers += self.cards_answer(effect)
         if isinstance(effect, fx.LookUp):
             self._answers.append(self._found(effect.session))
         elif isinstance(effect, fx.Prepare) or getattr(effect, "worker", None) in self.templates:
@@ -353,6 +353,7 @@ class Stage(Nursery, Spares):
             fake = self.workers[effect.worker]
             fake.spawned = fake.ready = True
             fake.restart_idle_clock(self.now)
+            self.starts_on_cards(effect.worker, effect.gpus)
             ready = work.Ready(list(FUNCTIONS), 0.2, 0.3, self.on_cancel)
             self._answers += [
                 ev.WorkerSpawned(effect.worker, 100 + effect.worker),

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.world import EVERYTHING, World, client
+from tests.core.stage import EVERYTHING
+from tests.core.world import World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits

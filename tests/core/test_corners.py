@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.core.world import EVERYTHING, World, client
+from tests.core.stage import EVERYTHING
+from tests.core.world import World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.world import EVERYTHING, World, client
+from tests.core.stage import EVERYTHING
+from tests.core.world import World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core.policy import Limits
 
 LIMITS = Limits(max_queued_bytes=100, max_client_queued_bytes=60)

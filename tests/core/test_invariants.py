@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core.book import Book, IllegalMoveError
 from warmd.daemon.core.policy import Limits
 from warmd.daemon.core.record import Grave, Kept, Reader

@@ -17,6 +17,7 @@ from hypothesis.stateful import rule
 
 from tests.core.acts_of_clients import ActsOfClients
 from tests.core.acts_of_fate import ActsOfFate
+from tests.core.acts_of_gpus import ActsOfGpus
 from tests.core.acts_of_readers import ActsOfReaders
 from tests.core.acts_of_templates import ActsOfTemplates
 from tests.core.acts_of_workers import ActsOfWorkers
@@ -34,7 +35,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "TOLD_AT_ONCE_BYTES", 1)
 
 
-class Daemon(ActsOfClients, ActsOfFate, ActsOfReaders, ActsOfTemplates, ActsOfWorkers):
+class Daemon(ActsOfClients, ActsOfFate, ActsOfGpus, ActsOfReaders, ActsOfTemplates, ActsOfWorkers):
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 2.0]))
     def pass_time(self, seconds: float) -> None:
         self.let_pass(seconds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import CATCH_UP_SECONDS
 from warmd.protocol.messages import Result

@@ -6,7 +6,8 @@ from math import inf
 
 import pytest
 
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core import book
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import Limits

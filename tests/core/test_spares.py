@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.core.fakes import Heard
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import Limits
 from warmd.protocol.messages import AppRef

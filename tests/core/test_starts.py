@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.core.world import EVERYTHING, World
+from tests.core.stage import EVERYTHING
+from tests.core.world import World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits

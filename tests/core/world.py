@@ -19,8 +19,6 @@ from warmd.protocol.errors import Problem
 from warmd.protocol.messages import AppRef, Attach, Call, CallId, ClientId, Failure, NewSession, SessionId
 from warmd.protocol.work import Invoke, WorkerId
 
-EVERYTHING = (fx.LookUp, fx.Spawn, fx.Prepare, fx.Fork, fx.Kill, fx.CaptureStack, fx.Withdraw, work.Finish)
-
 
 def client(name: str) -> ClientId:
     return ClientId(name.encode())
@@ -130,9 +128,6 @@ class World(Stage):
         """Somebody asks for its end by its id."""
         self.tell(ev.StopArrived(heard.call.id))
 
-    def _conversation(self, reading: Reading) -> CallId:
-        return next(id for (_, id), found in self.readings.items() if found is reading)
-
     def leave(self, name: str) -> None:
         """The client's process ends."""
         for reading in self.readings.values():
@@ -160,7 +155,7 @@ class World(Stage):
             reading.deaf = reading.deaf or reading.open
         self.requests = {id: answer for id, answer in self.requests.items() if answer is not None}
         left = (self.workers, self.lookups, self.opener, self.born, self.hold_of, self.behind, self.inside)
-        for forgotten in (*left, self.templates, self.unforkable, self.spares):
+        for forgotten in (*left, self.templates, self.unforkable, self.spares, self.hosted):
             forgotten.clear()
         self.effects.clear()
         self._answers.clear()
@@ -227,6 +222,7 @@ class World(Stage):
         fake = self.worker(worker)
         fake.ready = True
         fake.restart_idle_clock(self.now)
+        self.starts_on_cards(fake.spawn.worker, fake.spawn.gpus)
         self.says(work.Ready(list(functions), 0.2, 0.3, self.on_cancel, reloads), fake.spawn.worker)
 
     def says(self, message: ev.Word, worker: int = 0) -> list[fx.Effect]:
@@ -366,6 +362,7 @@ class World(Stage):
         """From now on every order is carried out at once, those that were held back first."""
         self.holds, self.lags = frozenset(), False
         self.catch_up()
+        self.oblige_cards()
         for session in list(self.lookups):
             self.found(session)
         self.oblige_templates()
@@ -383,6 +380,7 @@ class World(Stage):
             if fake.kills and not fake.tree_gone:
                 self.tree_ends(number)
         self.oblige_templates()
+        self.oblige_cards()
 
     def assert_over(self) -> None:
         """Nothing is left: no call open, no process, no timer."""
