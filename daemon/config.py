@@ -314,6 +314,12 @@ def _level(raw: object, what: str) -> str:
     raise ValueError(f"{what}: {raw!r} is not a level; give one of {', '.join(LOG_LEVELS)}")
 
 
+def _driver(raw: object, what: str) -> str:
+    if isinstance(raw, str) and all(part.isidentifier() for part in raw.strip().split(".")):
+        return raw.strip()
+    raise ValueError(f"{what}: {raw!r} is no driver; give nvidia, off, or the name of a module")
+
+
 _PARSERS = {
     "duration": _duration,
     "duration or never": _duration_or_never,
@@ -327,6 +333,7 @@ _PARSERS = {
     "path": _path,
     "paths": _paths,
     "level": _level,
+    "driver": _driver,
 }
 
 

@@ -16,7 +16,15 @@ from typing import Any, Literal, TypeVar
 
 import warmd
 from warmd.daemon.core.effects import Answer
-from warmd.daemon.core.events import EndArrived, HoldArrived, KeepaliveArrived, StopArrived, WatchArrived
+from warmd.daemon.core.events import (
+    EndArrived,
+    HoldArrived,
+    KeepaliveArrived,
+    ParkArrived,
+    StopArrived,
+    UnparkArrived,
+    WatchArrived,
+)
 from warmd.daemon.core.policy import LISTED
 from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.failures import problem_of_lookup
@@ -133,6 +141,14 @@ class Control:
     ) -> None:
         self._known(session)
         self._services.submit(HoldArrived(client, request.id, session, seconds))
+
+    def _sessions_park(self, client: ClientId, request: Request, _now: float, session: SessionId) -> None:
+        self._known(session)
+        self._services.submit(ParkArrived(client, request.id, session))
+
+    def _sessions_unpark(self, client: ClientId, request: Request, _now: float, session: SessionId) -> None:
+        self._known(session)
+        self._services.submit(UnparkArrived(client, request.id, session))
 
     def _sessions_end(
         self,
@@ -276,7 +292,7 @@ class Control:
             "log_errors": services.logs.errors,
             "log_error": services.logs.last_error,
         }
-        return values.pack(facts | dict(services.counters()))
+        return values.pack({**facts, **services.gpu_infos(), **services.counters()})
 
     def _stop(
         self, client: ClientId, request: Request, _now: float, drain_seconds: float | None = None

@@ -33,6 +33,10 @@ def consequence(effect: fx.Effect, text: str) -> ev.Event | fx.Send | None:
             return ev.SpawnFailed(worker, text)
         case fx.Answer(client=client, request=request):
             return fx.Send(client, refusal(request, Problem("INTERNAL", text, "maybe")))
+        case fx.Look(number=number):
+            return ev.GpusSeen(number, (), text)
+        case fx.Checkpoint(worker=worker, move=move) | fx.Restore(worker=worker, move=move):
+            return ev.MoveFailed(worker, move, text)
         case fx.CaptureStack(worker=worker, ordinal=ordinal):
             return ev.StackCaptured(worker, ordinal, "")
         case (

@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from warmd.daemon import stacks
 from warmd.daemon.cgroup import Cgroups, out_of_memory, remove
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.events import (
     AboutWorker,
+    GpuId,
     LinkLost,
     OutOfMemory,
     SpawnFailed,
@@ -40,7 +42,6 @@ from warmd.daemon.logs import SessionLogs
 from warmd.daemon.loop import Loop
 from warmd.daemon.memory import MemoryWatch, kernel_kills
 from warmd.daemon.processes import await_exit, exit_of
-from warmd.daemon.stacks import StackCapture
 from warmd.daemon.tree import Sweeper
 from warmd.daemon.worker.page import INTERRUPT_SIGNAL
 from warmd.daemon.worker.shortage import with_remedy
@@ -106,6 +107,18 @@ class Fleet:
         now = sum(worker.page.lines_dropped for worker in self._workers.values())
         return self._lines_dropped_before + now
 
+    def token_of(self, id: WorkerId) -> str | None:
+        """By which all processes of a worker's tree are known."""
+        worker = self._workers.get(id)
+        return worker.token if worker is not None else None
+
+    def session_of(self, id: WorkerId) -> SessionId | None:
+        worker = self._workers.get(id)
+        return worker.session if worker is not None else None
+
+    def worker_of(self, token: str) -> WorkerId | None:
+        return next((id for id, worker in self._workers.items() if worker.token == token), None)
+
     def reap_orphans(self) -> None:
         """A child has ended (SIGCHLD); adopted ones are nobody else's to reap."""
         self._sweeper.reap_orphans()
@@ -127,7 +140,8 @@ class Fleet:
     # Effects
 
     def spawn(self, effect: fx.Spawn) -> None:
-        worker = self._expected(effect.worker, effect.session, effect.spec, effect.setup, effect.pickled)
+        pickled, gpus = effect.pickled, effect.gpus
+        worker = self._expected(effect.worker, effect.session, effect.spec, effect.setup, pickled, gpus)
         if worker is not None:
             self._launch(worker, effect.spec, effect.env)
 
@@ -137,7 +151,8 @@ class Fleet:
             self._launch(worker, effect.spec, effect.env)
 
     def fork(self, effect: fx.Fork) -> None:
-        worker = self._expected(effect.worker, effect.session, effect.spec, effect.setup, NOTHING)
+        setup, gpus = effect.setup, effect.gpus
+        worker = self._expected(effect.worker, effect.session, effect.spec, setup, NOTHING, gpus)
         if worker is None:
             return
         worker.template = effect.template
@@ -188,31 +203,17 @@ class Fleet:
             self._signal(worker, INTERRUPT_SIGNAL)
 
     def capture_stack(self, effect: fx.CaptureStack) -> None:
-        worker = self._workers.get(effect.worker)
-        if worker is None or worker.pidfd < 0:
-            self._submit(StackCaptured(effect.worker, effect.ordinal, ""))
-            return
-        if worker.capture is not None:
-            worker.capture.cancel()
-
         def done(text: str) -> None:
-            worker.capture = None
             self._submit(StackCaptured(effect.worker, effect.ordinal, text))
 
-        worker.capture = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
+        stacks.capture(self._loop, self._workers.get(effect.worker), done)
 
     def look(self, id: WorkerId, done: Callable[[str], None]) -> None:
         """Take the stack of a worker without any intention; `done("")` where there is none to be had.
 
         Never in the way of a capture that the rule book has ordered.
         """
-        worker = self._workers.get(id)
-        if worker is None or worker.pidfd < 0 or worker.exited or worker.capture is not None:
-            done("")
-            return
-        if worker.look is not None:
-            worker.look.finish()
-        worker.look = StackCapture(self._loop, worker.pidfd, worker.stack_fd, done)
+        stacks.look(self._loop, self._workers.get(id), done)
 
     def kill(self, effect: fx.Kill) -> None:
         worker = self._workers.get(effect.worker)
@@ -245,7 +246,13 @@ class Fleet:
     # From the order to the process
 
     def _expected(
-        self, id: WorkerId, session: SessionId, spec: AppSpec, setup: Body | None, pickled: Body
+        self,
+        id: WorkerId,
+        session: SessionId,
+        spec: AppSpec,
+        setup: Body | None,
+        pickled: Body,
+        gpus: tuple[GpuId, ...] | None = None,
     ) -> Worker | None:
         """The record of a process to come, which the door expects; None where that failed and was told.
 
@@ -254,13 +261,16 @@ class Fleet:
         try:
             worker = self._recorded(id, session, spec)
             cgroup = str(worker.cgroup) if worker.cgroup is not None else None
-            data = worker.memory_bytes if self._limit_data else None
+            # CUDA reserves far more address space than it uses.
+            data = worker.memory_bytes if self._limit_data and spec.asks.gpu is None else None
             start: Begin | Prepare
             if setup is None:
                 start = Prepare(session, spec, worker.log_path, data, cgroup, pickled)
             else:
                 limit, lent = self._max_message_bytes, self.door.loans.limit_bytes
-                start = Begin(session, spec, worker.log_path, limit, data, cgroup, lent, setup, pickled)
+                uuids = None if gpus is None else [str(gpu) for gpu in gpus]
+                log_path = worker.log_path
+                start = Begin(session, spec, log_path, limit, data, cgroup, lent, uuids, setup, pickled)
             self.door.expect(worker.token, id, start, (worker.page.fd, worker.stack_fd))
         except (OSError, ValueError) as error:
             log.warning("worker %d could not be prepared: %s", id, error)
@@ -311,16 +321,8 @@ class Fleet:
             return
         worker = self._workers.get(id)
         if worker is not None and type(message) in ENDS_OF_CALLS:
-            self._call_ended(worker)
+            stacks.call_ended(worker)
         self._submit(WorkerSaid(id, message))
-
-    def _call_ended(self, worker: Worker) -> None:
-        if worker.capture is not None:
-            # The signal itself can end what hung (a sleep in C code): the stack was written before.
-            worker.capture.finish()
-        if worker.look is not None:
-            worker.look.finish()
-            worker.look = None
 
     def _lost(self, id: WorkerId, text: str) -> None:
         worker = self._workers.get(id)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 
+from warmd.daemon.core.gpus import GpuView
 from warmd.daemon.core.views import CallView, SessionView, TemplateView
+from warmd.daemon.devices import Gpu
 from warmd.daemon.story import PastCall
 from warmd.protocol import values
 from warmd.protocol.messages import Body
@@ -52,8 +55,45 @@ def _info(view: SessionView, now: float, ended: float | None) -> dict[str, Any]:
         "pid": view.pid,
         "stuck": list(view.stuck),
         "memory": resident_bytes(view.pid) if view.pid else None,
-        "gpu": None,
+        "gpu": None if view.gpu is None else _gpu_info(view.gpu, now),
         "reason": view.reason,
+    }
+
+
+def _gpu_info(view: GpuView, now: float) -> dict[str, Any]:
+    """Bytes and seconds; `gpus` tells them apart by the GPUs' UUIDs."""
+    return {
+        "memory": sum(view.measured.values()),
+        "reserved": sum(view.reserved.values()),
+        "parked": view.parked_bytes,
+        "gpus": {gpu: view.measured.get(gpu, 0) for gpu in {**view.reserved, **view.measured}},
+        "kept": view.never or None,
+        "moves": view.moves,
+        "park_seconds": view.park_seconds or None,
+        "unpark_seconds": view.unpark_seconds or None,
+        "waits_seconds": None if view.waits_since is None else max(0.0, now - view.waits_since),
+    }
+
+
+def gpu_info(gpu: Gpu, session_of: Callable[[str], str | None]) -> dict[str, Any]:
+    """What `status` says of one; `session_of` a process's token, which no client may see."""
+    of: dict[str, int] = {}
+    others = []
+    for process in gpu.processes:
+        session = session_of(process.token) if process.token else None
+        if session is None:
+            others.append({"pid": process.pid, "memory": process.bytes})
+        else:
+            of[session] = of.get(session, 0) + (process.bytes or 0)
+    return {
+        "id": gpu.id,
+        "index": gpu.index,
+        "name": gpu.name,
+        "memory": gpu.total_bytes,
+        "used": gpu.used_bytes,
+        "utilization": gpu.utilization,
+        "sessions": of,
+        "others": others,
     }
 
 

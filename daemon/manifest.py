@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from warmd.daemon import requirements
 from warmd.protocol import units
+from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.work import AppSpec, Asks
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ MAX_MEMORY_BYTES = 2**62
 MAX_ENV_BYTES = 24 * 1024
 """Of all variables together, which travel in one header (`wire.MAX_HEADER_BYTES`) with the requirements."""
 MAX_TOLD_CHARACTERS = 500
+MAX_GPUS = 64
+VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 class ManifestError(ValueError):
@@ -142,10 +145,15 @@ def _manifest(folder: str, source: str, table: Any) -> Manifest:
             values[key] = _KEYS[key](folder, value)
         except ValueError as error:
             raise ManifestError(f"{source}: {key} {error}") from None
-    gpu, env = values.pop("gpu", {}), values.pop("env", {})
+    gpu, env = values.pop("gpu", None), values.pop("env", {})
+    ask = gpu if isinstance(gpu, GpuAsk) else None
+    visible = {} if ask is not None or gpu is None else gpu
+    if ask is not None and VISIBLE_VARIABLE in env:
+        text = f"sets {VISIBLE_VARIABLE}, and its gpu lets the daemon choose: leave one of them out"
+        raise ManifestError(f"{source} {text}")
     asks = Asks(**{name: values.pop(name) for name in Asks._fields if name in values})
     asked = {_ASKED[key]: values.pop(key) for key in _ASKED if key in values}
-    return Manifest(env={**gpu, **env}, asks=asks._replace(**asked), **values)
+    return Manifest(env={**visible, **env}, asks=asks._replace(gpu=ask, **asked), **values)
 
 
 def _shown(value: Any) -> str:
@@ -214,15 +222,30 @@ def _env(_folder: str, value: Any) -> dict[str, str]:
     return {name: str(text) for name, text in value.items()}
 
 
-def _gpu(_folder: str, value: Any) -> dict[str, str]:
-    """The GPUs that the app's processes see, in CUDA's own variable."""
+def _gpu(_folder: str, value: Any) -> dict[str, str] | GpuAsk:
+    """What the daemon is to reserve; or the GPUs that the app's processes see, in CUDA's own variable."""
     if value == "all":
         return {}
     if value == "none":
-        return {"CUDA_VISIBLE_DEVICES": ""}
+        return {VISIBLE_VARIABLE: ""}
     if isinstance(value, list) and value and all(type(index) is int and index >= 0 for index in value):
-        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, value))}
-    raise ValueError(f"must be 'all', 'none' or a list of indexes such as [0], not {_shown(value)!r}")
+        return {VISIBLE_VARIABLE: ",".join(map(str, value))}
+    if type(value) is int and 0 < value <= MAX_GPUS:
+        return GpuAsk(whole=value)
+    if isinstance(value, float) and 0 < value <= 1:
+        return GpuAsk(share=value) if value < 1 else GpuAsk(whole=1)
+    if isinstance(value, str) and value[:1].isdigit():
+        return GpuAsk(bytes=_size(_folder, value))
+    raise ValueError(
+        f"must be a number of GPUs such as 1, a part of one such as 0.5, an amount such as '20GB', 'all', "
+        f"'none' or a list of indexes such as [0], not {_shown(value)!r}"
+    )
+
+
+def _park(_folder: str, value: Any) -> bool:
+    if value not in ("auto", "never"):
+        raise ValueError(f"must be 'auto' or 'never', not {_shown(value)!r}")
+    return bool(value == "auto")
 
 
 def _switch(_folder: str, value: Any) -> bool:
@@ -274,6 +297,7 @@ _KEYS: Mapping[str, Callable[[str, Any], Any]] = {
     "requirements": _requirements,
     "env": _env,
     "gpu": _gpu,
+    "park": _park,
     "reload": _switch,
     "template": _switch,
     "spares": _spares,

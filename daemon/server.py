@@ -30,11 +30,13 @@ from warmd.daemon.control import Control
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.describing import Describer
+from warmd.daemon.devices import Devices
 from warmd.daemon.diary import ToldBroker
 from warmd.daemon.failures import consequence, problem_of_lookup
 from warmd.daemon.fleet import Fleet
 from warmd.daemon.folders import remove_leftovers
 from warmd.daemon.front import Front
+from warmd.daemon.gpuorders import GpuOrders
 from warmd.daemon.helpers import Helpers
 from warmd.daemon.launch import check_descriptors
 from warmd.daemon.leftovers import folders_in_service, in_service, kill_leftovers
@@ -96,6 +98,8 @@ class Server:
         remove_leftovers(run_dir, folders_in_service)
         self.cgroups = Cgroups.open(settings.cgroup, os.path.realpath(run_dir), in_service)
         self.fleet = self._open_fleet(run_dir)
+        self._devices = Devices(self.loop, settings.gpu_driver)
+        self.gpus = GpuOrders(self._devices, self.fleet.token_of, self.fleet.worker_of, self.submit)
         self.describer = Describer(self.fleet, self.loop, settings.start_timeout)
         self.front = self._open_front(run_dir)
         broker.story.who = self._who
@@ -162,6 +166,7 @@ class Server:
 
     def close(self, ignore_signals: bool = False) -> None:
         """Release everything; workers that are still there are killed.  `ignore_signals` as in `Loop`."""
+        self._devices.close()
         self.fleet.close()
         self.front.close(GOODBYE_SECONDS)
         if self.logs.inotify_fd >= 0:
@@ -215,6 +220,10 @@ class Server:
             done(names if isinstance(names, BaseException) else self.front.admit_keys(names))
 
         self.in_thread(self._keys.clients, read)
+
+    def gpu_infos(self) -> Mapping[str, Any]:
+        """`gpus`, and `no_gpus`: why there are none."""
+        return {"gpus": self.gpus.infos(self.fleet.session_of), "no_gpus": self.gpus.why_none or None}
 
     def counters(self) -> Mapping[str, int]:
         return {
@@ -351,6 +360,9 @@ class Server:
             fx.Interrupt: self.fleet.interrupt,
             fx.CaptureStack: self.fleet.capture_stack,
             fx.Kill: self.fleet.kill,
+            fx.Look: self.gpus.look,
+            fx.Checkpoint: self.gpus.checkpoint,
+            fx.Restore: self.gpus.restore,
             fx.Forget: self.fleet.forget,
             fx.Stopped: self._stopped,
         }

@@ -89,6 +89,9 @@ class Services(Protocol):
         """Take notice of changed keys, then call `done` with how many connections that has ended."""
 
     def request_stop(self, drain_seconds: float) -> None: ...
+    def gpu_infos(self) -> Mapping[str, Any]:
+        """What `status` says of GPUs."""
+
     def counters(self) -> Mapping[str, int]:
         """What the server counts: `dropped_messages`, `log_lines_dropped`, `clients`..."""
 

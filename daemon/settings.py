@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ def _setting(
     if isinstance(default, tuple):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def _half_of_the_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +121,15 @@ class Settings:
     worker_memory_rlimit: bool = _setting(
         True, "switch", "have a worker's large allocations fail first (RLIMIT_DATA); off for GPU apps"
     )
+    gpu_driver: str = _setting(
+        "nvidia", "driver", "of the GPUs: nvidia, off, or a module such as warmd.daemon.gpu.driver describes"
+    )
+    gpu_wait: float = _setting(
+        300.0, "duration", "the longest that a start, or calls of a parked session, wait for GPU memory"
+    )
+    park_memory: int = _setting(
+        0, "size or 0", "host memory for what parked sessions have on GPUs; 0: half of the machine's"
+    )
     cgroup: str = _setting(
         "", "path", "folder of cgroups for the workers; empty: the daemon's own, if systemd has delegated it"
     )
@@ -167,6 +181,8 @@ class Settings:
             start_timeout_seconds=self.start_timeout,
             end_grace_seconds=self.end_grace,
             cancel_grace_seconds=self.cancel_grace,
+            gpu_wait_seconds=self.gpu_wait,
+            park_bytes=self.park_memory or _half_of_the_memory(),
             detached_keep_seconds=self.detached_keep,
             detached_max_bytes=self.detached_max_bytes,
         )

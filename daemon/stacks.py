@@ -13,10 +13,14 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from warmd.daemon.loop import Loop, Timer
 from warmd.daemon.worker.page import C_STACK_SIGNAL, STACK_SIGNAL
 from warmd.protocol.errors import shorten
+
+if TYPE_CHECKING:
+    from warmd.daemon.held import Worker
 
 LOOK_AFTER_SECONDS = (0.002, 0.005, 0.010, 0.020, 0.040, 0.060, 0.080, 0.100, 0.150)
 C_CODE_AFTER_SECONDS = 0.040
@@ -86,3 +90,38 @@ def readable(dump: str) -> str:
             del frames[at:]
             break
     return shorten("\n".join(f"{file}:{line} in {function}" for file, line, function in frames))
+
+
+def capture(loop: Loop, worker: Worker | None, done: Callable[[str], None]) -> None:
+    """Take a worker's stack, in place of one that is being taken; `done("")` where there is none."""
+    if worker is None or worker.pidfd < 0:
+        done("")
+        return
+    if worker.capture is not None:
+        worker.capture.cancel()
+
+    def taken(text: str) -> None:
+        worker.capture = None
+        done(text)
+
+    worker.capture = StackCapture(loop, worker.pidfd, worker.stack_fd, taken)
+
+
+def look(loop: Loop, worker: Worker | None, done: Callable[[str], None]) -> None:
+    """The same for somebody who is only curious: never in the way of a capture."""
+    if worker is None or worker.pidfd < 0 or worker.exited or worker.capture is not None:
+        done("")
+        return
+    if worker.look is not None:
+        worker.look.finish()
+    worker.look = StackCapture(loop, worker.pidfd, worker.stack_fd, done)
+
+
+def call_ended(worker: Worker) -> None:
+    """Whatever is being taken is of a call that has ended."""
+    if worker.capture is not None:
+        # The signal itself can end what hung (a sleep in C code): the stack was written before.
+        worker.capture.finish()
+    if worker.look is not None:
+        worker.look.finish()
+        worker.look = None

@@ -304,7 +304,8 @@ class Book:
         return None if at == inf else at
 
     def view(self, session: Session) -> SessionView:
-        return view_of(session, self.expires_at(session))
+        gpu = None if session.tenancy is None else self.gpus.view(session, session.tenancy)
+        return view_of(session, self.expires_at(session), gpu)
 
     def settle_ends(self, session: Session) -> None:
         """`session` needs no more waiting for: answer each `end` that waited for it last."""

@@ -237,6 +237,8 @@ class GpuSeen:
     total_bytes: int
     used_bytes: int
     of: Mapping[WorkerId, int]
+    exact: bool = True
+    """False where the driver does not say what each process has; then `of` tells less than there is."""
 
 
 @record

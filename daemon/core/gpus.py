@@ -17,7 +17,7 @@ most is remembered by app and `setup`, and reserved for the next of its kind.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Literal
@@ -67,6 +67,8 @@ class Tenancy:
     """The look that is to show what the move has freed."""
     before: Bytes = field(default_factory=dict)
     """What it had when the move began."""
+    used_before: Bytes = field(default_factory=dict)
+    """What was used of its GPUs then, by all."""
     park_seconds: float = 0.0
     unpark_seconds: float = 0.0
     resident_since: float = 0.0
@@ -106,6 +108,24 @@ class Tenancy:
     @property
     def bring_back_seconds(self) -> float:
         return self.unpark_seconds or sum(self.home.values()) / policy.UNPARK_BYTES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class GpuView:
+    """What a session has of GPUs."""
+
+    reserved: Mapping[GpuId, int]
+    """Bytes on each, while it is there; what must come free for it to come back, while it is parked."""
+    measured: Mapping[GpuId, int]
+    parked_bytes: int
+    """In host memory."""
+    never: str
+    """Why it is not parked; empty where it may be."""
+    moves: int
+    park_seconds: float
+    unpark_seconds: float
+    waits_since: float | None
+    """For a place."""
 
 
 class Gpus:
@@ -148,7 +168,12 @@ class Gpus:
     # Who has how much
 
     def measured(self, session: Session, gpu: GpuId) -> int:
-        return self.known[gpu].of.get(session.worker, 0) if gpu in self.known and session.worker else 0
+        """Where the driver does not say, a session is taken to have what is reserved for it."""
+        seen = self.known.get(gpu)
+        if seen is None or session.worker is None:
+            return 0
+        told = seen.of.get(session.worker, 0)
+        return told if seen.exact else max(told, _of(session).reserved.get(gpu, 0))
 
     def held(self, session: Session, gpu: GpuId) -> int:
         """What counts as the session's."""
@@ -173,6 +198,18 @@ class Gpus:
     def parked_bytes(self) -> int:
         """Host memory that parked sessions take, those on their way there included."""
         return sum(_of(session).host_bytes for session in self.tenants.values())
+
+    def view(self, session: Session, tenancy: Tenancy) -> GpuView:
+        return GpuView(
+            reserved=dict(tenancy.home),
+            measured={gpu: bytes for gpu in self.known if (bytes := self.measured(session, gpu))},
+            parked_bytes=tenancy.host_bytes if tenancy.where == "parked" else 0,
+            never=tenancy.never,
+            moves=tenancy.moves,
+            park_seconds=tenancy.park_seconds,
+            unpark_seconds=tenancy.unpark_seconds,
+            waits_since=tenancy.waits_since,
+        )
 
     # Comings and goings
 
@@ -225,7 +262,9 @@ class Gpus:
     def _see_what_is_left(self, session: Session) -> None:
         tenancy = _of(session)
         if tenancy.where == "parked":
-            tenancy.left = {gpu: self.measured(session, gpu) for gpu in tenancy.home if gpu in self.known}
+            for gpu in tenancy.home:
+                if gpu in self.known and self.known[gpu].exact:
+                    tenancy.left[gpu] = self.measured(session, gpu)
 
     def _grow(self, session: Session, gpu: GpuId, bytes: int) -> None:
         """Who has said nothing is given what it takes."""

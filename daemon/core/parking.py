@@ -23,7 +23,14 @@ from warmd.daemon.core import effects as fx
 from warmd.daemon.core import policy, serving, stopping
 from warmd.daemon.core.ahead import worker_of
 from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import Checkpointed, MoveFailed, ParkArrived, Restored, UnparkArrived
+from warmd.daemon.core.events import (
+    Checkpointed,
+    GpuId,
+    MoveFailed,
+    ParkArrived,
+    Restored,
+    UnparkArrived,
+)
 from warmd.daemon.core.gpus import NO_NUMBER, Bytes, Tenancy
 from warmd.daemon.core.placement import tenancy_of
 from warmd.daemon.core.roomtexts import gib
@@ -38,6 +45,8 @@ def begin(book: Book, session: Session) -> None:
     tenancy = _begin_move(book, session, Phase.PARKING)
     tenancy.way = ""
     tenancy.before = {gpu: book.gpus.held(session, gpu) for gpu in tenancy.home}
+    known = book.gpus.known
+    tenancy.used_before = {gpu: known[gpu].used_bytes for gpu in tenancy.home if gpu in known}
     book.emit(fx.Tell(worker_of(session), gpus.Park(tenancy.move)))
 
 
@@ -100,7 +109,7 @@ def verify(book: Book, session: Session) -> None:
     if not tenancy.look or book.gpus.answered_look < tenancy.look:
         return
     if book.gpus.seen_look >= tenancy.look:
-        left = {gpu: min(book.gpus.measured(session, gpu), had) for gpu, had in tenancy.before.items()}
+        left = {gpu: _left(book, session, gpu) for gpu in tenancy.before}
         _be_parked(book, session, tenancy, left)
         _judge(book, tenancy)
     else:
@@ -108,6 +117,15 @@ def verify(book: Book, session: Session) -> None:
     book.answer_requests(session, tenancy.parks_for)
     tenancy.parks_for = []
     _wait_if_wanted(book, session)
+
+
+def _left(book: Book, session: Session, gpu: GpuId) -> int:
+    """What it still has there; where the driver does not say, what has not come free."""
+    tenancy, seen = tenancy_of(session), book.gpus.known.get(gpu)
+    had = tenancy.before[gpu]
+    if seen is None or seen.exact:
+        return min(book.gpus.measured(session, gpu), had)
+    return min(had, max(0, had - (tenancy.used_before.get(gpu, 0) - seen.used_bytes)))
 
 
 def _be_parked(book: Book, session: Session, tenancy: Tenancy, left: Bytes) -> None:

@@ -15,7 +15,7 @@ What becomes of the import:
 
     up           those who wait are forked, in their order
     unforkable   the process becomes the worker of the first who waits, so nothing was in vain; the
-                 others are spawned, and so is each later start
+                 others are spawned, and so is each later start, and all that have a place on a GPU
     fails, dies  those who wait share the failure
     unwanted     nobody waits for it any more: it is killed
 
@@ -150,7 +150,14 @@ def _give_away(book: Book, template: Template) -> None:
     """It becomes the worker of the first who waits, as soon as its pid is known."""
     if template.pid is None:
         return
-    first, *others = _release_waiting(book, template)
+    first, *others = waiting = _release_waiting(book, template)
+    if first.gpus is not None:
+        # Its import may have chosen a GPU already, and not the one that is to be its.
+        retire(book, template)
+        for session in waiting:
+            session.imports_seconds = 0.0
+            starting.spawn(book, session, template.spec, template.unforkable)
+        return
     retire(book, template, whole=True)
     _fork(book, template, first, whole=True)
     first.origin = f"spawn ({template.unforkable})"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from warmd.daemon.core.gpus import GpuView
 from warmd.daemon.core.record import Kept
 from warmd.daemon.core.session import NOT_STARTED, Job, Phase, Session, Template
 from warmd.protocol.messages import NOTHING, Body, Failure, SessionId
@@ -49,6 +50,7 @@ class SessionView:
     """None while it does not count: something runs or waits, or it never expires."""
     reason: str | None
     progress: Body
+    gpu: GpuView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ class Totals:
     draining: bool
 
 
-def view_of(session: Session, expires_at: float | None) -> SessionView:
-    """A copy of the session as it is now; `expires_at` is known to its owner only."""
+def view_of(session: Session, expires_at: float | None, gpu: GpuView | None = None) -> SessionView:
+    """A copy of the session as it is now; `expires_at` and `gpu` are known to their owners only."""
     running, verdict = session.running, session.verdict
     gone = session.phase is Phase.GONE
     return SessionView(
@@ -129,6 +131,7 @@ def view_of(session: Session, expires_at: float | None) -> SessionView:
         expires_at=expires_at,
         reason=verdict.reason if verdict else None,
         progress=running.progress if running else NOTHING,
+        gpu=gpu,
     )
 
 

@@ -27,6 +27,7 @@ nobody knows whether it can."""
 State = Literal["running", "locked", "checkpointed", "moving", "failed", "gone"]
 """moving: a checkpoint or a restore is under way.  gone: the process has ended, or has no CUDA."""
 
+OFF = "off"
 NVIDIA = "nvidia"
 _NVIDIA_MODULE = "warmd.daemon.gpu.nvidia"
 
@@ -95,6 +96,8 @@ def open_driver(name: str) -> Driver:
 
 def why_unavailable(name: str) -> str:
     """Why there is nothing to look at, as far as it can be told without opening the driver; else empty."""
+    if name == OFF:
+        return f"GPUs are left alone (gpu_driver = {OFF!r})"
     try:
         return str(_module(name).why_unavailable())
     except GpuError as error:
