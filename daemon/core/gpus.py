@@ -286,7 +286,8 @@ class Gpus:
     def look_again_seconds(self, sessions: bool) -> float:
         """How long the facts are good for; inf where there is nothing to look at."""
         if self.why_none:
-            return policy.LOOK_FOR_GPUS_SECONDS if self.line or self.tenants else inf
+            wanted = self.line or self.tenants or (self.known and sessions)
+            return policy.LOOK_FOR_GPUS_SECONDS if wanted else inf
         hurry = self.line or self.returning
         return policy.LOOK_OFTEN_SECONDS if hurry else policy.LOOK_SECONDS if sessions else inf
 
