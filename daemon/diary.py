@@ -16,7 +16,7 @@ from warmd.daemon.core import events as ev
 from warmd.daemon.core.broker import Broker
 from warmd.daemon.core.views import SessionView
 from warmd.daemon.story import Story
-from warmd.protocol import work
+from warmd.protocol import gpus, work
 from warmd.protocol.errors import shorten
 from warmd.protocol.work import WorkerId
 
@@ -132,6 +132,21 @@ def _yielded(broker: ToldBroker, event: ev.WorkerSaid, _effects: Sequence[fx.Eff
         broker.began_to_yield(event.worker)
 
 
+def _moved_out(broker: ToldBroker, event: Any, _effects: Sequence[fx.Effect]) -> None:
+    _about(broker.of_worker(event.worker), logging.INFO, "its GPU memory is in host memory")
+
+
+def _moved_back(broker: ToldBroker, event: Any, _effects: Sequence[fx.Effect]) -> None:
+    view = broker.of_worker(event.worker)
+    seconds = view.gpu.unpark_seconds if view is not None and view.gpu is not None else 0.0
+    _about(view, logging.INFO, f"its GPU memory is back, after {seconds:.3f} s")
+
+
+def _not_moved(broker: ToldBroker, event: Any, _effects: Sequence[fx.Effect]) -> None:
+    said: Any = event.message if isinstance(event, ev.WorkerSaid) else event
+    _about(broker.of_worker(event.worker), logging.WARNING, f"its GPU memory was not moved: {said.message}")
+
+
 def _draining(_broker: ToldBroker, event: ev.DrainArrived, _effects: Sequence[fx.Effect]) -> None:
     log.info("stopping: running calls have %g s", event.drain_seconds)
 
@@ -148,6 +163,13 @@ _TELLERS: Mapping[type, Callable[[ToldBroker, Any, Sequence[fx.Effect]], None]] 
     work.StartFailed: _failed,
     work.Yielded: _yielded,
     ev.YieldedMany: _yielded,
+    gpus.Offloaded: _moved_out,
+    ev.Checkpointed: _moved_out,
+    gpus.Unparked: _moved_back,
+    ev.Restored: _moved_back,
+    gpus.KeepsMemory: _not_moved,
+    gpus.ParkFailed: _not_moved,
+    ev.MoveFailed: _not_moved,
     ev.WorkerExited: _exited,
     ev.LinkLost: _lost,
     ev.TreeGone: _gone,

@@ -48,6 +48,7 @@ from warmd.daemon.worker.shortage import with_remedy
 from warmd.protocol import places, work
 from warmd.protocol.messages import NOTHING, Body, SessionId
 from warmd.protocol.work import (
+    NO_WORKER,
     AppSpec,
     AskCancel,
     Begin,
@@ -265,7 +266,7 @@ class Fleet:
             data = worker.memory_bytes if self._limit_data and spec.asks.gpu is None else None
             start: Begin | Prepare
             if setup is None:
-                start = Prepare(session, spec, worker.log_path, data, cgroup, pickled)
+                start = Prepare(session, spec, worker.log_path, data, cgroup, id < NO_WORKER, pickled)
             else:
                 limit, lent = self._max_message_bytes, self.door.loans.limit_bytes
                 uuids = None if gpus is None else [str(gpu) for gpu in gpus]

@@ -76,6 +76,7 @@ class GpuOrders:
         return GpuSeen(GpuId(gpu.id), gpu.index, gpu.name, gpu.total_bytes, gpu.used_bytes, of, exact)
 
     def checkpoint(self, effect: fx.Checkpoint) -> None:
+        """Have the driver park a worker's tree; one that has nothing to move counts as moved."""
         token = self._token_of(effect.worker)
         if token is None:
             return

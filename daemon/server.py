@@ -112,9 +112,12 @@ class Server:
             self.loop.watch(logs.inotify_fd, lambda _mask: logs.readable())
         become_subreaper()
         if threading.current_thread() is threading.main_thread():
-            self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
-            self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
-            self.loop.on_signal(signal.SIGINT, self._on_stop_signal)
+            self._take_signals()
+
+    def _take_signals(self) -> None:
+        self.loop.on_signal(signal.SIGCHLD, self.fleet.reap_orphans)
+        self.loop.on_signal(signal.SIGTERM, self._on_stop_signal)
+        self.loop.on_signal(signal.SIGINT, self._on_stop_signal)
 
     def _open_fleet(self, run_dir: Path) -> Fleet:
         settings = self.settings

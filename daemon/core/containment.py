@@ -20,6 +20,14 @@ from warmd.protocol.errors import Problem, Ran
 from warmd.protocol.messages import CallId, ClientId, Failure, Result, SessionId
 from warmd.protocol.work import WorkerId
 
+REQUESTS = (
+    ev.KeepaliveArrived,
+    ev.HoldArrived,
+    ev.EndArrived,
+    ev.WatchArrived,
+    ev.ParkArrived,
+    ev.UnparkArrived,
+)
 TIMERS_OF_SESSIONS = ("start", "idle", "lifetime", "finish", "room", "move")
 
 
@@ -41,15 +49,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
         case ev.AttachArrived(client=client, attach=attach):
             book.keep.detach(client, attach.id)
             _refuse(book, client, attach.id, why)
-        case (
-            ev.KeepaliveArrived(client=client, request=id)
-            | ev.HoldArrived(client=client, request=id)
-            | ev.EndArrived(client=client, request=id)
-            | ev.WatchArrived(client=client, request=id)
-            | ev.ParkArrived(client=client, request=id)
-            | ev.UnparkArrived(client=client, request=id)
-        ):
-            _refuse(book, client, id, why)
+        case _ if isinstance(event, REQUESTS):
+            _refuse(book, event.client, event.request, why)
         case ev.AppFound(session=id) | ev.AppMissing(session=id):
             _give_up(book, book.sessions.get(id), why)
         case ev.ClientBehind(client=client) | ev.ClientCaughtUp(client=client):

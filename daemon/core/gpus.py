@@ -147,13 +147,15 @@ class Gpus:
         self.answered_look = NO_NUMBER
         self.seen_look = NO_NUMBER
         """The latest that has shown anything."""
+        self.fresh = False
+        """Nobody looks while there are no sessions: what is known then is too old to go by."""
         self.last_move = NO_NUMBER
         self.stirred = False
         """Something has changed that may let somebody in."""
 
     @property
     def looked(self) -> bool:
-        return bool(self.known or self.why_none)
+        return self.fresh and bool(self.known or self.why_none)
 
     def next_move(self) -> int:
         self.last_move += 1
@@ -184,7 +186,9 @@ class Gpus:
     def strangers_bytes(self, gpu: GpuId) -> int:
         """What no session here owns."""
         seen = self.known[gpu]
-        return max(0, seen.used_bytes - sum(self.measured(session, gpu) for session in self.tenants.values()))
+        owned = sum(self.measured(session, gpu) for session in self.tenants.values())
+        gone = sum(seen.of.get(worker, 0) for worker in self.returning)
+        return max(0, seen.used_bytes - owned - gone)
 
     def free_bytes(self, gpu: GpuId) -> int:
         """May be negative, where more was taken than was reserved."""
@@ -245,6 +249,7 @@ class Gpus:
     def update(self, event: GpusSeen, workers: dict[WorkerId, Session]) -> None:
         """A look was answered; what was known stays where it has shown nothing."""
         self.answered_look = max(self.answered_look, event.look)
+        self.fresh = True
         self.why_none = "" if event.gpus else event.why_none or "none was found"
         self.stirred = True
         if not event.gpus:
@@ -272,10 +277,11 @@ class Gpus:
             session.tenancy = Tenancy(None, False, session.never_parks, learns=session.footprint)
             self.settle(session, {})
         tenancy = session.tenancy
-        if tenancy.where != "resident" or tenancy.learns is None:
+        has_said = tenancy.ask is not None and tenancy.learns is None
+        if tenancy.where != "resident" or has_said:
             return
         tenancy.home[gpu] = max(tenancy.home.get(gpu, 0), bytes)
-        if len(tenancy.home) == 1:
+        if len(tenancy.home) == 1 and tenancy.learns is not None:
             self._learn(tenancy.learns, tenancy.home[gpu])
 
     def _learn(self, key: int, bytes: int) -> None:

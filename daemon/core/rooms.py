@@ -88,11 +88,17 @@ def tend(book: Book) -> None:
         if _is_wanted(book, session):
             wakes = min(wakes, _attend(book, session, taken))
     _serve_those_who_need_not_yield(book)
-    due = min(wakes, book.now + gpus.look_again_seconds(bool(book.sessions)))
+    _set_timer(book, min(wakes, book.now + gpus.look_again_seconds(bool(book.sessions))))
+
+
+def _set_timer(book: Book, due: float) -> None:
+    """Look again then, or when that was to be anyway: what happens meanwhile puts no look off."""
     if due < inf:
-        book.deadlines.set(("gpus", None), due)
+        before = book.deadlines.time_of(("gpus", None))
+        book.deadlines.set(("gpus", None), due if before is None else min(before, due))
     else:
         book.deadlines.drop(("gpus", None))
+        book.gpus.fresh = False
 
 
 def _is_wanted(book: Book, session: Session) -> bool:

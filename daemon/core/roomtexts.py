@@ -28,11 +28,10 @@ def wanted(tenancy: Tenancy) -> str:
 
 
 def too_large(book: Book, tenancy: Tenancy) -> str:
-    largest = max(seen.total_bytes for seen in book.gpus.known.values())
-    return (
-        f"it asks for {wanted(tenancy)}, and here are {len(book.gpus.known)} GPUs, the largest with "
-        f"{gib(largest)}: ask for less (gpu, in its manifest)"
-    )
+    known = book.gpus.known.values()
+    there = "the machine's GPU" if len(known) == 1 else f"the largest of the machine's {len(known)} GPUs"
+    largest = max(seen.total_bytes for seen in known)
+    return f"it asks for {wanted(tenancy)}, and {there} has {gib(largest)}: ask for less (gpu, in its manifest)"
 
 
 def refusal(book: Book, session: Session) -> str:

@@ -106,9 +106,11 @@ def live(link: Link, prepare: Prepare, failed: ImportError | None) -> Heritage:
     reloader = reloader_for(prepare.spec, began_ns)
     if app.is_async:
         _import_for_async()
-    # Threads of a library do not come along with a fork, and it waits for them for ever.
-    threads = torchuse.keep_to_one_thread() if app.prepares else 0
-    app.prepare()
+    threads = 0
+    if not prepare.describes:
+        # Threads of a library do not come along with a fork, and it waits for them for ever.
+        threads = torchuse.keep_to_one_thread() if app.prepares else 0
+        app.prepare()
     if link.forked:
         leave_fork(None)
     bars.end_monitors()

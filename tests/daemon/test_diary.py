@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from tests.core.imports import LIMITS, importing
-from tests.core.world import EVERYTHING
+from tests.core.stage import EVERYTHING
 from tests.daemon.told import Told
 from warmd.daemon.diary import SHOWN_DIGITS
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.core.world import EVERYTHING
+from tests.core.stage import EVERYTHING
 from tests.daemon.told import Told
 from warmd.daemon import sentences
 from warmd.daemon.core import effects as fx
