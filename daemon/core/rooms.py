@@ -162,7 +162,7 @@ def _clear(book: Book, session: Session) -> None:
     if not tenancy_of(session).never:
         parking.begin(book, session)
         return
-    stopping.begin(book, session, Verdict("expired", "its GPU memory was needed, and nobody used it"))
+    stopping.begin(book, session, Verdict("ended", "its GPU memory was needed, and nobody used it"))
     stopping.finish(book, session)
 
 
