@@ -140,6 +140,8 @@ class Prepare:
     log_path: str
     data_bytes: int | None = None
     cgroup: str | None = None
+    describes: bool = False
+    """It is to describe the app only, and is never forked: the app's `prepare` is not run."""
     pickled: Body = NOTHING
 
 
