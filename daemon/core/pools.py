@@ -20,6 +20,10 @@ def _is_coming(member: Session) -> bool:
     return member.phase in NOT_STARTED or member.phase is Phase.UNPARKING or member.waits_for_room
 
 
+def _is_up(member: Session) -> bool:
+    """It will take a call without another's help."""
+    return member.phase in UP and (member.phase is not Phase.PARKED or member.waits_for_room)
+
 
 def open_pool(book: Book, key: PoolKey, pickled: Body, opener: ClientId) -> Pool:
     """A pool for calls that are like the first one; it holds what its workers start from."""
@@ -70,9 +74,15 @@ def start_failed(book: Book, pool: Pool, code: str, message: str, **details: obj
     With one, the calls wait for that, and the start is not tried again before they are served: an
     app that can run only once would else be started as fast as it fails.
     """
-    pool.grows = not any(member.phase in UP for member in pool.members.values())
+    pool.grows = not any(map(_is_up, pool.members.values()))
     if pool.grows:
         book.fail_queue(pool.queue, code, message, **details)
+
+
+def cannot_come_back(book: Book, pool: Pool, message: str) -> None:
+    """A parked worker has found no room: without another that works, nobody is served."""
+    if not any(member.phase in (Phase.IDLE, Phase.BUSY, Phase.UNPARKING) for member in pool.members.values()):
+        book.fail_queue(pool.queue, "NO_ROOM", message)
 
 
 def no_room(book: Book) -> str:

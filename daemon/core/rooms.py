@@ -10,8 +10,9 @@ gone through from its head (`placement` has what can be done for each):
    parked after their running call, and what waits for them goes to the end of the line.
 4. else it waits: for the ends of others, or for `gpu_wait`, after which it is refused.
 
-A GPU that somebody waits for is not given to anybody behind.  So the first in line waits for one
-running call and the moves at most, and nobody is passed by for ever.
+A GPU that somebody waits for is not given to anybody behind.  So the first in line waits for its
+patience, one running call and the moves at most, and nobody is passed by for ever.  Where only the
+ends of others would help, those behind go first if they can be parked again.
 """
 
 from __future__ import annotations
@@ -81,12 +82,12 @@ def tend(book: Book) -> None:
     gpus = book.gpus
     gpus.stirred = False
     wakes = inf
-    taken: set[GpuId] = set()
+    taken, hoped_for = set[GpuId](), set[GpuId]()
     for tenant in gpus.tenants.values():
         tenancy_of(tenant).yields = False
     for session in list(gpus.line.values()) if gpus.looked else []:
         if _is_wanted(book, session):
-            wakes = min(wakes, _attend(book, session, taken))
+            wakes = min(wakes, _attend(book, session, taken, hoped_for))
     _serve_those_who_need_not_yield(book)
     _set_timer(book, min(wakes, book.now + gpus.look_again_seconds(bool(book.sessions))))
 
@@ -103,35 +104,44 @@ def _set_timer(book: Book, due: float) -> None:
 
 def _is_wanted(book: Book, session: Session) -> bool:
     """Whether anybody still waits for it; a worker of the pool may have come too late."""
-    if session.phase is Phase.PLACING or session.queue or tenancy_of(session).unparks_for:
+    alone = session.phase is Phase.PLACING and session.pool is None
+    if alone or session.queue or tenancy_of(session).unparks_for:
         return session.id in book.gpus.line
-    book.leave_line(session)
-    book.set_idle_timer(session)
+    if session.phase is Phase.PLACING:
+        starting.give_up_unwanted(book, session)
+    elif session.phase is Phase.PARKED:
+        book.leave_line(session)
+        book.set_idle_timer(session)
     return False
 
 
-def _attend(book: Book, session: Session, taken: set[GpuId]) -> float:
-    """Do what can be done for one in the line; returns when to look again."""
+def _attend(book: Book, session: Session, taken: set[GpuId], hoped_for: set[GpuId]) -> float:
+    """Do what can be done for one in the line; returns when to look again.
+
+    `taken`: by those before it; `hoped_for`: by those who wait for ends, to whom it would be one more
+    in the way if it stayed.
+    """
     tenancy = tenancy_of(session)
     if session.phase is Phase.PLACING and (text := _impossible(book, tenancy)):
         starting.fail(book, session, "START_FAILED", text)
         return inf
-    offer = placement.offer(book, session, taken)
+    offer = placement.offer(book, session, taken if placement.may_go(session) else taken | hoped_for)
+    fits = offer is not None and offer.kind is Kind.FITS
+    if session.spare and session.phase is Phase.PLACING and not fits:
+        starting.fail(book, session, "NO_ROOM", f"a spare parks nobody, and {in_the_way(book, session)}")
+        return inf
     if offer is None or book.now < tenancy.not_before:
         taken.update(placement.candidates(book, tenancy))
         return tenancy.not_before if offer is not None else inf
     if offer.kind is Kind.FITS:
         _let_in(book, session, offer)
         return inf
-    if session.spare and session.phase is Phase.PLACING:
-        starting.fail(book, session, "NO_ROOM", f"a spare parks nobody, and {in_the_way(book, session)}")
-        return inf
-    taken.update(offer.home)
+    (hoped_for if offer.kind is Kind.NEVER else taken).update(offer.home)
+    patience_ends = (tenancy.waits_since or 0.0) + policy.YIELD_AFTER_SECONDS
+    if offer.busy and book.now < patience_ends:
+        return min(offer.wakes, patience_ends)
     for victim in offer.victims:
         _clear(book, victim)
-    patience_ends = (tenancy.waits_since or 0.0) + policy.YIELD_AFTER_SECONDS
-    if book.now < patience_ends:
-        return min(offer.wakes, patience_ends) if offer.busy else offer.wakes
     for busy in offer.busy:
         tenancy_of(busy).yields = True
     return offer.wakes
@@ -146,6 +156,7 @@ def _impossible(book: Book, tenancy: Tenancy) -> str:
 
 
 def _let_in(book: Book, session: Session, offer: Offer) -> None:
+    waited_since = tenancy_of(session).waits_since
     book.leave_line(session)
     book.gpus.settle(session, offer.home)
     if session.phase is Phase.PLACING:
@@ -154,7 +165,7 @@ def _let_in(book: Book, session: Session, offer: Offer) -> None:
         starting.begin(book, session)
         templates.start(book, session, spec)
     else:
-        parking.bring_back(book, session)
+        parking.bring_back(book, session, waited_since)
 
 
 def _clear(book: Book, session: Session) -> None:
@@ -182,7 +193,7 @@ def overdue(book: Book, session: Session) -> None:
         return
     parking.refuse_requests(book, session, "NO_ROOM", text)
     if session.pool is not None:
-        pools.start_failed(book, session.pool, "NO_ROOM", text)
+        pools.cannot_come_back(book, session.pool, text)
     else:
         book.fail_queue(session.queue, "NO_ROOM", text)
     book.rest(session)
