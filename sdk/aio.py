@@ -47,7 +47,7 @@ class AsyncClient:
 
     @property
     def sessions(self) -> AsyncSessions:
-        """The daemon's sessions: get, list, keepalive, hold, release, end."""
+        """The daemon's sessions: get, list, keepalive, hold, release, park, unpark, end."""
         return AsyncSessions(self)
 
     @property

@@ -80,6 +80,14 @@ class AsyncSession:
         """End a hold: only its idle time counts again."""
         return await self._client.sessions.release(self.id)
 
+    async def park(self) -> Info:
+        """Move what it has on GPUs to host memory; as `Sessions.park`."""
+        return await self._client.sessions.park(self.id)
+
+    async def unpark(self) -> Info:
+        """Bring that back, also before a call does; as `Sessions.unpark`."""
+        return await self._client.sessions.unpark(self.id)
+
     async def end(self, running: Running = "cancel") -> Info:
         """End it; returns when its processes are gone.  No error if it has ended already."""
         return await self._client.sessions.end(self.id, running=running)
@@ -129,6 +137,14 @@ class AsyncSessions:
     async def release(self, id: str) -> Info:
         """End the hold of one.  Raises NoSession."""
         return Info(await self._client._request(*plan.release(id)))
+
+    async def park(self, id: str) -> Info:
+        """Move what one has on GPUs to host memory; as `Sessions.park`."""
+        return Info(await self._client._request(*plan.move("sessions.park", id)))
+
+    async def unpark(self, id: str) -> Info:
+        """Bring that back, also before a call does; as `Sessions.unpark`."""
+        return Info(await self._client._request(*plan.move("sessions.unpark", id)))
 
     @overload
     async def end(self, id: str, *, running: Running = "cancel") -> Info: ...

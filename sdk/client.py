@@ -53,7 +53,7 @@ class Client:
 
     @property
     def sessions(self) -> Sessions:
-        """The daemon's sessions: get, list, keepalive, hold, release, end."""
+        """The daemon's sessions: get, list, keepalive, hold, release, park, unpark, end."""
         return Sessions(self)
 
     @property

@@ -211,6 +211,11 @@ def ending(id: str | None, app: object, all: bool, running: str) -> tuple[str, d
     return "sessions.end", arguments, ENDING_SECONDS if running == "cancel" else None
 
 
+def move(verb: str, id: object) -> tuple[str, dict[str, Any], None]:
+    """Verb, arguments and patience of `sessions.park` and `sessions.unpark`.  Raises Invalid."""
+    return verb, {"session": session_id(id)}, None  # the daemon bounds it, by size and by `gpu_wait`
+
+
 def logs(session: str, tail: int | None, follow: bool) -> tuple[str, dict[str, Any]]:
     """Verb and arguments of `logs`.  Raises Invalid."""
     if tail is not None and (type(tail) is not int or tail < 0):

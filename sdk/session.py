@@ -73,6 +73,14 @@ class Session:
         """End a hold: only its idle time counts again."""
         return self._client.sessions.release(self.id)
 
+    def park(self) -> Info:
+        """Move what it has on GPUs to host memory; as `Sessions.park`."""
+        return self._client.sessions.park(self.id)
+
+    def unpark(self) -> Info:
+        """Bring that back, also before a call does; as `Sessions.unpark`."""
+        return self._client.sessions.unpark(self.id)
+
     def end(self, running: Running = "cancel") -> Info:
         """End it; returns when its processes are gone.  No error if it has ended already."""
         return self._client.sessions.end(self.id, running=running)
@@ -114,6 +122,25 @@ class Sessions:
     def release(self, id: str) -> Info:
         """End the hold of one.  Raises NoSession."""
         return Info(self._client._request(*plan.release(id)))
+
+    def park(self, id: str) -> Info:
+        """Move what one has on GPUs to host memory; returns when it is there.  Its next call brings it back.
+
+        It may take minutes, where much is to be moved; the daemon bounds it.  If it is parked, nothing
+        is done.  Raises Invalid where it has no GPU memory, runs something, or could not be parked (then it
+        works on); NotAllowed where its app says `park = "never"`, or it was seen that it cannot be
+        parked; NoRoom where it would be more than the daemon's `park_memory`; NoSession.
+        """
+        return Info(self._client._request(*plan.move("sessions.park", id)))
+
+    def unpark(self, id: str) -> Info:
+        """Bring that back, also before a call does; returns when it is there.  Of one that is not parked
+        nothing is done.
+
+        Others may have to be parked for it.  Raises NoRoom where there was no room within the daemon's
+        `gpu_wait`, and says who has it; NoSession, also where it could not be brought back and died.
+        """
+        return Info(self._client._request(*plan.move("sessions.unpark", id)))
 
     @overload
     def end(self, id: str, *, running: Running = "cancel") -> Info: ...
