@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,7 @@ class Metrics:
             up.add_metric([], 0)
             return [up]
         up.add_metric([], 1)
-        return [up, *_of_status(status), *_of_sessions(infos)]
+        return [up, *_of_status(status), *_of_gpus(status.get("gpus") or []), *_of_sessions(infos)]
 
 
 class _Known(Collector):
@@ -139,15 +139,35 @@ def _of_status(status: Any) -> Iterator[Metric]:
         yield CounterMetricFamily(name, text, value=float(status[field]))
 
 
+def _of_gpus(gpus: Any) -> Iterator[Metric]:
+    for field, name, text in (
+        ("memory", "warmd_gpu_total_bytes", "Memory of a GPU."),
+        ("used", "warmd_gpu_used_bytes", "What is used of it, by whomever."),
+    ):
+        family = GaugeMetricFamily(name, text, labels=("gpu",))
+        for gpu in gpus:
+            family.add_metric([str(gpu["index"])], gpu[field])
+        if gpus:
+            yield family
+
+
 def _of_sessions(infos: Any) -> Iterator[Metric]:
     sessions = GaugeMetricFamily("warmd_sessions", "Sessions and workers.", labels=("app", "kind", "state"))
     for labels, count in Tally((info["app"], info["kind"], info["state"]) for info in infos).items():
         sessions.add_metric(labels, count)
     yield sessions
-    memory = GaugeMetricFamily("warmd_worker_rss_bytes", "Resident memory of workers.", labels=("app",))
-    held: Tally[str] = Tally()
+    with_gpus = [info for info in infos if info["gpu"] is not None]
+    yield _by_app("warmd_worker_rss_bytes", "Resident memory of workers.", infos, lambda one: one["memory"])
+    if with_gpus:
+        on, off = "GPU memory of workers.", "GPU memory of workers that is parked in host memory."
+        yield _by_app("warmd_gpu_memory_bytes", on, with_gpus, lambda one: one["gpu"]["memory"])
+        yield _by_app("warmd_gpu_parked_bytes", off, with_gpus, lambda one: one["gpu"]["parked"])
+
+
+def _by_app(name: str, text: str, infos: Any, bytes_of: Callable[[Any], int | None]) -> Metric:
+    family, held = GaugeMetricFamily(name, text, labels=("app",)), Tally[str]()
     for info in infos:
-        held[info["app"]] += info["memory"] or 0
+        held[info["app"]] += bytes_of(info) or 0
     for app, size in held.items():
-        memory.add_metric([app], size)
-    yield memory
+        family.add_metric([app], size)
+    return family

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ import warmd
 from tests.faults.watch import until
 from tests.http.conftest import APPS
 from tests.http.gatewayprocess import GatewayProcess
+from warmd.http.metrics import Metrics
 
 
 def samples(http: httpx.Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -59,6 +62,30 @@ def test_the_daemons_state_is_told_without_ids(gateway: GatewayProcess, http: ht
     assert found["warmd_worker_rss_bytes", frozenset({("app", "zoo")})] > 2**20
     assert session not in http.get("/metrics").text
     http.delete(f"/sessions/{session}")
+
+
+class OnGpus:
+    """A daemon with two GPUs, as the gateway's client tells of it."""
+
+    def __init__(self) -> None:
+        self.sessions = self
+
+    async def status(self) -> dict[str, Any]:
+        counted = {"version": "1", "dropped_messages": 0, "log_errors": 0}
+        gpus = [{"index": index, "memory": 80, "used": used} for index, used in ((0, 60), (1, 0))]
+        return {**counted, "gpus": gpus}
+
+    async def list(self) -> list[dict[str, Any]]:
+        plain = {"app": "llm", "kind": "session", "state": "idle", "memory": 1}
+        there, away = {"memory": 30, "parked": 0}, {"memory": 5, "parked": 40}
+        return [{**plain, "gpu": gpu} for gpu in (there, there, away, None)]
+
+
+def test_gpu_memory_is_told_by_gpu_and_by_app() -> None:
+    told = asyncio.run(Metrics(OnGpus()).exposition()).decode()  # type: ignore[arg-type]
+    assert 'warmd_gpu_used_bytes{gpu="0"} 60.0' in told and 'warmd_gpu_total_bytes{gpu="1"} 80.0' in told
+    assert 'warmd_gpu_memory_bytes{app="llm"} 65.0' in told
+    assert 'warmd_gpu_parked_bytes{app="llm"} 40.0' in told
 
 
 def test_open_streams_are_counted(http: httpx.Client, tmp_path: Path) -> None:
