@@ -67,6 +67,8 @@ class Tenancy:
     """The look that is to show what the move has freed."""
     before: Bytes = field(default_factory=dict)
     """What it had when the move began."""
+    host_bytes: int = 0
+    """What its park takes, or may take, of host memory."""
     used_before: Bytes = field(default_factory=dict)
     """What was used of its GPUs then, by all."""
     park_seconds: float = 0.0
@@ -77,6 +79,8 @@ class Tenancy:
 
     waits_since: float | None = None
     """Since when it stands in the line for a place."""
+    waited_since: float | None = None
+    """The same, while it is brought back, in case that fails."""
     not_before: float = 0.0
     """It could not come back though there seemed to be room: when that is tried again."""
     yields: bool = False
@@ -88,12 +92,6 @@ class Tenancy:
     @property
     def reserved(self) -> Bytes:
         return self.home if self.where == "resident" else self.left
-
-    @property
-    def host_bytes(self) -> int:
-        """What its park takes, or may take, of host memory."""
-        parking = self.where == "parked" or self.move != NO_NUMBER
-        return max(0, sum(self.home.values()) - sum(self.left.values())) if parking else 0
 
     @property
     def with_driver(self) -> bool:
@@ -231,11 +229,9 @@ class Gpus:
             self.returning[session.worker] = self.look(), had
         self.stirred = True
 
-    def join_line(self, session: Session, now: float) -> None:
-        tenancy = _of(session)
-        if tenancy.waits_since is None:
-            tenancy.waits_since = now
-            self.line[session.id] = session
+    def join_line(self, session: Session, since: float) -> None:
+        _of(session).waits_since = since
+        self.line[session.id] = session
         self.stirred = True
 
     def leave_line(self, session: Session) -> None:
