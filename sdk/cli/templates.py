@@ -137,7 +137,8 @@ reload = true                     # sessions that live take over the functions t
 # start_timeout = "10m"           # the most that import and `setup` may take
 # memory = "2GiB"                 # the most that a session may use
 # spares = 1                      # sessions that are ready before anybody asks
-# gpu = "none"                    # or "all", or some of them: [0, 1]
+# gpu = "20GB"                    # of a GPU's memory, for each session; or 1, 0.5, "none", [0]
+# park = "never"                  # it stays on its GPU while it is idle, whoever needs the room
 
 # [env]                           # variables of its processes
 # HF_HOME = "/data/models"
