@@ -168,17 +168,19 @@ class Book:
         self.gpus.stirred = self.gpus.stirred or bool(self.gpus.line)
 
     def rest(self, session: Session) -> None:
-        """The same of one that may be parked."""
-        self.leave_line(session)
+        """The same of one that is parked, unless somebody wants it back for its own sake."""
         session.idle_since = self.now
-        self.set_idle_timer(session)
+        if session.tenancy is None or not session.tenancy.unparks_for:
+            self.leave_line(session)
+            self.set_idle_timer(session)
 
-    def wait_for_room(self, session: Session) -> None:
-        """It stands in the line for GPU memory, and has work to do."""
+    def wait_for_room(self, session: Session, since: float | None = None) -> None:
+        """It stands in the line for GPU memory, and has work to do; `since`: it has waited already."""
         if not session.waits_for_room:
-            self.gpus.join_line(session, self.now)
+            since = self.now if since is None else since
+            self.gpus.join_line(session, since)
             self.deadlines.drop(("idle", session.id))
-            self.deadlines.set(("room", session.id), self.now + self.limits.gpu_wait_seconds)
+            self.deadlines.set(("room", session.id), since + self.limits.gpu_wait_seconds)
 
     def leave_line(self, session: Session) -> None:
         if session.waits_for_room:

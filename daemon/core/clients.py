@@ -127,6 +127,8 @@ def _awaited(job: Job) -> str:
     before = calls_before(job)
     if job.session is None:
         return f"a worker of the shared pool (waiting before it: {before})"
+    if job.session.waits_for_room:
+        return "GPU memory for its session"
     if not job.session.ready_at:
         return "the start of its session"
     return f"its turn (calls before it: {before + (job.session.running is not None)})"

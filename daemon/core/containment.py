@@ -58,7 +58,8 @@ def contain(book: Book, event: ev.Event, error: Exception) -> None:
                 _give_up_call(book, book.jobs.get(job.id), why)
         case ev.TimePassed():
             _contain_timer(book, why)
-        case ev.GpusSeen():
+        case ev.GpusSeen(look=look):
+            book.gpus.answered_look = max(book.gpus.answered_look, look)
             book.gpus.stirred = True
         case ev.DrainArrived():
             _give_up_all(book, why)

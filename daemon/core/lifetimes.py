@@ -23,8 +23,9 @@ def keepalive_arrived(book: Book, event: KeepaliveArrived) -> None:
     if isinstance(found, Problem):
         book.refuse(event.client, event.request, None, found)
         return
+    found.idle_since = book.now
     if found.rests:
-        book.rest(found)
+        book.set_idle_timer(found)
     book.emit(fx.Answer(event.client, event.request, (found.id,), many=False))
 
 

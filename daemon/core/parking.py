@@ -32,7 +32,7 @@ from warmd.daemon.core.events import (
     UnparkArrived,
 )
 from warmd.daemon.core.gpus import NO_NUMBER, Bytes, Tenancy
-from warmd.daemon.core.placement import tenancy_of
+from warmd.daemon.core.placement import takes_of_host, tenancy_of
 from warmd.daemon.core.roomtexts import gib
 from warmd.daemon.core.session import Phase, Session
 from warmd.protocol import gpus
@@ -45,14 +45,16 @@ def begin(book: Book, session: Session) -> None:
     tenancy = _begin_move(book, session, Phase.PARKING)
     tenancy.way = ""
     tenancy.before = {gpu: book.gpus.held(session, gpu) for gpu in tenancy.home}
+    tenancy.host_bytes = sum(tenancy.before.values())
     known = book.gpus.known
     tenancy.used_before = {gpu: known[gpu].used_bytes for gpu in tenancy.home if gpu in known}
     book.emit(fx.Tell(worker_of(session), gpus.Park(tenancy.move)))
 
 
-def bring_back(book: Book, session: Session) -> None:
+def bring_back(book: Book, session: Session, waited_since: float | None) -> None:
     """Its place is reserved: let it have its memory again."""
     tenancy = _begin_move(book, session, Phase.UNPARKING)
+    tenancy.waited_since = waited_since
     if tenancy.way == "app":
         book.emit(fx.Tell(worker_of(session), gpus.Unpark(tenancy.move)))
     else:
@@ -142,18 +144,19 @@ def _judge(book: Book, tenancy: Tenancy) -> None:
     """Was it worth it?"""
     had = sum(tenancy.before.values())
     freed = had - sum(tenancy.left.values())
+    tenancy.host_bytes = freed
     if freed < policy.LEAST_FREED * had:
         tenancy.never = f"its park has freed {gib(freed)} of {gib(had)} only"
         tenancy.parks_for, told = [], tenancy.parks_for
         book.refuse_requests(told, Problem("INVALID", tenancy.never))
 
 
-def _wait_if_wanted(book: Book, session: Session) -> None:
-    """It is parked: who waits for it, if anybody does?"""
+def _wait_if_wanted(book: Book, session: Session, since: float | None = None) -> None:
+    """It is parked: who waits for it, if anybody does?  `since`: they have waited before."""
     if session.pool is not None:
         book.untended[session.pool.key] = session.pool
     if (session.queue and session.pool is None) or tenancy_of(session).unparks_for:
-        book.wait_for_room(session)
+        book.wait_for_room(session, since)
     else:
         book.set_idle_timer(session)
 
@@ -193,10 +196,10 @@ def _stay(book: Book, session: Session, tenancy: Tenancy, message: str, lasting:
     tenancy.resident_since = book.now
     if lasting or tenancy.failures >= policy.MOVES_TRIED:
         tenancy.never = message
+    tenancy.host_bytes = 0
     tenancy.parks_for, told = [], tenancy.parks_for
     text = f"session {session.id} could not be parked: {message}"
     book.refuse_requests(told, Problem("INVALID", text))
-    book.gpus.stirred = True
     _back_to_work(book, session)
 
 
@@ -212,7 +215,7 @@ def _stay_parked(
     book.move(session, Phase.PARKED)
     tenancy.where = "parked"
     tenancy.not_before = book.now + min(policy.TRY_AGAIN_SECONDS, 0.1 * 2**tenancy.failures)
-    _wait_if_wanted(book, session)
+    _wait_if_wanted(book, session, tenancy.waited_since)
 
 
 def _lose(book: Book, session: Session, message: str) -> None:
@@ -242,10 +245,9 @@ def _be_back(book: Book, session: Session, tenancy: Tenancy) -> None:
     _end_move(book, session, tenancy)
     tenancy.way = ""
     tenancy.failures = 0
+    tenancy.host_bytes = 0
     tenancy.unpark_seconds = book.now - tenancy.began
     tenancy.resident_since = book.now
-    book.answer_requests(session, tenancy.unparks_for)
-    tenancy.unparks_for = []
     _back_to_work(book, session)
 
 
@@ -255,6 +257,10 @@ def _end_move(book: Book, session: Session, tenancy: Tenancy) -> None:
 
 
 def _back_to_work(book: Book, session: Session) -> None:
+    tenancy = tenancy_of(session)
+    book.answer_requests(session, tenancy.unparks_for)
+    tenancy.unparks_for = []
+    book.gpus.stirred = True
     if session.queue:
         serving.serve_next(book, session)
         return
@@ -297,7 +303,7 @@ def _objection(book: Book, session: Session) -> Problem | None:
     if session.phase not in (Phase.IDLE, Phase.PARKING, Phase.PARKED) or session.queue:
         text = f"session {session.id} is {session.phase.value}: only one that nobody waits for can be parked"
         return Problem("INVALID", text)
-    takes, most = sum(tenancy.home.values()), book.limits.park_bytes
+    takes, most = takes_of_host(book, session), book.limits.park_bytes
     if session.phase is Phase.IDLE and book.gpus.parked_bytes() + takes > most:
         text = f"{gib(takes)} more host memory would be over park_memory ({gib(most)}): end a parked session"
         return Problem("NO_ROOM", text, details={"limit": most})

@@ -4,7 +4,7 @@ For each GPU that would do:
 
     FITS     there is room now
     CLEARS   there is, once those who rest there were parked, or what is being parked already is gone
-    LATER    there is, once those who run, or have come only just now, may be parked
+    LATER    there is, once those who run, or have come only just now, may be parked as well
     NEVER    the rest belongs to sessions that are not parked, or to other programs
 
 The best kind wins; of two alike the one that costs less.  What parking somebody costs is its *value*:
@@ -46,7 +46,7 @@ class Offer:
     home: Bytes
     cost: float = 0.0
     victims: tuple[Session, ...] = ()
-    """Who is to be parked now."""
+    """Who rests and is to be parked; not before those are who are `busy`."""
     busy: tuple[Session, ...] = ()
     """Who is to be parked after its running call, when the waiting has been long enough."""
     wakes: float = inf
@@ -105,9 +105,12 @@ def _of_several(book: Book, session: Session, tenancy: Tenancy, taken: set[GpuId
     best = sorted(found, key=lambda one: (one.kind, one.cost, -one.free))[:count]
     if len(best) < count:
         return None
+    kind, home = max(one.kind for one in best), {gpu: at for one in best for gpu, at in one.home.items()}
+    if kind is Kind.NEVER:
+        return Offer(kind, home)
     return Offer(
-        max(one.kind for one in best),
-        {gpu: bytes for one in best for gpu, bytes in one.home.items()},
+        kind,
+        home,
         sum(one.cost for one in best),
         tuple({victim.id: victim for one in best for victim in one.victims}.values()),
         tuple({busy.id: busy for one in best for busy in one.busy}.values()),
@@ -127,12 +130,12 @@ def _on(book: Book, session: Session, gpu: GpuId) -> Offer:
     victims, rest = _chosen(book, gpu, search.now, short)
     if rest <= 0:
         return Offer(Kind.CLEARS, home, _cost(book, victims), tuple(victims), free=free)
-    more, rest = _chosen(book, gpu, [*search.later, *search.busy], rest)
+    chosen, rest = _chosen(book, gpu, [*search.now, *search.later, *search.busy], short)
     if rest > 0:
         return Offer(Kind.NEVER, home, rest, free=free)
-    busy = tuple(one for one in more if one in search.busy)
-    wakes = min((tenancy_of(one).stays_until for one in more if one in search.later), default=inf)
-    return Offer(Kind.LATER, home, _cost(book, [*victims, *more]), (), busy, wakes, free)
+    victims, busy = (tuple(one for one in chosen if one in kind) for kind in (search.now, search.busy))
+    wakes = min((tenancy_of(one).stays_until for one in chosen if one in search.later), default=inf)
+    return Offer(Kind.LATER, home, _cost(book, chosen), victims, busy, wakes, free)
 
 
 def _sorted_tenants(book: Book, session: Session, gpu: GpuId) -> _Search:
@@ -140,9 +143,9 @@ def _sorted_tenants(book: Book, session: Session, gpu: GpuId) -> _Search:
     for tenant in book.gpus.tenants.values():
         if tenant is session or not book.gpus.held(tenant, gpu):
             continue
-        if tenant.phase in (Phase.PARKING, Phase.STOPPING):
+        if tenant.running is None and tenant.phase in (Phase.PARKING, Phase.STOPPING):
             search.coming += frees(book, tenant, gpu)
-        elif tenant.phase is not Phase.PARKED and may_go(tenant):
+        elif tenant.phase not in (Phase.PARKED, Phase.STOPPING) and may_go(tenant):
             stays = tenancy_of(tenant).stays_until > book.now
             rests = tenant.phase is Phase.IDLE
             (search.later if stays else search.now if rests else search.busy).append(tenant)
@@ -165,7 +168,7 @@ def _chosen(book: Book, gpu: GpuId, tenants: list[Session], short: int) -> tuple
     host = book.limits.park_bytes - book.gpus.parked_bytes()
     chosen: list[Session] = []
     for tenant in sorted(tenants, key=lambda one: _value(book, one) / max(1, frees(book, one, gpu))):
-        takes = 0 if tenancy_of(tenant).never else sum(tenancy_of(tenant).home.values())
+        takes = 0 if tenancy_of(tenant).never else takes_of_host(book, tenant)
         if short > 0 and takes <= host:
             chosen.append(tenant)
             short, host = short - frees(book, tenant, gpu), host - takes
@@ -176,9 +179,14 @@ def _chosen(book: Book, gpu: GpuId, tenants: list[Session], short: int) -> tuple
     return chosen, short
 
 
+def takes_of_host(book: Book, session: Session) -> int:
+    """Bytes of host memory that its park may take."""
+    return sum(book.gpus.held(session, gpu) for gpu in tenancy_of(session).home)
+
+
 def _value(book: Book, session: Session) -> float:
     """Seconds to bring it back, against the seconds since it was used."""
-    used = book.now if session.running is not None else session.idle_since
+    used = session.idle_since if session.phase is Phase.IDLE else book.now
     return tenancy_of(session).bring_back_seconds / max(LEAST_SECONDS, book.now - used)
 
 

@@ -81,7 +81,8 @@ def start_failed(book: Book, pool: Pool, code: str, message: str, **details: obj
 
 def cannot_come_back(book: Book, pool: Pool, message: str) -> None:
     """A parked worker has found no room: without another that works, nobody is served."""
-    if not any(member.phase in (Phase.IDLE, Phase.BUSY, Phase.UNPARKING) for member in pool.members.values()):
+    comes = (Phase.STARTING, Phase.IDLE, Phase.BUSY, Phase.UNPARKING)
+    if not any(member.phase in comes for member in pool.members.values()):
         book.fail_queue(pool.queue, "NO_ROOM", message)
 
 

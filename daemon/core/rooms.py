@@ -109,7 +109,7 @@ def _is_wanted(book: Book, session: Session) -> bool:
         return session.id in book.gpus.line
     if session.phase is Phase.PLACING:
         starting.give_up_unwanted(book, session)
-    elif session.phase is Phase.PARKED:
+    else:
         book.leave_line(session)
         book.set_idle_timer(session)
     return False

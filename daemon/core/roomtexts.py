@@ -30,8 +30,8 @@ def wanted(tenancy: Tenancy) -> str:
 def too_large(book: Book, tenancy: Tenancy) -> str:
     known = book.gpus.known.values()
     there = "the machine's GPU" if len(known) == 1 else f"the largest of the machine's {len(known)} GPUs"
-    largest = max(seen.total_bytes for seen in known)
-    return f"it asks for {wanted(tenancy)}, and {there} has {gib(largest)}: ask for less (gpu, in its manifest)"
+    largest = gib(max(seen.total_bytes for seen in known))
+    return f"it asks for {wanted(tenancy)}, and {there} has {largest}: ask for less (gpu, in its manifest)"
 
 
 def refusal(book: Book, session: Session) -> str:
