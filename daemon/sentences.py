@@ -5,6 +5,7 @@ Each state of a session and of a call has one function below: facts in, a senten
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from warmd.protocol.errors import BY_CODE, shorten
 Facts = Mapping[str, Any]
 MAX_LINE_BYTES = 1500
 SHOWN_DIGITS = 8
+_WHOLE_ID = re.compile(rf"\b(sess|pool)_([0-9a-f]{{{SHOWN_DIGITS}}})[0-9a-f]*")
+_KINDS = {"sess": "session", "pool": "worker"}
 
 _ENDED_WITH = {
     "app_error": "ended with an error of the app",
@@ -57,15 +60,17 @@ def span(seconds: float) -> str:
 
 
 def _idle(facts: Facts) -> str:
+    since = "" if facts["idle_for"] is None else f" for {span(facts['idle_for'])}"
+    return f"{_session(facts)} is idle{since}, {_future(facts)}"
+
+
+def _future(facts: Facts) -> str:
     kept = facts["kept_by"]
     if kept:
-        future = f"kept alive by {kept}, for {span(facts['expires_in'])} more"
-    elif facts["expires_in"] is None:
-        future = "never expires by itself (session_timeout never)"
-    else:
-        future = f"expires in {span(facts['expires_in'])} unless called"
-    since = "" if facts["idle_for"] is None else f" for {span(facts['idle_for'])}"
-    return f"{_session(facts)} is idle{since}, {future}"
+        return f"kept alive by {kept}, for {span(facts['expires_in'])} more"
+    if facts["expires_in"] is None:
+        return "never expires by itself (session_timeout never)"
+    return f"expires in {span(facts['expires_in'])} unless called"
 
 
 def _busy(facts: Facts) -> str:
@@ -86,10 +91,68 @@ def _running(facts: Facts) -> str:
 def _starting(facts: Facts) -> str:
     limit = f" of start_timeout {span(facts['start_limit'])}"
     at = f" at {facts['at']}" if facts["at"] else ""
-    waiting = facts["queued"]
-    waits = f"; {_calls(waiting)} for it" if waiting else ""
     how_long = f"for {span(facts['starting_for'])}"
-    return f"{_session(facts)} is starting: {facts['phase']}, {how_long}{limit}{at}{waits}"
+    return f"{_session(facts)} is starting: {facts['phase']}, {how_long}{limit}{at}{_and_for_it(facts)}"
+
+
+def _placing(facts: Facts) -> str:
+    return f"{_session(facts)} waits for {_room(facts['gpu'])}{_and_for_it(facts)}"
+
+
+def _parking(facts: Facts) -> str:
+    how_long = f"for {span(facts['gpu']['moving_for'])}{_given_up(facts)}"
+    goes = f"{_its_memory(facts)} goes to host memory"
+    return f"{_session(facts)} is being parked, {how_long}: {goes}{_and_for_it(facts)}"
+
+
+def _unparking(facts: Facts) -> str:
+    how_long = f"for {span(facts['gpu']['moving_for'])}{_given_up(facts)}"
+    return f"{_session(facts)} is being brought back, {how_long}: {_its_memory(facts)}{_and_for_it(facts)}"
+
+
+def _parked(facts: Facts) -> str:
+    gpu = facts["gpu"]
+    if gpu["waits_for"] is not None:
+        return f"{_session(facts)} is parked and waits to come back: {_room(gpu)}{_and_for_it(facts)}"
+    since = "" if gpu["parked_for"] is None else f" for {span(gpu['parked_for'])}"
+    takes = "" if gpu["unpark_seconds"] is None else f", in about {span(gpu['unpark_seconds'])}"
+    return (
+        f"{_session(facts)} is parked{since}: {_its_memory(facts)} is in host memory, and comes back with "
+        f"its next call{takes}; {_future(facts)}"
+    )
+
+
+def _its_memory(facts: Facts) -> str:
+    return f"its {_memory(facts['gpu'])}"
+
+
+def _memory(gpu: Facts) -> str:
+    wanted = str(gpu["wanted"])
+    return wanted if "GPU" in wanted else f"{wanted} of GPU memory"
+
+
+def _given_up(facts: Facts) -> str:
+    limit = facts["gpu"]["given_up_in"]
+    return "" if limit is None else f" (it is given up in {span(limit)})"
+
+
+def _room(gpu: Facts) -> str:
+    """What is waited for, who has it, and until when."""
+    text = f"{_memory(gpu)}, for {span(gpu['waits_for'])}"
+    in_the_way = _WHOLE_ID.sub(lambda id: f"{_KINDS[id[1]]} {id[2]}", gpu["in_the_way"])
+    text += f": {in_the_way}" if in_the_way else ": no GPU that would do is to be seen"
+    for holder in gpu["holders"]:
+        if holder["function"]:
+            text += f"; {holder['function']!r} of session {_digits(holder['id'])}"
+            text += f" has run for {span(holder['running_for'])}"
+            break
+    refused = gpu["refused_in"]
+    return text if refused is None else f"{text}; it is refused in {span(refused)} (gpu_wait)"
+
+
+def _and_for_it(facts: Facts) -> str:
+    waiting = facts["queued"]
+    return f"; {_calls(waiting)} for it" if waiting else ""
 
 
 def _stopping(facts: Facts) -> str:
@@ -132,13 +195,21 @@ def _queued(facts: Facts) -> str:
         whom = f"a worker of the shared pool of {facts['app']!r}"
         return f"{_call(facts)} has waited{_how_long(facts)} for {whom}; {ahead}"
     text = f"{_call(facts)} has waited{_how_long(facts)} in session {_digits(facts['session'])}"
-    if facts["running_function"]:
+    gpu, state = facts["gpu"], facts["session_state"]
+    if state == "parked" and gpu["waits_for"] is not None:
+        text += f", which is parked and waits to come back: {_room(gpu)}"
+    elif state in _MOVES:
+        text += f", which {_MOVES[state]}, for {span(gpu['moving_for'])}"
+    elif facts["running_function"]:
         text += f": {facts['running_function']!r} has run for {span(facts['running_for'])}"
         text += f", and {_calls(before)} before it" if before else ", then it is its turn"
     return text
 
 
 def _call_starting(facts: Facts) -> str:
+    if facts["session_state"] == "placing":
+        start = f"for the start of session {_digits(facts['session'])}, and that for {_room(facts['gpu'])}"
+        return f"{_call(facts)} has waited{_how_long(facts)} {start}"
     return (
         f"{_call(facts)} has waited{_how_long(facts)} for the start of session {_digits(facts['session'])}: "
         f"{facts['phase']}, for {span(facts['starting_for'])} of start_timeout {span(facts['start_limit'])}"
@@ -219,11 +290,16 @@ def _ago(facts: Facts) -> str:
     return "" if facts["ended_ago"] is None else f" {span(facts['ended_ago'])} ago"
 
 
+_MOVES = {"parking": "is being parked", "unparking": "is being brought back"}
 _SESSIONS: Mapping[str, Callable[[Facts], str]] = {
     "idle": _idle,
     "busy": _busy,
     "looking_up": _starting,
+    "placing": _placing,
     "starting": _starting,
+    "parking": _parking,
+    "parked": _parked,
+    "unparking": _unparking,
     "stopping": _stopping,
     "ended": _ended,
     "expired": _expired,

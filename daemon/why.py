@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from warmd.daemon.core.ladder import place_of
-from warmd.daemon.core.standing import CallStanding, Standing
+from warmd.daemon.core.standing import CallStanding, RoomStanding, Standing
 from warmd.daemon.core.views import CallView, SessionView
 from warmd.daemon.sentences import sentence
 from warmd.daemon.story import LEFT, PastCall, Story
@@ -21,6 +21,7 @@ from warmd.protocol.messages import CALL_ID_BYTES, CallId, SessionId
 from warmd.protocol.work import WorkerId
 
 STACK_AFTER_SECONDS = 0.5
+MOST_HOLDERS = 5
 MIN_CALL_DIGITS = 4
 """Of the beginning of a call's id."""
 _PHASES = {True: "its app is imported and set up", False: "its process is being started"}
@@ -126,6 +127,7 @@ class Why:
             **_idle_clock(view, now),
             **self._running_facts(standing, now),
             **_start_facts(standing, now),
+            "gpu": self._gpu_facts(standing, now),
         }
 
     def _running_facts(self, standing: Standing, now: float) -> Facts:
@@ -136,6 +138,32 @@ class Why:
             "call": view.running_call,
             "running_for": None if view.running_since is None else now - view.running_since,
             "usual": None if function is None else self._book.story.usual_seconds(in_session, function),
+        }
+
+    def _gpu_facts(self, standing: Standing, now: float) -> Facts | None:
+        """What it has on GPUs, what it waits for there and who is in the way, and how its move goes."""
+        room, view = standing.room, standing.view.gpu
+        if room is None or view is None:
+            return None
+        found = [self._book.standing(holder) for holder in room.holders[:MOST_HOLDERS]]
+        return {
+            "wanted": room.wanted,
+            **_room_times(room, now),
+            "in_the_way": room.in_the_way,
+            "holders": [self._holder_facts(holder, now) for holder in found if holder is not None],
+            "parked": view.parked_bytes,
+            "kept": view.never or None,
+            "unpark_seconds": view.unpark_seconds or None,
+        }
+
+    def _holder_facts(self, standing: Standing, now: float) -> Facts:
+        view, running = standing.view, self._running_facts(standing, now)
+        return {
+            "id": view.id,
+            "app": view.app,
+            "state": view.state,
+            "function": running["function"],
+            "running_for": running["running_for"],
         }
 
     def _call_facts(self, call: CallStanding, now: float) -> tuple[Facts, WorkerId | None]:
@@ -154,6 +182,7 @@ class Why:
         if standing is None:
             return facts, None
         facts |= self._running_facts(standing, now) | _start_facts(standing, now)
+        facts |= {"session_state": standing.view.state, "gpu": self._gpu_facts(standing, now)}
         facts["running_function"], facts["function"] = facts["function"], call.function
         facts["session"] = standing.view.id if standing.view.kind == "session" else None
         return facts, standing.view.worker if view.state != "queued" else None
@@ -202,10 +231,28 @@ def _kept_by(view: SessionView, now: float) -> str | None:
     return "a hold" if view.held_until > now and view.expires_at == view.held_until else None
 
 
+def _room_times(room: RoomStanding, now: float) -> Facts:
+    return {
+        "waits_for": _ago(room.waits_since, now),
+        "refused_in": _until(room.refused_at, now),
+        "moving_for": _ago(room.moves_since, now),
+        "given_up_in": _until(room.moves_until, now),
+        "parked_for": _ago(room.parked_since, now),
+    }
+
+
+def _ago(then: float | None, now: float) -> float | None:
+    return None if then is None else max(0.0, now - then)
+
+
+def _until(then: float | None, now: float) -> float | None:
+    return None if then in (None, math.inf) else max(0.0, then - now)
+
+
 def _start_facts(standing: Standing, now: float) -> Facts:
     view = standing.view
     looking_up = view.state == "looking_up"
-    starts = looking_up or view.state == "starting"
+    starts = view.state in ("looking_up", "placing", "starting")
     return {
         "phase": "its app is looked up" if looking_up else _PHASES[view.pid is not None],
         "starting_for": max(0.0, now - standing.start_since) if starts else None,

@@ -63,8 +63,8 @@ class Info(dict[str, Any]):
     id app name labels state created last_call ended calls queued idle_timeout expires_in held_for lives_for
     pid stuck memory gpu reason.  `created`, `last_call` and `ended` are Unix times, durations are seconds,
     memory is bytes, `stuck` are pids that cannot be killed.  `gpu` is None, or a dict of what it has on GPUs:
-    memory (as measured), reserved, parked (in host memory), gpus (bytes by UUID), kept (why it is not parked),
-    moves, park_seconds, unpark_seconds, waits_seconds (for room).
+    memory (as measured), reserved, parked (in host memory), gpus (bytes by UUID), kept (why it is not
+    parked), moves, park_seconds, unpark_seconds, waits_seconds (for room).
     """
 
     __slots__ = ()

@@ -7,11 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from warmd.daemon.core import placement, roomtexts
 from warmd.daemon.core.book import Book
+from warmd.daemon.core.gpus import NO_NUMBER
 from warmd.daemon.core.session import Job, Phase, Session
 from warmd.daemon.core.views import CallView, SessionView, call_view_of
 from warmd.protocol.messages import CallId, SessionId
 from warmd.protocol.work import Ordinal
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStanding:
+    """A session's memory on GPUs: what it waits for, and how its move goes.  Times as in `Standing`."""
+
+    wanted: str
+    """How much, in words."""
+    waits_since: float | None
+    refused_at: float | None
+    in_the_way: str
+    """Each GPU that would do, and who has it, in words; empty where it waits for nothing."""
+    holders: tuple[SessionId, ...]
+    """Those sessions; who has the most is the first."""
+    moves_since: float | None
+    moves_until: float | None
+    """Then it is given up."""
+    parked_since: float | None
+    """None also where it is not known any more, after it could not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +49,8 @@ class Standing:
     """Its processes are only being cleared away."""
     waiting: int
     """Calls that wait, also for a start."""
+    room: RoomStanding | None
+    """None where it has nothing to do with GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +91,34 @@ def _standing(book: Book, session: Session) -> Standing:
         start_limit_seconds=session.start_seconds,
         died=session.verdict is not None and session.verdict.state == "died",
         waiting=len(session.ahead) + len(session.queue),
+        room=_room(book, session),
     )
+
+
+def _room(book: Book, session: Session) -> RoomStanding | None:
+    tenancy = session.tenancy
+    if tenancy is None:
+        return None
+    waits, moves = tenancy.waits_since is not None, tenancy.move != NO_NUMBER
+    is_parked = tenancy.where == "parked" and not moves and not tenancy.failures
+    return RoomStanding(
+        wanted=roomtexts.wanted(tenancy),
+        waits_since=tenancy.waits_since,
+        refused_at=book.deadlines.time_of(("room", session.id)),
+        in_the_way=roomtexts.in_the_way(book, session) if waits else "",
+        holders=_holders(book, session) if waits else (),
+        moves_since=tenancy.began if moves else None,
+        moves_until=book.deadlines.time_of(("move", session.id)),
+        parked_since=tenancy.began + tenancy.park_seconds if is_parked else None,
+    )
+
+
+def _holders(book: Book, session: Session) -> tuple[SessionId, ...]:
+    """Who has something where it could go."""
+    gpus = placement.candidates(book, placement.tenancy_of(session))
+    others = [one for one in book.gpus.tenants.values() if one is not session]
+    has = {one.id: sum(book.gpus.held(one, gpu) for gpu in gpus) for one in others}
+    return tuple(sorted((id for id in has if has[id]), key=lambda id: -has[id]))
 
 
 def _app_of(book: Book, job: Job) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.core.stage import EVERYTHING
 from tests.core.world import World, client
+from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.messages import CallId, SessionId
+from warmd.protocol.work import Asks
 
 
 def test_a_busy_session_says_what_runs_and_how_many_wait():
@@ -59,3 +61,25 @@ def test_one_who_died_but_is_not_gone_stands_as_dead():
     world.spawned()
     world.exits(signal="SIGSEGV")
     assert world.broker.standing(session).died
+
+
+def test_one_who_waits_for_gpu_memory_says_for_what_and_who_has_it():
+    world = World()
+    world.asks = Asks(gpu=GpuAsk(share=0.6))
+    world.insert_cards(card=100)
+    first = world.session()
+    assert world.broker.standing(first).room.wanted == "0.0 GiB"
+    world.call(first)
+    since = world.now
+    waiting = world.call("new").session
+    world.wait(3.0)
+    room = world.broker.standing(waiting).room
+    assert (room.wanted, room.waits_since, room.holders) == ("60% of a GPU", since, (first,))
+    assert room.refused_at == since + world.limits.gpu_wait_seconds
+    assert "GPU 0 (a card" in room.in_the_way
+    assert (room.moves_since, room.moves_until, room.parked_since) == (None, None, None)
+
+
+def test_one_without_gpu_memory_has_no_standing_there():
+    world = World()
+    assert world.broker.standing(world.session()).room is None
