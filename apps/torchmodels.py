@@ -27,6 +27,9 @@ def device_for(torch: Any, wanted: str | None) -> Any:
         raise ValueError(f"the device is {str(wanted)[:40]!r}, allowed are 'cpu', 'cuda', 'cuda:1'") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"the device {wanted!r} cannot be used: torch {torch.__version__} finds no GPU")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise RuntimeError(f"the device {wanted!r} cannot be used: {there} GPUs are there, counted from 0")
     return device
 
 

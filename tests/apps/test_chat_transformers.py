@@ -14,8 +14,8 @@ import transformers
 
 from tests.apps import chat_folder
 from warmd.app import context
-from warmd.apps.chat import Chat, transformers_engine
-from warmd.apps.chat.options import Options
+from warmd.apps.chat import Chat
+from warmd.apps.generation.options import Options
 
 CONTEXT = 512
 GREEDY = {"temperature": 0, "max_tokens": 24}
@@ -37,7 +37,7 @@ def loaded(folder):
 @pytest.fixture
 def chat(loaded):
     loaded.init(system="")
-    loaded._engine._cache = transformers_engine._Cache()
+    loaded._engine.forget()
     return loaded
 
 
@@ -72,7 +72,7 @@ def test_the_next_turn_reads_only_what_is_new(chat):
     assert second["prompt_tokens_per_second"] > 0 < second["response_tokens_per_second"]
     warm = second["response"]
     chat.undo()
-    chat._engine._cache = transformers_engine._Cache()
+    chat._engine.forget()
     again = chat.run({"message": "how are you?", **GREEDY})
     assert (again["cached_tokens"], again["response"]) == (0, warm)
 
@@ -83,7 +83,7 @@ def test_another_conversation_keeps_what_both_begin_with(chat):
     messages[-1] = {"role": "user", "content": "two"}
     second = chat.complete(messages=messages, **GREEDY)
     assert first["cached_tokens"] == 0 < second["cached_tokens"] < second["prompt_tokens"]
-    chat._engine._cache = transformers_engine._Cache()
+    chat._engine.forget()
     assert chat.complete(messages=messages, **GREEDY)["response"] == second["response"]
 
 
@@ -144,8 +144,8 @@ def test_an_interrupt_amid_a_forward_pass_leaves_the_cache_sound(chat, monkeypat
     long = "hello " * 200
     expected = chat.run({"message": long, **GREEDY})["response"]
     chat.init(system="")
-    chat._engine._cache = transformers_engine._Cache()
-    attention = type(chat._engine._model.model.layers[layer].self_attn)
+    chat._engine.forget()
+    attention = type(chat._engine._model.model.model.layers[layer].self_attn)
     forward, left = attention.forward, [passes]
 
     def interrupted(self, *args, **kwargs):
@@ -218,8 +218,8 @@ def test_info_names_what_runs(chat):
     ("settings", "kind", "text"),
     [
         ({"dtype": "int3"}, ValueError, "dtype is 'int3', allowed are float32, bfloat16, float16, auto"),
-        ({"device": "abacus"}, ValueError, "the device 'abacus' cannot be used"),
-        ({"context": CONTEXT + 1}, ValueError, "context is 513, the model was made for 512 tokens at most"),
+        ({"device": "abacus"}, ValueError, "the device is 'abacus', allowed are 'cpu', 'cuda', 'cuda:1'"),
+        ({"context": CONTEXT + 1}, ValueError, "is to be 513 tokens, the model was made for 512 at most"),
     ],
 )
 def test_settings_are_checked(folder, settings, kind, text):
@@ -255,7 +255,7 @@ def test_half_precision_answers_too(folder):
 
 
 def draws(logits, **options):
-    from warmd.apps.chat.sampling import Sampler
+    from warmd.apps.generation.sampling import Sampler
 
     sampler = Sampler(Options(max_tokens=1, seed=0, **{"temperature": 1.0, "top_p": 1.0, **options}), [0])
     values = torch.tensor(logits)
