@@ -84,8 +84,8 @@ def need(book: Book, tenancy: Tenancy, gpu: GpuId) -> int:
     """The bytes that it is to have there.  Who has a GPU to itself gets what others cannot give up."""
     ask, total = tenancy.ask, book.gpus.known[gpu].total_bytes
     if ask is not None and ask.whole:
-        others = [one for one in book.gpus.tenants.values() if one.tenancy is not tenancy]
-        stays = sum(one.tenancy.left.get(gpu, 0) for one in others if one.tenancy and _is_parked(one))
+        others = [tenancy_of(one) for one in book.gpus.tenants.values() if one.tenancy is not tenancy]
+        stays = sum(other.left.get(gpu, 0) for other in others)
         return max(1, total - book.gpus.strangers_bytes(gpu) - stays)
     if gpu in tenancy.home:
         return tenancy.home[gpu]
@@ -192,7 +192,3 @@ def _value(book: Book, session: Session) -> float:
 
 def _cost(book: Book, sessions: Iterable[Session]) -> float:
     return sum(_value(book, session) for session in sessions)
-
-
-def _is_parked(session: Session) -> bool:
-    return session.tenancy is not None and session.tenancy.where == "parked"
