@@ -39,6 +39,8 @@ COMMANDS = {
     "logs": Entry("sessions:logs", "Print what a session's app wrote to stdout and stderr."),
     "keepalive": Entry("sessions:keepalive", "Start a session's idle time anew."),
     "hold": Entry("sessions:hold", "Keep a session from expiring for a while."),
+    "park": Entry("parking:park", "Move what sessions have on GPUs to host memory."),
+    "unpark": Entry("parking:unpark", "Bring back to the GPUs what is in host memory."),
     "end": Entry("sessions:end", "End sessions, with all their processes."),
     "apps": Entry("catalog:apps", "List the apps that the daemon finds by name."),
     "app": Entry("own:app", "Make an app of your own, and try it out: new, test."),

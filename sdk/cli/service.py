@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from warmd.cli import talk
+from warmd.cli import gpus, talk
 from warmd.cli.exits import UNAVAILABLE
 from warmd.cli.talk import data, json_object, json_option, say, span
 
@@ -98,6 +98,7 @@ def described(found: Mapping[str, Any]) -> str:
         f"sessions: {found['sessions']} of {found['max_sessions']}",
         f"calls:    {found['running']} running, {found['queued']} waiting",
         *_templates(found.get("templates") or []),
+        *gpus.lines(found),
     ]
     for key, text in (
         ("log_lines_dropped", "log lines were lost"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from warmd.cli import talk
+from warmd.cli import gpus, talk
 from warmd.cli.completion import complete_apps, complete_sessions
 from warmd.cli.link import open_client, resolve
 from warmd.cli.talk import data, json_object, json_option, say, short, span, table
@@ -57,6 +57,7 @@ def ps(
 def listing(found: Sequence[Mapping[str, Any]], now: float, *, whole_ids: bool = False) -> str:
     """The sessions as a table; `now` is the wall clock, which their times are told by."""
     rows = []
+    any_gpu = any(info.get("gpu") for info in found)
     for info in found:
         named = info["name"] or ("(pool)" if info["kind"] == "pool" else "-")
         shown = info["id"] if whole_ids else short(info["id"])
@@ -64,10 +65,10 @@ def listing(found: Sequence[Mapping[str, Any]], now: float, *, whole_ids: bool =
         reason = (info["reason"] or "").partition("\n")[0][:MAX_REASON]
         rows.append([shown, app, named, _state(info), str(info["calls"]), str(info["queued"]),
                      span(now - info["created"]), span(info["expires_in"]), str(info["pid"] or "-"),
-                     talk.size(info["memory"]), reason])  # fmt: skip
+                     talk.size(info["memory"]), *[gpus.cell(info.get("gpu"))] * any_gpu, reason])  # fmt: skip
     reasons = ["REASON"] if any(info["reason"] for info in found) else [""]
-    heads = ["ID", "APP", "NAME", "STATE", "CALLS", "QUEUED", "AGE", "EXPIRES", "PID", "MEMORY", *reasons]
-    return table(heads, rows)
+    heads = ["ID", "APP", "NAME", "STATE", "CALLS", "QUEUED", "AGE", "EXPIRES", "PID", "MEMORY"]
+    return table([*heads, *["GPU"] * any_gpu, *reasons], rows)
 
 
 def _state(info: Mapping[str, Any]) -> str:
@@ -87,13 +88,14 @@ def inspect(session: str, as_json: bool) -> None:
     """
     with open_client(autostart=False) as client:
         info = client.sessions.get(resolve(client, session))
+        known = client.status().get("gpus") or [] if info.get("gpu") and not as_json else []
     if as_json:
         json_object(**info)
     else:
-        data("\n".join(f"{key + ':':17}{_shown(key, value)}" for key, value in info.items()))
+        data("\n".join(f"{key + ':':17}{_shown(key, value, known)}" for key, value in info.items()))
 
 
-def _shown(key: str, value: Any) -> str:
+def _shown(key: str, value: Any, known: Sequence[gpus.Gpu] = ()) -> str:
     if value is None:
         return "never" if key == "idle_timeout" else "-"
     if key in ("created", "last_call"):
@@ -104,6 +106,8 @@ def _shown(key: str, value: Any) -> str:
         return span(value)
     if key == "memory":
         return talk.size(value)
+    if key == "gpu":
+        return f"\n{'':17}".join(gpus.facts(value, known)) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{name}={item}" for name, item in value.items()) or "-"
     return str(value)
