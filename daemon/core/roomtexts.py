@@ -48,7 +48,7 @@ def refusal(book: Book, session: Session) -> str:
 def in_the_way(book: Book, session: Session) -> str:
     """Each GPU that would do, and who has it."""
     gpus = placement.candidates(book, placement.tenancy_of(session))
-    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED])
+    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED]) or "its GPU is not to be seen"
 
 
 def _place(book: Book, session: Session, gpu: GpuId) -> str:

@@ -83,7 +83,8 @@ class Cards:
     def room_on_cards(self: Any, worker: WorkerId) -> bool:
         """Whether what it has in host memory fits, in truth."""
         bytes = self.hosted[worker].bytes
-        return all(self.used_of_card(card) + more <= self.cards[card] for card, more in bytes.items())
+        others = {card: self.used_of_card(card) - self._on_card(card)[worker] for card in bytes}
+        return all(others[card] + more <= self.cards[card] for card, more in bytes.items())
 
     def starts_on_cards(self: Any, worker: WorkerId, home: tuple[str, ...] | None) -> None:
         """A worker has come up, and takes what was reserved for it."""
