@@ -15,6 +15,7 @@ import warmd
 from warmd.cli import main
 from warmd.cli.scaffold import NAME, _better
 from warmd.daemon import manifest
+from warmd.protocol.gpus import GpuAsk
 
 FILES = ["app.py", "app.toml", "test_app.py", "README.md", ".gitignore"]
 STRICT = ("-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")
@@ -67,8 +68,9 @@ def test_the_manifest_is_one_also_with_all_that_it_proposes(here: Path) -> None:
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
     found = manifest.read(str(here / "hello"))
-    assert found.env == {"HF_HOME": "/data/models", "CUDA_VISIBLE_DEVICES": ""}
+    assert found.env == {"HF_HOME": "/data/models"}
     assert (found.requirements, found.asks.memory_bytes) == ("numpy\n", 2 * 2**30)
+    assert (found.asks.gpu, found.asks.park) == (GpuAsk(bytes=20 * 10**9), False)
 
 
 @pytest.mark.parametrize(
