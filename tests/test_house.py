@@ -119,7 +119,7 @@ def may_import(importer: str, imported: str) -> bool:
     in_cli = f"{importer}.".startswith("warmd.cli.")
     if in_cli and within.startswith(("warmd.daemon.main", "warmd.daemon.config", "warmd.daemon.settings")):
         return True  # `warmd serve` is the daemon
-    if in_cli and within.startswith("warmd.daemon.cgroup"):
+    if in_cli and within.startswith(("warmd.daemon.cgroup", "warmd.daemon.gpu.")):
         return True  # `warmd doctor` looks with the daemon's eyes
     return not within.startswith(("warmd.daemon", "warmd.apps"))
 

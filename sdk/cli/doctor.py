@@ -18,12 +18,13 @@ def doctor(ctx: click.Context, as_json: bool) -> int:
     One line a finding: ok, warn (it works, with a limit) or bad.  Works with and without a daemon, and
     changes nothing.  Exit code 1 when something is bad, else 0.
     """
-    from warmd.cli import hostchecks, placechecks
+    from warmd.cli import gpuchecks, hostchecks, placechecks
     from warmd.cli.exits import APP_FAILED
     from warmd.cli.findings import Host, examined
     from warmd.cli.link import named_address
 
-    findings = examined(Host(named_address(ctx)), {**hostchecks.CHECKS, **placechecks.CHECKS})
+    checks = {**hostchecks.CHECKS, **gpuchecks.CHECKS, **placechecks.CHECKS}
+    findings = examined(Host(named_address(ctx)), checks)
     bad = any(finding.level == "bad" for finding in findings)
     if as_json:
         json_object(healthy=not bad, findings=[dataclasses.asdict(finding) for finding in findings])
