@@ -20,7 +20,7 @@ GIB = 2**30
 
 def world(bytes: int = 60, way: str = "app", cards: int = 1, size: int = 100, **limits: Any) -> World:
     """A machine with GPUs of 100 bytes, and apps that ask for so many of them."""
-    made = World(Limits(**{"session_timeout_seconds": 1000.0, **limits}))
+    made = World(Limits(**{"session_timeout_seconds": 100.0, **limits}))
     made.asks = Asks(gpu=GpuAsk(bytes=bytes))
     made.way = way  # type: ignore[assignment]
     made.insert_cards(**{f"card{number}": size for number in range(cards)})
@@ -124,7 +124,7 @@ def test_what_is_impossible_fails_at_once(ask: dict[str, Any], said: str) -> Non
     assert start.code == "START_FAILED"
     assert said in text_of(start)
     assert "ask for less (gpu, in its manifest)" in text_of(start)
-    w.wait(2000.0)
+    w.wait(200.0)
     w.assert_over()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -20,9 +21,9 @@ WAYS = pytest.mark.parametrize("way", ["app", "driver"])
 HELD = frozenset({gpus.Park, gpus.Unpark, fx.Checkpoint, fx.Restore, fx.Look})
 
 
-def in_phase(phase: str, way: str = "app", bytes: int = 60) -> tuple[World, SessionId, int]:
+def in_phase(phase: str, way: str = "app", **limits: float) -> tuple[World, SessionId, int]:
     """A world with one session that is in this phase, and the number of its last move."""
-    w = world(way=way, bytes=bytes)
+    w = world(way=way, **limits)
     session = opened(w)
     w.wait(1.0)
     if phase == "busy":
@@ -257,13 +258,13 @@ def test_where_the_driver_does_not_say_who_has_what_the_sum_tells_what_came_free
 
 
 def test_and_a_card_that_is_gone_has_freed_all() -> None:
-    w, session, _ = in_phase("parking")
+    w, session, _ = in_phase("parking", gpu_wait_seconds=30.0)
     moved(w, WORKER)
     other = ev.GpuSeen("card9", 0, "a card", 100, 0, {})  # type: ignore[arg-type]
     w.tell(ev.GpusSeen(w.looks.pop(), (other,)))
     assert w.state(session) == "parked"
     call = w.call(session)
-    w.wait(301.0)
+    w.wait(31.0)
     assert call.code == "NO_ROOM" and "its GPU is not to be seen" in text_of(call)
 
 
@@ -306,7 +307,7 @@ def test_one_that_is_short_of_memory_is_tried_again_after_a_while(way: str) -> N
             fails(w, short=True)
         assert w.state(session) == "parked"
         w.wait(0.01 + (TRY_AGAIN_SECONDS if len(tries) > 5 else 0.1 * 2 ** len(tries)))
-    gaps = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(tries)]
     assert gaps == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0], abs=0.011)
     w.holds = frozenset()
     w.oblige_cards()
