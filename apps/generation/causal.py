@@ -32,6 +32,7 @@ from warmd.apps.generation.parts import Part, PromptTooLong, Reading, Usage
 from warmd.apps.generation.sampling import PENALISED_TOKENS, Sampler
 from warmd.apps.generation.text import Detokenizer, StopWatch
 from warmd.apps.torchmodels import device_for, load_folder
+from warmd.apps.trust import TRUSTED_VARIABLE, is_trusted
 
 # Most models are of llama's family, or much like it.  transformers would import its code with the first one.
 for _name in ("auto.modeling_auto", "llama.modeling_llama"):
@@ -59,14 +60,43 @@ class Loaded:
     tokenizer: Any
     model: Any
 
+    def is_as(self, dtype: str | None) -> bool:
+        """Whether it has the weights that a load with that `dtype` would give; None: any will do."""
+        return dtype in (None, self.dtype, _name(self.model.dtype))
+
 
 def load(folder: Path, dtype: str) -> Loaded:
-    """Raises RuntimeError for a folder that transformers cannot load, ValueError for a dtype."""
+    """Raises RuntimeError for a folder that transformers cannot load, ValueError for a dtype.
+
+    Code that lies in the folder runs only where it is trusted (`WARMD_TRUSTED_MODELS`).
+    """
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {str(dtype)[:40]!r}, allowed are {', '.join(DTYPES)}")
     kind = "auto" if dtype == "auto" else getattr(torch, dtype)
-    found = load_folder(transformers, "AutoModelForCausalLM", folder, kind, optional="")
+    trusted = is_trusted(folder)
+    try:
+        found = load_folder(
+            transformers, "AutoModelForCausalLM", folder, kind, optional="", runs_code=trusted
+        )
+    except RuntimeError as error:
+        if trusted or "trust_remote_code" not in str(error):
+            raise
+        raise RuntimeError(
+            f"{folder} has code of its own, which runs only if the folder, or one above, is in the variable "
+            f"{TRUSTED_VARIABLE} of the daemon: add it if you know where it is from"
+        ) from error
     return Loaded(folder, dtype, *found)
+
+
+def keep_in_memory(loaded: Loaded) -> Loaded:
+    """Copy its weights, which until then are only mapped from their files, as far as these are in memory.
+
+    Forks then share what is there for certain, whatever becomes of the files.
+    """
+    with torch.no_grad():
+        for tensor in (*loaded.model.parameters(), *loaded.model.buffers()):
+            tensor.data = tensor.data.clone()
+    return loaded
 
 
 class CausalModel:
@@ -88,8 +118,12 @@ class CausalModel:
         self._ends = _end_tokens(self.tokenizer, self.model.generation_config)
 
     @property
+    def is_on_gpu(self) -> bool:
+        return bool(self.device.type == "cuda")
+
+    @property
     def dtype(self) -> str:
-        return str(self.model.dtype).removeprefix("torch.")
+        return _name(self.model.dtype)
 
     def encoded(self, text: str) -> list[int]:
         """The tokens of a text, with what the tokenizer puts before each (most often a first token)."""
@@ -125,6 +159,12 @@ class CausalModel:
                 f"{self.device} ran out of memory after {tokens} tokens: ask for fewer, or end sessions"
             ) from error
 
+    def warm_up(self) -> None:
+        """Run it once: the first run is slow, and so belongs to a start and not to a call."""
+        for tokens in ([0, 0], [0]):
+            self._forward(tokens)
+        self.forget()
+
     def forget(self) -> None:
         """Free the cache; the next prompt is read as a whole."""
         self._cache.clear()
@@ -133,7 +173,7 @@ class CausalModel:
         """Free the model too, which cannot be used any more."""
         self.forget()
         del self.model
-        if self.device.type == "cuda":
+        if self.is_on_gpu:
             torch.cuda.empty_cache()
 
     def _stream(self, prompt: list[int], options: Options, penalised_tokens: int | None) -> Iterator[Part]:
@@ -207,6 +247,10 @@ class _Answer:
             text += self._stops.add(self._text.rest())
             text += "" if self.stopped else self._stops.rest()
         return text
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def use_threads(threads: int) -> None:

@@ -43,6 +43,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
 }
+_WHOLE = {"top_k": 2**31 - 1, "seed": 2**32 - 1}
+"""From 0 to these."""
 
 
 def checked_options(given: Mapping[str, Any], context: int) -> Options:
@@ -52,20 +54,22 @@ def checked_options(given: Mapping[str, Any], context: int) -> Options:
     """
     refuse_unknown(given, OPTIONS, "option")
     wanted = {name: value for name, value in given.items() if value is not None}
-    values: dict[str, Any] = {"max_tokens": min(DEFAULT_MAX_TOKENS, context // 2)}
-    for name, value in wanted.items():
-        if name in _RANGES:
-            values[name] = number(name, value, *_RANGES[name])
-        elif name == "stop":
-            values[name] = _stops(value)
-    if "max_tokens" in wanted:
-        remedy = ": a larger 'context' can be given to setup"
-        values["max_tokens"] = whole_number("max_tokens", wanted["max_tokens"], 1, context - 1, remedy)
-    if "top_k" in wanted:
-        values["top_k"] = whole_number("top_k", wanted["top_k"], 0, 2**31 - 1)
-    if "seed" in wanted:
-        values["seed"] = whole_number("seed", wanted["seed"], 0, 2**32 - 1)
-    return Options(**values)
+    length = wanted.pop("max_tokens", min(DEFAULT_MAX_TOKENS, context // 2))
+    remedy = ": a larger 'context' can be given to setup"
+    values = {"max_tokens": whole_number("max_tokens", length, 1, context - 1, remedy)}
+    return Options(**values, **{name: checked_option(name, value) for name, value in wanted.items()})
+
+
+def checked_option(field: str, value: Any, name: str = "") -> Any:
+    """The value of a field of `Options`, but `max_tokens`; errors have `name`, by default the field's.
+
+    Raises ValueError.
+    """
+    if field == "stop":
+        return _stops(value)
+    if field in _WHOLE:
+        return whole_number(name or field, value, 0, _WHOLE[field])
+    return number(name or field, value, *_RANGES[field])
 
 
 def refuse_unknown(given: Iterable[Any], known: Collection[str], what: str) -> None:
