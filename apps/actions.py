@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from warmd.apps.options import did_you_mean
 
-HOOKS = frozenset({"setup", "unload", "on_cancel", "run"})
+HOOKS = frozenset({"prepare", "setup", "unload", "on_cancel", "park", "unpark", "run"})
 
 
 class Actions:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-_ALONE = {"local_files_only": True, "trust_remote_code": False}
-"""Nothing from the network, and no code that lies in the folder."""
 _NO_LIMIT = 1_000_000
 """Tokenizers without a limit name one that is larger than this."""
 
@@ -33,18 +31,21 @@ def device_for(torch: Any, wanted: str | None) -> Any:
     return device
 
 
-def load_folder(transformers: Any, auto: str, folder: Path, dtype: Any, *, optional: str) -> tuple[Any, Any]:
+def load_folder(
+    transformers: Any, auto: str, folder: Path, dtype: Any, *, optional: str, runs_code: bool = False
+) -> tuple[Any, Any]:
     """The tokenizer and the model, by the `auto` class of transformers, ready for use and without network.
 
-    Weights whose names begin with `optional` may be missing.  Raises RuntimeError for a folder that cannot
-    be loaded.
+    Weights whose names begin with `optional` may be missing.  With `runs_code` the folder may have code of
+    its own.  Raises RuntimeError for a folder that cannot be loaded.
     """
+    alone = {"local_files_only": True, "trust_remote_code": runs_code}
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_ALONE)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **alone)
         model, loading = getattr(transformers, auto).from_pretrained(
-            folder, **_ALONE, use_safetensors=True, dtype=dtype, output_loading_info=True
+            folder, **alone, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
     except Exception as error:
         raise RuntimeError(f"transformers cannot load {folder}: {type(error).__name__}: {error}") from error

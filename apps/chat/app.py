@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from warmd.apps.actions import Actions
-from warmd.apps.chat.conversation import WINDOWS, Conversation, Message, Window, full, parsed, text_of
+from warmd.apps.chat.conversation import WINDOWS, Conversation, Window, full, parsed
 from warmd.apps.chat.loading import open_engine
+from warmd.apps.generation.messages import Message, text_of
 from warmd.apps.generation.options import OPTIONS, Options, checked_options, refuse_unknown, whole_number
 from warmd.apps.generation.parts import Part, PromptTooLong, told
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Message = dict[str, str]
+from warmd.apps.generation.messages import Message, checked_messages
 
 WINDOWS = ("forget", "refuse")
 _BYTES_PER_TOKEN = 3
@@ -135,9 +135,7 @@ def guessed_tokens(messages: Iterable[Message]) -> int:
 
 def parsed(messages: Any) -> tuple[str, list[Turn], list[Message]]:
     """OpenAI's messages as the system prompt, the turns so far, and what is asked now.  Raises ValueError."""
-    if not isinstance(messages, list | tuple) or not messages:
-        raise ValueError(f"messages must be a list of messages, not {str(messages)[:40]!r}")
-    spoken = [_message(one, number) for number, one in enumerate(messages)]
+    spoken = checked_messages(messages)
     system = ""
     turns: list[Turn] = []
     asked: list[Message] = []
@@ -154,27 +152,3 @@ def parsed(messages: Any) -> tuple[str, list[Turn], list[Message]]:
     if not asked:
         raise ValueError("the last of the messages must be the user's: that is what is answered")
     return system, turns, asked
-
-
-def _message(given: Any, number: int) -> Message:
-    if not isinstance(given, dict) or not {"role", "content"} <= given.keys():
-        shown = str(given)[:40]
-        raise ValueError(f"messages[{number}] must be a dict with 'role' and 'content', not {shown!r}")
-    role = "system" if given["role"] == "developer" else given["role"]
-    if role not in ("system", "user", "assistant"):
-        raise ValueError(f"messages[{number}] has the role {role!r}: allowed are system, user and assistant")
-    what = f"the content of messages[{number}]"
-    return {"role": role, "content": text_of(given["content"], what, may_be_empty=role != "user")}
-
-
-def text_of(content: Any, what: str, *, may_be_empty: bool = False) -> str:
-    """Text, or OpenAI's list of parts that are text.  Raises ValueError."""
-    if isinstance(content, list) and all(_is_text(part) for part in content):
-        content = "".join(part["text"] for part in content)
-    if not isinstance(content, str) or not (content or may_be_empty):
-        raise ValueError(f"{what} must be text, not {str(content)[:40] or 'nothing'}")
-    return content
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)

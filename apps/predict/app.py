@@ -12,6 +12,7 @@ from warmd.apps.actions import Actions
 from warmd.apps.options import configure, one_of, positive
 from warmd.apps.predict import finding, models
 from warmd.apps.predict.batches import in_lists, is_plain, joined, length, part
+from warmd.apps.trust import folders_of
 
 _TELL_SECONDS = 0.2
 
@@ -103,9 +104,7 @@ class Predict(Actions):
         threads: int = 1,
     ) -> None:
         named = [models] if isinstance(models, str) else list(models or ())
-        self._folders = [Path(one).expanduser() for one in named] or finding.folders_of(
-            finding.MODELS_VARIABLE
-        )
+        self._folders = [Path(one).expanduser() for one in named] or folders_of(finding.MODELS_VARIABLE)
         for folder in self._folders:
             if not folder.is_dir():
                 raise FileNotFoundError(f"there is no folder {folder} to look for models in")

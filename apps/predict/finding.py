@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from warmd.apps.options import did_you_mean
+from warmd.apps.trust import TRUSTED_VARIABLE, is_trusted
 
 SUFFIXES = {
     ".onnx": "onnx",
@@ -24,13 +25,7 @@ SUFFIXES = {
 }
 KINDS = ("onnx", "sklearn", "torchscript", "transformers")
 MODELS_VARIABLE = "WARMD_MODELS"
-TRUSTED_VARIABLE = "WARMD_TRUSTED_MODELS"
 _RUN_CODE = {"sklearn": "is pickled", "torchscript": "is TorchScript"}
-
-
-def folders_of(variable: str) -> list[Path]:
-    """The folders in a variable of the environment, which has the form of PATH."""
-    return [Path(part).expanduser() for part in os.environ.get(variable, "").split(os.pathsep) if part]
 
 
 def find(model: str, folders: Sequence[Path]) -> Path:
@@ -90,10 +85,7 @@ def check_trust(path: Path, kind: str, trusted: bool) -> None:
     Trusted is what was said to be, and what lies, all links followed, below a folder in the variable
     `WARMD_TRUSTED_MODELS`.
     """
-    if kind not in _RUN_CODE or trusted is True:
-        return
-    real = path.resolve()
-    if any(real.is_relative_to(folder.resolve()) for folder in folders_of(TRUSTED_VARIABLE)):
+    if kind not in _RUN_CODE or trusted is True or is_trusted(path):
         return
     raise PermissionError(
         f"{path} {_RUN_CODE[kind]}, which can run any code of its author's when it is loaded: if you know "

@@ -11,6 +11,11 @@ class Lamp(Actions):
     def setup(self):
         raise AssertionError("a hook is no action")
 
+    def park(self):
+        raise AssertionError("nor is this one")
+
+    unpark = park
+
     def turn(self, on, *, dimmed=False):
         return {"on": on, "dimmed": dimmed}
 

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("numpy")
 
 from warmd.apps.predict import finding
+from warmd.apps.trust import folders_of
 
 
 @pytest.fixture
@@ -70,12 +71,12 @@ def test_what_there_is_instead_is_told(folder):
 
 def test_folders_come_as_a_path_list(monkeypatch, tmp_path):
     monkeypatch.setenv("WARMD_MODELS", f"{tmp_path}:~/models::")
-    assert [str(one) for one in finding.folders_of("WARMD_MODELS")] == [
+    assert [str(one) for one in folders_of("WARMD_MODELS")] == [
         str(tmp_path),
         os.path.expanduser("~/models"),
     ]
     monkeypatch.delenv("WARMD_MODELS")
-    assert finding.folders_of("WARMD_MODELS") == []
+    assert folders_of("WARMD_MODELS") == []
 
 
 def zipped(path, *names):
