@@ -30,6 +30,8 @@ from typing import Any
 from warmd.app import context
 from warmd.gpumemory import CannotPin as CannotPin
 from warmd.gpumemory import Cuda, HostMemory, Storage, Tensor
+from warmd.gpushare import ShareError as ShareError
+from warmd.gpushare import share as share
 
 exclusions: list[str] = []
 """Why the driver cannot checkpoint this process, for what knows a reason to add it."""
