@@ -230,3 +230,15 @@ def test_who_took_memory_before_the_first_look_can_be_parked_and_comes_back() ->
     assert (w.state(session), w.state(second)) == ("busy", "parked")
     w.returns(worker=1)
     assert call.code == "ok"
+
+
+def test_a_template_that_cannot_be_forked_is_not_given_away_to_who_has_its_gpus() -> None:
+    w = world(bytes=40, max_templates=1)
+    w.holds = frozenset({fx.Prepare})
+    first, second = starts(w), starts(w)
+    w.template_spawned()
+    w.imported(unforkable="it has a thread")
+    w.oblige()
+    assert first.code == second.code == "ok"
+    assert [spawn.gpus for spawn in w.ordered(fx.Spawn)] == [("card0",), ("card0",)]
+    assert not w.ordered(fx.Fork)

@@ -255,6 +255,8 @@ def test_where_the_driver_does_not_say_who_has_what_the_sum_tells_what_came_free
     w.tell(ev.GpusSeen(w.looks.pop(), (inexact,)))
     assert w.state(session) == "parked"
     assert w.broker.view(session).gpu.parked_bytes == 60
+    w.tell(ev.GpusSeen(0, (inexact,)))
+    assert w.broker.view(session).gpu.measured == {}, "nor does a later one make it more"
 
 
 def test_and_a_card_that_is_gone_has_freed_all() -> None:

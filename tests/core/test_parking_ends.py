@@ -32,8 +32,8 @@ def finish_of(world: World) -> Finish:
 
 ENDS: dict[str, Callable[[World, str], object]] = {
     "end": lambda w, session: w.end(session),
-    "drain": lambda w, session: w.drain(),
-    "expiry": lambda w, session: w.wait(20.0),
+    "drain": lambda w, _: w.drain(),
+    "expiry": lambda w, _: w.wait(20.0),
 }
 
 
@@ -80,8 +80,7 @@ def test_calls_and_requests_that_waited_are_told(end: str, phase: str) -> None:
     over(w)
 
 
-@MOVING
-def test_calls_that_waited_for_one_that_expires_are_told_so(phase: str) -> None:
+def test_calls_that_waited_for_one_that_expires_are_told_so() -> None:
     w = world()
     session = w.session(app=LLAMA, lifetime_seconds=15.0)
     w.park(session)
