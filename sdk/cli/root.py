@@ -34,6 +34,7 @@ COMMANDS = {
     "cancel": Entry("detached:cancel", "Cancel calls by their ids."),
     "warm": Entry("warm:warm", "Have sessions of an app ready before anybody asks for them."),
     "ps": Entry("sessions:ps", "List the sessions."),
+    "top": Entry("top:top", "Watch the sessions, live, busiest first."),
     "inspect": Entry("sessions:inspect", "Show all that is known of one session."),
     "why": Entry("why:why", "Say in one line what is the matter with a session or a call."),
     "logs": Entry("sessions:logs", "Print what a session's app wrote to stdout and stderr."),

@@ -63,7 +63,7 @@ def listing(found: Sequence[Mapping[str, Any]], now: float, *, whole_ids: bool =
         shown = info["id"] if whole_ids else short(info["id"])
         app = info["app"] if whole_ids else talk.ending(info["app"])
         reason = (info["reason"] or "").partition("\n")[0][:MAX_REASON]
-        rows.append([shown, app, named, _state(info), str(info["calls"]), str(info["queued"]),
+        rows.append([shown, app, named, state(info), str(info["calls"]), str(info["queued"]),
                      span(now - info["created"]), span(info["expires_in"]), str(info["pid"] or "-"),
                      talk.size(info["memory"]), *[gpus.cell(info.get("gpu"))] * any_gpu, reason])  # fmt: skip
     reasons = ["REASON"] if any(info["reason"] for info in found) else [""]
@@ -71,7 +71,8 @@ def listing(found: Sequence[Mapping[str, Any]], now: float, *, whole_ids: bool =
     return table([*heads, *["GPU"] * any_gpu, *reasons], rows)
 
 
-def _state(info: Mapping[str, Any]) -> str:
+def state(info: Mapping[str, Any]) -> str:
+    """What it does, and for how long it has run something."""
     running = info.get("running_seconds")
     if info["kind"] == "spare" and info["state"] == "idle":
         return "spare"
