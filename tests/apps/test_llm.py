@@ -60,7 +60,8 @@ def by_transformers(folder, encode, **options):
 
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.7}])
 def test_the_likeliest_tokens_are_those_of_generate(llm, folder, options):
-    prompt = "hello world, höher 雪 " * 30
+    # Penalties are for all of the prompt: here each letter comes early, and only a few of them late.
+    prompt = "".join(map(chr, range(33, 127))) + "hello world, höher 雪 " * 20
     said = llm.run({"prompt": prompt, "max_new_tokens": 30, **options})
     assert said["response"] == by_transformers(
         folder, lambda tokenizer: tokenizer(prompt)["input_ids"], max_new_tokens=30, **options
