@@ -16,7 +16,7 @@ from warmd.http.usage import Used
 OVER = frozenset({"ended", "expired", "died"})
 SAME = (
     "id", "kind", "app", "name", "state", "created", "last_call", "calls", "queued", "idle_timeout",
-    "origin", "pid", "gpu", "reason",
+    "origin", "pid", "reason",
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def row(info: Mapping[str, Any], used: Used | None, change: int) -> Row:
     told = {name: info.get(name) for name in SAME}
     told["labels"] = {name: value for name, value in labels.items() if name != LABEL}
     told["running"] = _running(info)
+    told["gpu"] = _gpu(info.get("gpu"))
     told["ended_at"] = info.get("ended")
     told["expires_at"] = _then(info["expires_in"])
     told["held_until"] = _then(info["held_for"])
@@ -67,6 +68,14 @@ def _running(info: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     since = now() - (info["running_seconds"] or 0.0)
     return {"call": info["running_call"], "function": info.get("running_function") or "", "since": since}
+
+
+def _gpu(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    waits = told["waits_seconds"]
+    gpu = {name: value for name, value in told.items() if name != "waits_seconds"}
+    return {**gpu, "waits_since": None if waits is None else now() - waits}
 
 
 def _then(seconds: float | None) -> float | None:

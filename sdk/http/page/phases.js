@@ -3,11 +3,12 @@
 
 /** @typedef {import('./types.js').Row} Row */
 
-const ORDER = ['busy', 'looking_up', 'starting', 'idle', 'parked', 'hibernated', 'stopping', 'gone'];
+const ORDER = ['busy', 'unparking', 'looking_up', 'placing', 'starting', 'idle', 'parking', 'parked', 'stopping', 'gone'];
 const OVER = ['ended', 'expired', 'died'];
 /** @type {Record<string, string>} */
 const TONES = {
-  busy: 'busy', idle: 'idle', starting: 'starting', looking_up: 'starting', stopping: 'quiet',
+  busy: 'busy', idle: 'idle', starting: 'starting', looking_up: 'starting', placing: 'starting', unparking: 'starting',
+  parking: 'quiet', parked: 'quiet', stopping: 'quiet',
   died: 'died', ended: 'quiet', expired: 'quiet', gone: 'quiet',
 };
 

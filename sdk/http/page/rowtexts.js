@@ -1,9 +1,8 @@
 // @ts-check
 /** A row of the table as the texts that it shows: two that are equal need not be drawn again. */
 
-import { bytes, cores, count, countdown, NOTHING, shortId, span } from './format.js';
+import { bytes, cores, count, countdown, duration, NOTHING, plural, shortId, span } from './format.js';
 import { isAlive, isRunning, isSession, kindWord, stateWord, tone } from './phases.js';
-import { gpuMemory } from './sorting.js';
 
 /** @typedef {import('./types.js').Row} Row */
 
@@ -27,7 +26,7 @@ export function rowTexts(row, now) {
     queued: row.queued ? count(row.queued) : '0',
     memory: bytes(row.memory),
     cpu: cores(row.cpu),
-    gpu: gpuText(row.gpu),
+    gpu: gpuText(row.gpu, now),
     alive: isAlive(row) && isSession(row),
   };
 }
@@ -50,12 +49,29 @@ export function left(row, now) {
   return { left: NOTHING, leftFraction: null };
 }
 
-/** @param {any} gpu */
-export function gpuText(gpu) {
-  if (gpu === null || gpu === undefined) return NOTHING;
-  const memory = gpuMemory(gpu);
-  if (memory !== null) return bytes(memory);
-  return typeof gpu === 'object' ? JSON.stringify(gpu) : String(gpu);
+/** @param {Row['gpu']} gpu @param {number} now */
+export function gpuText(gpu, now) {
+  if (!gpu) return NOTHING;
+  if (gpu.waits_since) return `waits ${span(now - gpu.waits_since)}`;
+  return gpu.parked ? `parked ${bytes(gpu.parked)}` : bytes(gpu.memory);
+}
+
+/**
+ * What is known of a session's memory on GPUs, each with its name.
+ * @param {Row['gpu']} gpu
+ * @param {number} now
+ * @returns {[string, string][]}
+ */
+export function gpuFacts(gpu, now) {
+  if (!gpu) return [];
+  const { moves, park_seconds: out, unpark_seconds: back } = gpu;
+  const reserved = gpu.parked ? `comes back when ${bytes(gpu.reserved)} are free` : `${bytes(gpu.reserved)} reserved`;
+  /** @type {[string, string][]} */
+  const facts = [['GPU', gpu.reserved ? `${gpuText(gpu, now)}, ${reserved}` : gpuText(gpu, now)]];
+  const returned = back ? `, and back in ${duration(back)}` : '';
+  if (moves) facts.push(['Parked', `${plural(moves, 'time')}, the last in ${duration(out)}${returned}`]);
+  if (gpu.kept) facts.push(['Not parked', gpu.kept]);
+  return facts;
 }
 
 /**

@@ -30,7 +30,7 @@ export function SessionTable({ filter, clear }) {
   const { model } = store;
   const every = [...model.sessions.values()];
   const rows = sorted(matching(every, filter), order);
-  const gpuShown = every.some((row) => row.gpu !== null && row.gpu !== undefined);
+  const gpuShown = every.some((row) => row.gpu);
   const shown = all ? rows : rows.slice(0, FIRST_ROWS);
   if (!rows.length) {
     return html`<p class="none">No session matches “${filter}”. <button class="plain" onClick=${clear}>Show all</button></p>`;

@@ -6,7 +6,7 @@ import { Logs } from './logs.js';
 import { isAlive, isOver, stateWord, tone } from './phases.js';
 import { progressOf } from './progress.js';
 import { tryRoute } from './route.js';
-import { gpuText, left } from './rowtexts.js';
+import { gpuFacts, left } from './rowtexts.js';
 import { Timeline } from './timeline.js';
 import { html, inline, Progress, State, useServices, useStore } from './ui.js';
 
@@ -68,7 +68,7 @@ function Facts({ row, now }) {
     ['Last call', row.last_call ? `${span(now - row.last_call)} ago` : 'none yet'],
     ['Process', row.pid ? `${row.pid}, by ${row.origin}` : NOTHING],
   ];
-  if (row.gpu !== null && row.gpu !== undefined) facts.push(['GPU', gpuText(row.gpu)]);
+  if (!over) facts.push(...gpuFacts(row.gpu, now));
   if (row.lives_until && !over) facts.push(['Ends at the latest in', span(row.lives_until - now)]);
   const labels = Object.entries(row.labels ?? {});
   const label = (/** @type {[string, string]} */ [name, value]) =>

@@ -22,9 +22,9 @@ const VALUES = {
   gpu: (row) => gpuMemory(row.gpu) ?? -1,
 };
 
-/** @param {any} gpu */
+/** What it has, on a GPU or in host memory. @param {Row['gpu']} gpu */
 export function gpuMemory(gpu) {
-  return typeof gpu?.memory === 'number' ? gpu.memory : null;
+  return gpu ? gpu.memory + gpu.parked : null;
 }
 
 /**

@@ -4,6 +4,17 @@
  *
  * @typedef {{ call: string, function: string, since: number }} Running
  *
+ * @typedef {object} Gpu what a session has on GPUs: bytes and seconds
+ * @property {number} memory
+ * @property {number} reserved
+ * @property {number} parked in host memory
+ * @property {Record<string, number>} gpus by their UUIDs
+ * @property {string | null} kept why it is not parked
+ * @property {number} moves
+ * @property {number | null} park_seconds
+ * @property {number | null} unpark_seconds
+ * @property {number | null} waits_since for room
+ *
  * @typedef {object} Row a session or a worker of the shared pool
  * @property {string} id
  * @property {string} kind
@@ -24,7 +35,7 @@
  * @property {number | null} pid
  * @property {number | null} memory
  * @property {number | null} cpu
- * @property {any} gpu
+ * @property {Gpu | null} gpu
  * @property {string | null} reason
  * @property {any} progress
  * @property {number | null} [ended_at] when its process ended, or this page was told of its end

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { apply, lost, MAX_CALLS, MAX_ENDED, Model, totals } from '../../../sdk/http/page/model.js';
 import { parseRoute, keyInFragment, sessionRoute, tryRoute } from '../../../sdk/http/page/route.js';
-import { left, rowTexts, sameTexts } from '../../../sdk/http/page/rowtexts.js';
+import { gpuFacts, left, rowTexts, sameTexts } from '../../../sdk/http/page/rowtexts.js';
 import { matching, sorted, turned } from '../../../sdk/http/page/sorting.js';
 
 const row = (id, more = {}) => ({
@@ -85,6 +85,21 @@ test('sorting is steady, by number or by name', () => {
   assert.equal(ids('nonsense', false), 'dacb');
   assert.deepEqual(turned({ column: 'calls', down: true }, 'calls'), { column: 'calls', down: false });
   assert.deepEqual([turned({ column: 'x', down: true }, 'app').down, turned({ column: 'x', down: false }, 'memory').down], [false, true]);
+});
+
+test('memory on GPUs, where it is and what it waits for', () => {
+  const gpu = { memory: 8 * 2 ** 30, reserved: 9 * 2 ** 30, parked: 0, gpus: {}, kept: null, moves: 0, park_seconds: null, unpark_seconds: null, waits_since: null };
+  const parked = { ...gpu, memory: 0, parked: 8 * 2 ** 30, moves: 2, park_seconds: 4.2, unpark_seconds: 1.6 };
+  const waiting = { ...gpu, memory: 0, reserved: 0, waits_since: 118, kept: 'its app says so' };
+  const rows = [row('a', { gpu }), row('b', { gpu: parked, state: 'parked' }), row('c', { gpu: waiting, state: 'placing' }), row('d')];
+  assert.deepEqual(rows.map((each) => rowTexts(each, 130).gpu), ['8.0 GiB', 'parked 8.0 GiB', 'waits 12 s', '–']);
+  assert.deepEqual(rows.map((each) => rowTexts(each, 130).tone), ['idle', 'quiet', 'starting', 'idle']);
+  assert.equal(sorted(rows, { column: 'gpu', down: true }).map((each) => each.id).join(''), 'abcd');
+  assert.equal(sorted(rows, { column: 'state', down: false }).map((each) => each.id).join(''), 'cadb');
+  assert.deepEqual(gpuFacts(gpu, 130), [['GPU', '8.0 GiB, 9.0 GiB reserved']]);
+  assert.deepEqual(gpuFacts(parked, 130), [['GPU', 'parked 8.0 GiB, comes back when 9.0 GiB are free'], ['Parked', '2 times, the last in 4.2 s, and back in 1.6 s']]);
+  assert.deepEqual(gpuFacts(waiting, 130), [['GPU', 'waits 12 s'], ['Not parked', 'its app says so']]);
+  assert.deepEqual(gpuFacts(null, 130), []);
 });
 
 test('the filter wants every word, anywhere', () => {
