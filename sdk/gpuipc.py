@@ -80,6 +80,12 @@ class Mapped:
         with _current(_primary_context(tensor.device.index)):
             _call("cuIpcCloseMemHandle", ctypes.c_uint64(tensor.data_ptr()))
 
+    def release(self) -> None:
+        """Give GPU memory back that torch keeps for later: that of what was copied."""
+        import torch
+
+        torch.cuda.empty_cache()
+
     def wait(self, place: Any) -> None:
         """Until all that was begun there is done."""
         import torch

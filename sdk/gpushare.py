@@ -127,7 +127,9 @@ class Sharing:
         else:
             raise ShareError(f"the process to hold {talk.key!r} has ended {MOST_ENDED} times")
         if answer["say"] == "make":
-            return self._filled(talk, tensors_of(make()), place)
+            found = self._filled(talk, tensors_of(make()), place)
+            self._mapped.release()
+            return found
         if answer["say"] != "ready":
             raise _other(talk.key)
         whole = self._mapped.open(answer["handle"], answer["bytes"], place)

@@ -53,4 +53,6 @@ class Mapped:
     def close(self, _tensor: Any) -> None:
         self.closed += 1
 
+    def release(self) -> None: ...
+
     def wait(self, _place: Any) -> None: ...

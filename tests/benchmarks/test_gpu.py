@@ -1,0 +1,88 @@
+"""The benchmark of a GPU box, on a GPU of files; and what its table says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import bounds, gpu
+from benchmarks.gpuparts.rows import BEGIN, END, Found, Missing, as_markdown, replaced
+from warmd.daemon.gpu import nvidia
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_all_that_needs_no_real_gpu_is_done_on_a_fake_one(tmp_path: Path) -> None:
+    written = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", "--fake", "--json", str(written)],
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = {one["part"]: one for one in json.loads(written.read_text())["parts"]}
+    assert list(parts) == ["moves", "turns", "trace", "returns"]
+    verdicts = [row["verdict"] for one in parts.values() for row in one["rows"]]
+    assert verdicts.count("right") >= 12 and "WRONG" not in verdicts
+    assert "two sessions of 60% of 8 GiB, driver: all 10 results as before any was parked" in done.stdout
+    assert BEGIN not in done.stdout
+
+
+def test_without_a_gpu_it_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    monkeypatch.setattr(nvidia, "SIGNS", ())
+    assert gpu.main() == gpu.NO_GPU == 3
+    assert "nothing can be measured: no NVIDIA driver is here" in capsys.readouterr().err
+
+
+def test_a_part_that_fails_is_told_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_bench: Any, found: Found) -> None:
+        found.figure("before", 1.0, "s")
+        raise RuntimeError("the driver is asleep")
+
+    def lacks(_bench: Any, _found: Found) -> None:
+        raise Missing("not installed: torch")
+
+    def works(_bench: Any, found: Found) -> None:
+        found.target("fast", 20.0, 15, "x")
+
+    made = [("moves", fails), ("turns", lacks), ("trace", works)]
+    parts = [gpu.Part(name, name, run, 5.0, on_fake=True) for name, run in made]
+    monkeypatch.setattr(gpu, "parts", lambda: parts)
+    monkeypatch.setattr(bounds, "nothing_outlives", contextlib.nullcontext)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--fake"])
+    for name in ("FAKE_GPU_DIR", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+    assert gpu.main() == 1
+    table = capsys.readouterr().out
+    assert "| **moves** | failed, see below | | |\n| before | 1.00 s |" in table
+    assert "| **turns** | not measured: not installed: torch | | |" in table
+    assert "| fast | 20.0 x | at least 15 x | met |" in table
+    assert "What went wrong in `moves`:" in table and "RuntimeError: the driver is asleep" in table
+
+
+def test_a_missed_target_is_no_error_and_a_wrong_check_is() -> None:
+    found = Found("moves", "Moves")
+    found.target("slow", 1.3, 1.2, "x", at_most=True)
+    assert found.rows[0].verdict == "MISSED" and not found.is_wrong
+    found.check("equal", False, "2 of 40")
+    assert found.rows[1].verdict == "WRONG" and found.is_wrong
+    assert as_markdown({"device": "H100"}, [found]).startswith("device H100.\n\n| | measured | target | |")
+
+
+def test_the_document_has_a_place_for_it() -> None:
+    text = gpu.DOCUMENT.read_text()
+    once = replaced(text, "a table")
+    assert f"{BEGIN}\n\na table\n\n{END}" in once
+    assert replaced(once, "another").count("a table") == text.count("a table")
+    with pytest.raises(ValueError, match="each once"):
+        replaced("no markers", "a table")
