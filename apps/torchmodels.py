@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from warmd import gpu
+
 _NO_LIMIT = 1_000_000
 """Tokenizers without a limit name one that is larger than this."""
 
@@ -29,6 +31,14 @@ def device_for(torch: Any, wanted: str | None) -> Any:
         there = torch.cuda.device_count()
         raise RuntimeError(f"the device {wanted!r} cannot be used: {there} GPUs are there, counted from 0")
     return device
+
+
+def on_device(model: Any, device: Any) -> Any:
+    """The model, there; from a GPU its weights can go to host memory while its session is idle."""
+    moved = model.to(device)
+    if device.type == "cuda":
+        gpu.offload(moved)
+    return moved
 
 
 def load_folder(

@@ -115,7 +115,7 @@ def may_import(importer: str, imported: str) -> bool:
     if importer.startswith("warmd.daemon"):
         return within.startswith(("warmd.daemon", "warmd.protocol"))
     if importer.startswith("warmd.apps"):
-        return within.startswith(("warmd.apps", "warmd.app.", "warmd.context"))
+        return within.startswith(("warmd.apps", "warmd.app.", "warmd.context", "warmd.gpu"))
     in_cli = f"{importer}.".startswith("warmd.cli.")
     if in_cli and within.startswith(("warmd.daemon.main", "warmd.daemon.config", "warmd.daemon.settings")):
         return True  # `warmd serve` is the daemon

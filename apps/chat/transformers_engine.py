@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from warmd import gpu
 from warmd.apps.generation.options import Options
 from warmd.apps.generation.parts import Part
 
@@ -31,6 +32,8 @@ class TransformersEngine:
         if not loaded.tokenizer.chat_template:
             raise RuntimeError(f"the tokenizer in {folder} has no chat template: it is no model for a chat")
         self._model = CausalModel(loaded, place, context, DEFAULT_CONTEXT)
+        if self._model.is_on_gpu:
+            gpu.offload(self._model.model)
         self.context = self._model.context
 
     def stream(self, messages: Sequence[dict[str, str]], options: Options) -> Iterator[Part]:

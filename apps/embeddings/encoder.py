@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from warmd.apps.embeddings.folder import INSTALL, Recipe
 from warmd.apps.extras import needed
-from warmd.apps.torchmodels import device_for, load_folder, mean_pooled, most_tokens
+from warmd.apps.torchmodels import device_for, load_folder, mean_pooled, most_tokens, on_device
 
 # Read when huggingface_hub is imported: nothing is looked for in the network, whatever a folder lacks.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -58,7 +58,7 @@ class Encoder:
         self._tokenizer, self._model = load_folder(
             transformers, "AutoModel", folder, getattr(torch, dtype), optional="pooler."
         )
-        self._model.to(self.device)
+        self._model = on_device(self._model, self.device)
         self.max_tokens = self._checked(max_tokens, recipe.max_tokens)
         # The first run of a model is slow.  It belongs to the start, which nobody counts as a warm call.
         self.dimensions = int(self.encode(["warm"]).vectors.shape[1])

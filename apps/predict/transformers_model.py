@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from warmd.apps.predict.data import is_text, texts_of
 from warmd.apps.predict.engines import engine, numpy
 from warmd.apps.predict.models import Means
-from warmd.apps.torchmodels import device_for, load_folder, mean_pooled, most_tokens
+from warmd.apps.torchmodels import device_for, load_folder, mean_pooled, most_tokens, on_device
 
 _CLASSIFIER = "ForSequenceClassification"
 _FEATURES = ("Model", "ForMaskedLM", "ForPreTraining")
@@ -30,7 +30,7 @@ class TransformersModel:
         auto = f"AutoModel{_CLASSIFIER}" if self._classifies else "AutoModel"
         unused = "" if self._classifies else "pooler."
         self._tokenizer, model = load_folder(transformers, auto, path, torch.float32, optional=unused)
-        self._model = model.to(self._device)
+        self._model = on_device(model, self._device)
         self._max_tokens = most_tokens(self._tokenizer, model)
         labels = model.config.id2label or {}
         self._classes = [labels[at] for at in sorted(labels)] if self._classifies else None
