@@ -93,20 +93,27 @@ def test_a_late_call_leaves_the_session_and_its_model(client, folder):
 
 
 def test_a_cancel_waits_for_c_code_and_leaves_the_session(client, tmp_path):
-    """Without an `on_cancel` the session would be killed after a second."""
+    """Without an `on_cancel` the session would be killed after a second.  C code that takes a few, wherever
+    it runs."""
     from sklearn.preprocessing import FunctionTransformer
 
     rounds = FunctionTransformer(functools.partial(hashlib.pbkdf2_hmac, "sha256", b"word", b"salt"))
     path = made_models.save_pickled(rounds, tmp_path / "rounds.pkl")
     with client.session(APP, setup={"model": str(path), "trusted": True}) as session:
         pid = client.sessions.get(session.id)["pid"]
-        call = session.submit("predict", {"data": 12_000_000})
+        call = session.submit("predict", {"data": rounds_in(4.0)})
         until(lambda: call.status().state == "running")
         call.cancel()
         with pytest.raises(warmd.CallCancelled):
             call.result(timeout=40)
         assert len(session.call("predict", {"data": 1}).output["predictions"]) == 32
         assert client.sessions.get(session.id)["pid"] == pid
+
+
+def rounds_in(seconds: float) -> int:
+    began = time.monotonic()
+    hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 100_000)
+    return int(100_000 * seconds / (time.monotonic() - began))
 
 
 def until(condition: Callable[[], bool]) -> None:
