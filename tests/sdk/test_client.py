@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import linecache
 import os
@@ -216,15 +217,24 @@ class Striker:
         sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        code = frame.f_code
-        if not code.co_filename.startswith(str(ROOT)) or "/tests/" in code.co_filename:
+        path = frame.f_code.co_filename
+        if not is_of_the_library(path):
             return None
-        text = linecache.getline(code.co_filename, frame.f_lineno).strip()
-        if event == "line" and not text.startswith(("with ", "try:")):
+        if event == "line" and may_be_struck(path, frame.f_lineno):
             self.left -= 1
             if self.left == 0:
                 raise Strike
         return self._trace
+
+
+@functools.cache
+def is_of_the_library(path: str) -> bool:
+    return path.startswith(str(ROOT)) and "/tests/" not in path
+
+
+@functools.cache
+def may_be_struck(path: str, line: int) -> bool:
+    return not linecache.getline(path, line).strip().startswith(("with ", "try:"))
 
 
 # One that strikes in a finalizer is only reported.
