@@ -26,9 +26,10 @@ MOST = 100_000
 CHUNK = b"%x\r\n%b\r\n" % (MOST, b"x" * MOST)
 
 
-@pytest.fixture
-def small(daemon: LocalClient, tmp_path: Path) -> Iterator[GatewayProcess]:
-    with GatewayProcess(daemon.address, tmp_path, max_body_bytes=MOST, max_file_bytes=MOST) as found:
+@pytest.fixture(scope="module")
+def small(daemon: LocalClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("small")
+    with GatewayProcess(daemon.address, folder, max_body_bytes=MOST, max_file_bytes=MOST) as found:
         yield found
 
 

@@ -22,9 +22,9 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 Reach = Callable[[], socket.socket]
 
 
-@pytest.fixture
-def own(daemon: LocalClient, tmp_path: Path) -> Iterator[GatewayProcess]:
-    with GatewayProcess(daemon.address, tmp_path, head_seconds=0.3) as found:
+@pytest.fixture(scope="module")
+def own(daemon: LocalClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with GatewayProcess(daemon.address, tmp_path_factory.mktemp("own"), head_seconds=0.3) as found:
         yield found
 
 
