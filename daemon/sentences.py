@@ -138,9 +138,8 @@ def _given_up(facts: Facts) -> str:
 
 def _room(gpu: Facts) -> str:
     """What is waited for, who has it, and until when."""
-    text = f"{_memory(gpu)}, for {span(gpu['waits_for'])}"
     in_the_way = _WHOLE_ID.sub(lambda id: f"{_KINDS[id[1]]} {id[2]}", gpu["in_the_way"])
-    text += f": {in_the_way}" if in_the_way else ": no GPU that would do is to be seen"
+    text = f"{_memory(gpu)}, for {span(gpu['waits_for'])}: {in_the_way}"
     for holder in gpu["holders"]:
         if holder["function"]:
             text += f"; {holder['function']!r} of session {_digits(holder['id'])}"

@@ -51,7 +51,7 @@ def test_a_start_before_the_gpus_were_looked_at() -> None:
     start = w.call("new")
     w.wait(1)
     assert w.line(start.session).startswith(
-        "session ID of app 'counter' waits for 1 GPU, for 1 s: no GPU that would do is to be seen"
+        "session ID of app 'counter' waits for 1 GPU, for 1 s: its GPU is not to be seen; it is refused in"
     )
 
 
