@@ -27,6 +27,9 @@ from warmd.daemon.loop import Loop, Timer
 log = logging.getLogger("warmd.gpu")
 
 LOOK_SECONDS = 5.0
+OPENING_SECONDS = 30.0
+"""The same where the helper has answered nothing yet: without persistence mode a driver takes seconds for
+each GPU to wake up, and a helper that is killed for that would never come to its end."""
 SETTLE_SECONDS = 10.0
 """For the next helper to find out what has become of a move, and to put it right."""
 GRACE_SECONDS = 2.0
@@ -50,6 +53,7 @@ class _Request:
     timer: Timer | None = None
     settles: _Request | None = None
     """The move whose end is not known."""
+    cut_off_by: str = ""
 
     @property
     def is_move(self) -> bool:
@@ -68,9 +72,12 @@ class _Held:
     process: HelperProcess
     since: float
     asked: dict[int, _Request] = field(default_factory=dict)
+    has_answered: bool = False
     hangs: bool = False
     """It is to be killed as soon as it moves nothing any more."""
     killed: Timer | None = None
+    why: str = ""
+    """It was killed."""
 
 
 class Devices:
@@ -96,8 +103,9 @@ class Devices:
         return why_unavailable(self._driver_name)
 
     def look(self, done: Callable[[Looked | GpuError], object]) -> None:
-        """What is on the GPUs, within 5 s."""
-        self._ask(_Request("look", {}, done, LOOK_SECONDS))
+        """What is on the GPUs, within 5 s, or 30 s where the driver is to be opened first."""
+        opened = self._held is not None and self._held.has_answered
+        self._ask(_Request("look", {}, done, LOOK_SECONDS if opened else OPENING_SECONDS))
 
     def checkpoint(
         self, token: str, lock_seconds: float, seconds: float, done: Callable[[Moved | GpuError], object]
@@ -196,7 +204,7 @@ class Devices:
             request.timer.cancel()
         done = request.done
         if request.settles is not None:
-            result = _end_of(request.settles, result)
+            result = _end_of(request.settles, result, request.cut_off_by)
             done = request.settles.done
         try:
             done(result)
@@ -251,6 +259,7 @@ class Devices:
                 if request is not None:
                     result = result_of(request.do, answer)
                     del held.asked[answer["id"]]
+                    held.has_answered = True
                     self._answer(request, result)
         except (Hung, KeyError, TypeError, ValueError) as error:
             self._kill(held, f"its answers cannot be read: {error!r}")
@@ -267,6 +276,7 @@ class Devices:
         if held.killed is None:
             log.warning("the GPU helper (pid %d) is killed: %s", held.process.pid, why)
             held.process.kill()
+            held.why = f"killed: {why}"
             held.killed = self._loop.call_in(GRACE_SECONDS, lambda: self._leave(held))
 
     def _leave(self, held: _Held) -> None:
@@ -301,20 +311,22 @@ class Devices:
         if held.killed is None:
             log.warning("the GPU helper (pid %d) has ended: %s", held.process.pid, how)
         self._died(held.since)
-        text = f"the GPU helper has ended ({how})"
+        text = f"the GPU helper has ended ({held.why or how})"
         for request in held.asked.values():
             if request.is_move:
-                self._settle(request)
+                self._settle(request, text)
             else:
                 self._answer(request, GpuError("unavailable", text, request.unknown))
         self._go_on()
 
-    def _settle(self, move: _Request) -> None:
+    def _settle(self, move: _Request, cut_off_by: str) -> None:
         if move.timer is not None:
             move.timer.cancel()
         fields = {"token": move.fields["token"], "seconds": SETTLE_SECONDS}
         seconds = SETTLE_SECONDS + GRACE_SECONDS + max(0.0, self._not_before - time.monotonic())
-        self._wait(_Request("settle", fields, move.done, seconds, settles=move), seconds)
+        self._wait(
+            _Request("settle", fields, move.done, seconds, settles=move, cut_off_by=cut_off_by), seconds
+        )
 
     def _died(self, since: float | None = None) -> None:
         """The first time the next helper may come at once, then with growing pauses."""
@@ -343,12 +355,13 @@ class Devices:
             self._loop.unwatch(fd)
 
 
-def _end_of(move: _Request, settled: Settled | GpuError) -> Moved | GpuError:
+def _end_of(move: _Request, settled: Settled | GpuError, cut_off_by: str) -> Moved | GpuError:
     """What is said of a move that the next helper has settled."""
+    text = f"{move.do} was cut off, as {cut_off_by}"
     if isinstance(settled, GpuError):
-        return GpuError(settled.kind, f"{move.do} was cut off: {settled.message}", settled.harm)
+        return GpuError(settled.kind, f"{text}: {settled.message}", settled.harm)
     if settled.state == "gone":
-        return GpuError("gone", f"{move.do} was cut off, and no process with CUDA is left")
+        return GpuError("gone", f"{text}, and no process with CUDA is left")
     if settled.state == ("checkpointed" if move.do == "checkpoint" else "running"):
         return Moved(settled.pids, 0.0)
-    return GpuError("unavailable", f"{move.do} was cut off by the end of the GPU helper: all is as before")
+    return GpuError("unavailable", f"{text}: all is as before")

@@ -21,6 +21,10 @@ log = logging.getLogger("warmd.gpu")
 
 LOCK_SECONDS = 2.0
 """For work that an idle session has left running on its GPU; then it is not parked."""
+SETTLING_SECONDS = 15.0
+"""Of the time that a move is given: for another helper to find out what has become of it, and to put it
+right, before the rule book gives the session up."""
+LEAST_SECONDS = 1.0
 FIRST_LOOK = 0
 
 
@@ -85,7 +89,7 @@ class GpuOrders:
             if not isinstance(result, GpuError) or result.kind == "gone":
                 self._submit(ev.Checkpointed(effect.worker, effect.move))
             elif result.harm == "mixed":
-                self.devices.restore(token, effect.seconds, lambda back: undone(result, back))
+                self.devices.restore(token, _driver_seconds(effect), lambda back: undone(result, back))
             else:
                 self._submit(_failed(effect, result))
 
@@ -97,7 +101,7 @@ class GpuOrders:
                 failure = GpuError(failure.kind, failure.message)
             self._submit(_failed(effect, failure))
 
-        self.devices.checkpoint(token, LOCK_SECONDS, effect.seconds, done)
+        self.devices.checkpoint(token, LOCK_SECONDS, _driver_seconds(effect), done)
 
     def restore(self, effect: fx.Restore) -> None:
         token = self._token_of(effect.worker)
@@ -110,7 +114,11 @@ class GpuOrders:
             else:
                 self._submit(ev.Restored(effect.worker, effect.move))
 
-        self.devices.restore(token, effect.seconds, done)
+        self.devices.restore(token, _driver_seconds(effect), done)
+
+
+def _driver_seconds(effect: fx.Checkpoint | fx.Restore) -> float:
+    return max(LEAST_SECONDS, effect.seconds - SETTLING_SECONDS)
 
 
 def _failed(effect: fx.Checkpoint | fx.Restore, error: GpuError) -> ev.MoveFailed:
