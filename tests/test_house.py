@@ -283,9 +283,11 @@ ALLOWED = {
     ("daemon/worker/load.py", "pickle.loads"),  # a class given as app, in its own worker
     ("daemon/worker/load.py", "cloudpickle.loads"),
     ("daemon/worker/forksafety.py", "os.fork"),  # of a process that was looked at
+    ("sdk/gpuholder.py", "os.fork"),  # a process of its own, before it has loaded anything
     ("daemon/launch.py", "os.kill"),  # a child that nobody else reaps, where no pidfd is to be had
     ("daemon/infos.py", "time.time"),  # shown in listings
     ("sdk/cli/sessions.py", "time.time"),
+    ("sdk/cli/top.py", "time.time"),
     ("sdk/http/moments.py", "time.time"),
 }
 
