@@ -363,9 +363,7 @@ def test_closing_ends_what_other_threads_wait_for(fake: FakeDaemon) -> None:
 
 
 def test_a_forgotten_client_leaves_nothing(fake: FakeDaemon) -> None:
-    client = warmd.Client(str(fake.path))
-    client.run(app="x")
-    del client
+    warmd.Client(str(fake.path)).run(app="x")
     gc.collect()  # the leak check of each test looks for its descriptors
 
 
