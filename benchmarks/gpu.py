@@ -1,7 +1,8 @@
 """A GPU box: all that the daemon promises of GPUs, checked and measured on a real one, in one run.
 
     python -m benchmarks.gpu [--only PART] [--full] [--write] [--json FILE]
-    python -m benchmarks.gpu --fake          # the same on a GPU of files: does it all work?
+    python -m benchmarks.gpu --fake                     # the same on a GPU of files: does it all work?
+    python -m benchmarks.gpu --from FILE... --write     # nothing is measured: what was written by --json
 
 It uses the first GPU that is visible, and expects to have it alone.  Needs an NVIDIA driver from 570 on, the
 packages of `pip install -e '.[gpu]' torch numpy transformers safetensors` (docs/gpu.md says how without a
@@ -69,23 +70,40 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            card = _card(Path(folder), options.fake)
+            card = None if options.read else _card(Path(folder), options.fake)
         except GpuError as error:
             print(f"nothing can be measured: {error.message}", file=sys.stderr)
             return NO_GPU
-        os.environ.update(card.environment)
-        with nothing_outlives():
-            facts, found = _measured(card, options)
+        if card is None:
+            facts, found = _read(options.read)
+        else:
+            os.environ.update(card.environment)
+            with nothing_outlives():
+                facts, found = _measured(card, options)
+    return _tell(facts, found, options)
+
+
+def _tell(facts: dict[str, Any], found: list[Any], options: argparse.Namespace) -> int:
     from benchmarks.gpuparts.rows import as_markdown, replaced
 
     table = as_markdown(facts, found)
     print(table)
-    if options.json:
-        told = {"facts": facts, "parts": [asdict(one) for one in found]}
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
     if options.write:
         DOCUMENT.write_text(replaced(DOCUMENT.read_text(), table))
     return int(any(one.is_wrong for one in found))
+
+
+def _read(files: list[Path]) -> tuple[dict[str, Any], list[Any]]:
+    """What several runs have found; of a part that was run twice the last."""
+    from benchmarks.gpuparts.rows import Found, Row
+
+    told = [json.loads(file.read_text()) for file in files]
+    found = {}
+    for part in [part for one in told for part in one["parts"]]:
+        rows = [Row(**row) for row in part.pop("rows")]
+        found[part["part"]] = Found(**part, rows=rows)
+    order = [part.name for part in parts()]
+    return told[-1]["facts"], sorted(found.values(), key=lambda one: order.index(one.part))
 
 
 def _card(folder: Path, is_fake: bool) -> Any:
@@ -113,6 +131,9 @@ def _measured(card: Any, options: argparse.Namespace) -> tuple[dict[str, Any], l
                 part.run(bench, one)
         except Exception as error:
             one.failed(error)
+        if options.json:  # after each, since what bounds the whole run may be a kill
+            told = {"facts": facts, "parts": [asdict(one) for one in found]}
+            options.json.write_text(json.dumps(told, indent=2) + "\n")
     return facts, found
 
 
@@ -141,6 +162,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, metavar="PART", help=", ".join(names))
     parser.add_argument("--full", action="store_true", help="turns on the whole GPU: takes half an hour")
     parser.add_argument("--fake", action="store_true", help="on a GPU of files, in seconds")
+    files = {"type": Path, "nargs": "+", "metavar": "FILE", "dest": "read"}
+    parser.add_argument("--from", **files, help="measure nothing: put together what --json has written")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--write", action="store_true", help="put the table into docs/gpu.md")
     options = parser.parse_args()

@@ -19,11 +19,13 @@ def shared(bench: Bench, found: Found) -> None:
     size = bench.bytes(SHARED_GIB)
     with bench.daemon({"shared": ("Shared", bench.asks(0.0))}) as client:
         before = bench.card.used_bytes()
-        setup = {"size_bytes": size}
-        first_seconds, first = timed(lambda: client.session("shared", setup=setup))
+        most = before + bench.bytes(LEFT_GIB)
+        client.session("shared", setup=size).end()  # has the app imported
+        bench.until("shared memory", lambda: bench.card.used_bytes() <= most, WAIT_SECONDS)
+        first_seconds, first = timed(lambda: client.session("shared", setup=size))
         result = called(first, "run")
         one = bench.card.used_bytes()
-        seconds, second = timed(lambda: client.session("shared", setup=setup))
+        seconds, second = timed(lambda: client.session("shared", setup=size))
         same = called(second, "run") == result
         two = bench.card.used_bytes()
         found.check("both see the same", same)
@@ -35,6 +37,5 @@ def shared(bench: Bench, found: Found) -> None:
         first.end()
         found.check("the second goes on without the first", called(second, "run") == result)
         second.end()
-        most = before + bench.bytes(LEFT_GIB)
         back = bench.until("shared memory", lambda: bench.card.used_bytes() <= most, WAIT_SECONDS)
         found.figure("all of it is back after the last session's end", back, "s")

@@ -49,7 +49,7 @@ class Plan:
         ]
 
 
-SHORT, FULL, FAKE = Plan(240.0, 4.0), Plan(900.0, 1.0), Plan(180.0, 120.0, MODELS[::2])
+SHORT, FULL, FAKE = Plan(180.0, 4.0), Plan(900.0, 1.0), Plan(180.0, 120.0, MODELS[::2])
 
 
 def traced(bench: Bench, found: Found) -> None:

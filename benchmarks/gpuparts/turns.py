@@ -17,7 +17,7 @@ TURNS = 20
 """Of each."""
 FAKE_TURNS = 5
 SHARE = 0.6
-ROOM_GIB = {"driver": 8.0, "offload": 32.0}
+ROOM_GIB = {"driver": 6.0, "offload": 32.0}
 FAKE_ROOM_GIB = 8.0
 
 

@@ -43,7 +43,7 @@ def test_without_a_gpu_it_says_why(
 
 
 def test_a_part_that_fails_is_told_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def fails(_bench: Any, found: Found) -> None:
         found.figure("before", 1.0, "s")
@@ -55,11 +55,12 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(
     def works(_bench: Any, found: Found) -> None:
         found.target("fast", 20.0, 15, "x")
 
+    written = [str(tmp_path / "one.json"), str(tmp_path / "two.json")]
     made = [("moves", fails), ("turns", lacks), ("trace", works)]
     parts = [gpu.Part(name, name, run, 5.0, on_fake=True) for name, run in made]
     monkeypatch.setattr(gpu, "parts", lambda: parts)
     monkeypatch.setattr(bounds, "nothing_outlives", contextlib.nullcontext)
-    monkeypatch.setattr(sys, "argv", ["gpu", "--fake"])
+    monkeypatch.setattr(sys, "argv", ["gpu", "--fake", "--json", written[0]])
     for name in ("FAKE_GPU_DIR", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "")
     assert gpu.main() == 1
@@ -68,6 +69,19 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(
     assert "| **turns** | not measured: not installed: torch | | |" in table
     assert "| fast | 20.0 x | at least 15 x | met |" in table
     assert "What went wrong in `moves`:" in table and "RuntimeError: the driver is asleep" in table
+
+    def works_now(_bench: Any, found: Found) -> None:
+        found.check("equal", True)
+
+    parts[0] = gpu.Part("moves", "moves", works_now, 5.0, on_fake=True)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--fake", "--only", "moves", "--json", written[1]])
+    assert gpu.main() == 0
+    monkeypatch.setattr(sys, "argv", ["gpu", "--from", *written])
+    capsys.readouterr()
+    assert gpu.main() == 0
+    together = capsys.readouterr().out
+    assert "| equal |  |  | right |" in together and "| fast | 20.0 x |" in together
+    assert "asleep" not in together
 
 
 def test_a_missed_target_is_no_error_and_a_wrong_check_is() -> None:
