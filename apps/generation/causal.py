@@ -35,8 +35,8 @@ from warmd.apps.torchmodels import device_for, load_folder
 from warmd.apps.trust import TRUSTED_VARIABLE, is_trusted
 
 # Most models are of llama's family, or much like it.  transformers would import its code with the first one.
-for _name in ("auto.modeling_auto", "llama.modeling_llama"):
-    importlib.import_module(f"transformers.models.{_name}")
+for _module in ("auto.modeling_auto", "llama.modeling_llama"):
+    importlib.import_module(f"transformers.models.{_module}")
 # A thousand regular expressions, which it would compile for the first model.
 with contextlib.suppress(ImportError, AttributeError):
     importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")

@@ -56,7 +56,7 @@ def checked_options(given: Mapping[str, Any], context: int) -> Options:
     wanted = {name: value for name, value in given.items() if value is not None}
     length = wanted.pop("max_tokens", min(DEFAULT_MAX_TOKENS, context // 2))
     remedy = ": a larger 'context' can be given to setup"
-    values = {"max_tokens": whole_number("max_tokens", length, 1, context - 1, remedy)}
+    values: dict[str, Any] = {"max_tokens": whole_number("max_tokens", length, 1, context - 1, remedy)}
     return Options(**values, **{name: checked_option(name, value) for name, value in wanted.items()})
 
 
