@@ -180,7 +180,7 @@ class Devices:
     def _late(self, request: _Request) -> None:
         """It was not answered in time."""
         held = self._held
-        text = f"the GPUs did not answer within {request.seconds:g} s"
+        text = f"the GPUs did not answer within {request.seconds:.3g} s"
         if request in self._waiting:
             self._waiting.remove(request)
             harm: Harm = "lost" if request.settles else "none"

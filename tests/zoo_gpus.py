@@ -125,8 +125,9 @@ class Hooked(Weights):
 
     def park(self) -> None:
         self.misbehave("park")
-        self.host = self.cuda.read("weights")
-        self.cuda.free("weights")
+        if self._is_there():
+            self.host = self.cuda.read("weights")
+            self.cuda.free("weights")
         self.misbehave("parked")
 
     def unpark(self) -> None:

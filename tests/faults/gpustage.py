@@ -12,6 +12,7 @@ import pytest
 
 import warmd
 from tests.fakegpu import FakeGpus
+from tests.faults.hastygpu import VARIABLE
 from tests.faults.watch import open_all, until
 from tests.zoo_gpus import changed, made
 from warmd import plan
@@ -78,6 +79,10 @@ class Stage:
         """Those that wait for their place."""
         return [info for info in self.client.sessions.list() if info.state == "placing"]
 
+    def keep_all(self) -> None:
+        """What is there by now is of all tests."""
+        self.kept.update(self.sessions())
+
     def sessions(self) -> list[str]:
         return [info.id for info in self.client.sessions.list() if info.id not in self.kept]
 
@@ -101,8 +106,13 @@ def spelled(value: object) -> str:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, devices: int = 1, driver: str = DRIVER, **settings: object) -> Iterator[Stage]:
-    """A stage with a daemon of its own, which serves until the end of the block."""
+def staged(
+    folder: Path, devices: int = 1, driver: str = DRIVER, move_seconds: float = 6.0, **settings: object
+) -> Iterator[Stage]:
+    """A stage with a daemon of its own, which serves until the end of the block.
+
+    `move_seconds`: after so long a move is given up.
+    """
     gpus = FakeGpus(folder / "gpus", dict.fromkeys([A, B, C][:devices], TOTAL))
     apps = folder / "apps"
     apps.mkdir()
@@ -110,7 +120,7 @@ def staged(folder: Path, devices: int = 1, driver: str = DRIVER, **settings: obj
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         path = os.environ.get("PYTHONPATH")
         patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{path}" if path else str(ROOT))
-        for name, value in gpus.environment.items():
+        for name, value in {**gpus.environment, VARIABLE: str(move_seconds)}.items():
             patch.setenv(name, value)
         given = {"session_timeout": 60, "end_grace": 5, "gpu_wait": 20, **settings}
         with warmd.testing.daemon(gpu_driver=driver, app_folders=str(apps), **given) as client:

@@ -13,8 +13,8 @@ from tests.fakegpu import why_unavailable as why_unavailable
 
 VARIABLE = "HASTY_GPU_SECONDS"
 MOVE_SECONDS = float(os.environ.get(VARIABLE, "6"))
-"""After it a move is given up."""
-DRIVER_SECONDS = 1.0
+"""After so long a move is given up."""
+DRIVER_SECONDS = 0.5
 """So much of it is the driver's."""
 LOCK_SECONDS = 0.3
 LOOK_SECONDS = 2.0
@@ -32,4 +32,5 @@ if (devices := sys.modules.get("warmd.daemon.devices")) is not None:
     devices.LONGEST_PAUSE_SECONDS = LONGEST_PAUSE_SECONDS  # type: ignore[attr-defined]
 if (orders := sys.modules.get("warmd.daemon.gpuorders")) is not None:
     orders.LOCK_SECONDS = LOCK_SECONDS  # type: ignore[attr-defined]
+    orders.LEAST_SECONDS = DRIVER_SECONDS  # type: ignore[attr-defined]
     orders.SETTLING_SECONDS = MOVE_SECONDS - DRIVER_SECONDS  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ BOUND_SECONDS = hastygpu.MOVE_SECONDS + hastygpu.SETTLE_SECONDS + 6.0
 def whole_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Another session is called all the while, and no call may take long."""
     with staged(tmp_path_factory.mktemp("gpus")) as stage, undisturbed(stage.client.address):
-        stage.kept.add(next(info.id for info in stage.client.sessions.list() if info.id not in stage.kept))
+        stage.keep_all()
         yield stage
 
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_parked_works_on(stage: Stage, fault: str, kept: str | No
 )
 def test_what_was_moved_when_the_helper_died_is_parked(stage: Stage, fault: str) -> None:
     session = stage.open("Weights", **SIXTY)
-    stage.gpus.fault(*fault.split("@"), seconds=0.5)
+    stage.gpus.fault(*fault.split("@"), seconds=0.3)
     with within(BOUND_SECONDS):
         assert session.park().state == "parked"
     assert stage.gpus.used(A) == 0
@@ -116,7 +116,7 @@ def test_what_the_driver_has_lost_on_the_way_out_is_dead(stage: Stage) -> None:
 def test_what_fails_for_now_comes_back_later(stage: Stage, fault: str) -> None:
     session = stage.open("Weights", **SIXTY)
     session.park()
-    stage.gpus.fault(*fault.split("@"), seconds=0.5)
+    stage.gpus.fault(*fault.split("@"), seconds=0.3)
     works(session)
     assert stage.gpus.left() == []
 
@@ -127,7 +127,7 @@ def test_what_fails_for_now_comes_back_later(stage: Stage, fault: str) -> None:
         ("failed@restore", "FAILED"),
         ("illegal@restore", "CUDA_ERROR_ILLEGAL_STATE"),
         ("unsupported@restore", "CUDA_ERROR_NOT_SUPPORTED"),
-        ("hang@restore", "did not answer within 1 s to restore"),
+        ("hang@restore", "did not answer within 0.5 s to restore"),
     ],
 )
 def test_what_cannot_come_back_is_dead(stage: Stage, fault: str, said: str) -> None:
@@ -191,6 +191,15 @@ def test_a_helper_that_dies_again_and_again(stage: Stage) -> None:
         works(session)
     else:
         is_dead(stage, session, pid, "its GPU memory could not be handed back")
+
+
+def test_hooks_that_take_long_delay_nobody_but_who_waits_for_them(stage: Stage) -> None:
+    session = stage.open("Hooked", {"fail": {"park": "sleep 0.3", "unpark": "sleep 0.3"}}, **SIXTY)
+    other = stage.submit_open("Weights", **SIXTY)
+    stage.await_state(session, "parking")
+    call = session.submit("run")
+    assert other.result(20).output
+    assert call.result(20).output == {"n": 1, "weights": after(0, 1)}
 
 
 # Workers that die
