@@ -133,9 +133,9 @@ def _on(book: Book, session: Session, gpu: GpuId) -> Offer:
     chosen, rest = _chosen(book, gpu, [*search.now, *search.later, *search.busy], short)
     if rest > 0:
         return Offer(Kind.NEVER, home, rest, free=free)
-    victims, busy = (tuple(one for one in chosen if one in kind) for kind in (search.now, search.busy))
+    resting, busy = (tuple(one for one in chosen if one in kind) for kind in (search.now, search.busy))
     wakes = min((tenancy_of(one).stays_until for one in chosen if one in search.later), default=inf)
-    return Offer(Kind.LATER, home, _cost(book, chosen), victims, busy, wakes, free)
+    return Offer(Kind.LATER, home, _cost(book, chosen), resting, busy, wakes, free)
 
 
 def _sorted_tenants(book: Book, session: Session, gpu: GpuId) -> _Search:
