@@ -235,6 +235,9 @@ def _gpu(_folder: str, value: Any) -> dict[str, str] | GpuAsk:
     if isinstance(value, float) and 0 < value <= 1:
         return GpuAsk(share=value) if value < 1 else GpuAsk(whole=1)
     if isinstance(value, str) and value[:1].isdigit():
+        if value.strip().isdecimal():
+            text = f"{_shown(value)!r} could be GPUs or bytes: give a number without quotes, or a unit"
+            raise ValueError(f"{text}, such as '20GB'")
         return GpuAsk(bytes=_size(_folder, value))
     raise ValueError(
         f"must be a number of GPUs such as 1, a part of one such as 0.5, an amount such as '20GB', 'all', "
