@@ -1,7 +1,8 @@
 """A machine with one GPU around the rule book, in simulated time: loads, calls and moves take their time.
 
 Processes take their memory when they are started or brought back, and keep a little of it when they
-are parked; if it is not there, that is counted.  Nothing else fails; an interrupt ends a call at once.
+are parked; if it is not there, that is counted.  Nothing else fails; an interrupt ends a call at once,
+unless the machine is `stubborn`: then it takes a kill.
 """
 
 from __future__ import annotations
@@ -104,8 +105,15 @@ class Outcome:
 class Machine:
     """Plays requests for the models of the trace; each has one session, opened by its first request."""
 
-    def __init__(self, speeds: Speeds = HOOKS, shares: dict[str, float] | None = None, **limits: Any) -> None:
+    def __init__(
+        self,
+        speeds: Speeds = HOOKS,
+        shares: dict[str, float] | None = None,
+        stubborn: bool = False,
+        **limits: Any,
+    ) -> None:
         self.speeds = speeds
+        self.stubborn = stubborn
         self.bytes = {name: int(share * TOTAL_BYTES) for name, share in (shares or dict(MODELS)).items()}
         self.broker = Broker(Limits(session_timeout_seconds=1e6, max_session_timeout_seconds=1e6, **limits))
         self.now = 0.0
@@ -189,7 +197,7 @@ class Machine:
             self._at(self.now + LOOK_SECONDS, lambda: self._tell(self._seen(effect.number)))
         elif isinstance(effect, fx.Tell):
             self._hears(effect.worker, effect.message)
-        elif isinstance(effect, fx.Interrupt):
+        elif isinstance(effect, fx.Interrupt) and not self.stubborn:
             self._later(0.01, ev.WorkerSaid(effect.worker, work.Interrupted(effect.ordinal, 0.0)))
         elif isinstance(effect, fx.Kill):
             self._at(self.now + EXIT_SECONDS, partial(self._exits, effect.worker))
