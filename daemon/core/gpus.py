@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Bytes = dict[GpuId, int]
 Where = Literal["nowhere", "resident", "parked"]
 NO_NUMBER = 0
+SEVERAL = 0
+"""Learned of an app that uses several GPUs: it is to see all, and is given none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +59,9 @@ class Tenancy:
     """The key by which its size is remembered for the next of its kind."""
 
     failures: int = 0
-    """Moves in a row that came to nothing."""
+    """Moves in a row that came to nothing, but for want of memory."""
+    shortages: int = 0
+    """Moves back in a row for which there was too little memory."""
     way: Literal["", "app", "driver"] = ""
     """Who moves its memory: its own hooks, or the driver; known during a move and while it is parked."""
     move: int = NO_NUMBER
@@ -277,11 +281,12 @@ class Gpus:
         if tenancy.where != "resident" or has_said:
             return
         tenancy.home[gpu] = max(tenancy.home.get(gpu, 0), bytes)
-        if len(tenancy.home) == 1 and tenancy.learns is not None:
-            self._learn(tenancy.learns, tenancy.home[gpu])
+        if tenancy.learns is not None:
+            self._learn(tenancy.learns, tenancy.home[gpu] if len(tenancy.home) == 1 else SEVERAL)
 
     def _learn(self, key: int, bytes: int) -> None:
-        self.learned[key] = max(bytes, self.learned.pop(key, 0))
+        before = self.learned.pop(key, bytes)
+        self.learned[key] = SEVERAL if SEVERAL in (before, bytes) else max(before, bytes)
         if len(self.learned) > policy.REMEMBERED_FOOTPRINTS:
             self.learned.popitem(last=False)
 

@@ -134,6 +134,8 @@ def _be_parked(book: Book, session: Session, tenancy: Tenancy, left: Bytes) -> N
     _end_move(book, session, tenancy)
     book.move(session, Phase.PARKED)
     tenancy.where, tenancy.left = "parked", left
+    # Who has outgrown what it asked for needs all of it again.
+    tenancy.home = {gpu: max(bytes, tenancy.before.get(gpu, 0)) for gpu, bytes in tenancy.home.items()}
     tenancy.park_seconds = book.now - tenancy.began
     tenancy.failures = 0
     tenancy.moves += 1
@@ -203,18 +205,18 @@ def _stay(book: Book, session: Session, tenancy: Tenancy, message: str, lasting:
     _back_to_work(book, session)
 
 
-def _stay_parked(
-    book: Book, session: Session, tenancy: Tenancy, message: str, short: bool = True
-) -> None:
+def _stay_parked(book: Book, session: Session, tenancy: Tenancy, message: str, short: bool = True) -> None:
     """It could not come back: for want of memory, which may come free, or it is tried a few times."""
     _end_move(book, session, tenancy)
-    tenancy.failures += 1
-    if not short and tenancy.failures >= policy.MOVES_TRIED:
+    tenancy.failures += not short
+    tenancy.shortages += short
+    if tenancy.failures >= policy.MOVES_TRIED:
         _lose(book, session, message)
         return
     book.move(session, Phase.PARKED)
     tenancy.where = "parked"
-    tenancy.not_before = book.now + min(policy.TRY_AGAIN_SECONDS, 0.1 * 2**tenancy.failures)
+    tries = min(policy.MOST_DOUBLED, tenancy.failures + tenancy.shortages)
+    tenancy.not_before = book.now + min(policy.TRY_AGAIN_SECONDS, 0.1 * 2**tries)
     _wait_if_wanted(book, session, tenancy.waited_since)
 
 
@@ -244,7 +246,7 @@ def restored(book: Book, session: Session, event: Restored) -> None:
 def _be_back(book: Book, session: Session, tenancy: Tenancy) -> None:
     _end_move(book, session, tenancy)
     tenancy.way = ""
-    tenancy.failures = 0
+    tenancy.failures = tenancy.shortages = 0
     tenancy.host_bytes = 0
     tenancy.unpark_seconds = book.now - tenancy.began
     tenancy.resident_since = book.now

@@ -143,6 +143,8 @@ def _sorted_tenants(book: Book, session: Session, gpu: GpuId) -> _Search:
     for tenant in book.gpus.tenants.values():
         if tenant is session or not book.gpus.held(tenant, gpu):
             continue
+        if tenant.stuck:
+            continue
         if tenant.running is None and tenant.phase in (Phase.PARKING, Phase.STOPPING):
             search.coming += frees(book, tenant, gpu)
         elif tenant.phase not in (Phase.PARKED, Phase.STOPPING) and may_go(tenant):
@@ -165,7 +167,7 @@ def frees(book: Book, session: Session, gpu: GpuId) -> int:
 
 def _chosen(book: Book, gpu: GpuId, tenants: list[Session], short: int) -> tuple[list[Session], int]:
     """Those of the least value per byte, as many as are needed, and what is short even so."""
-    host = book.limits.park_bytes - book.gpus.parked_bytes()
+    host = host_bytes_left(book)
     chosen: list[Session] = []
     for tenant in sorted(tenants, key=lambda one: _value(book, one) / max(1, frees(book, one, gpu))):
         takes = 0 if tenancy_of(tenant).never else takes_of_host(book, tenant)
@@ -177,6 +179,10 @@ def _chosen(book: Book, gpu: GpuId, tenants: list[Session], short: int) -> tuple
             chosen.remove(tenant)
             short += frees(book, tenant, gpu)
     return chosen, short
+
+
+def host_bytes_left(book: Book) -> int:
+    return book.limits.park_bytes - book.gpus.parked_bytes()
 
 
 def takes_of_host(book: Book, session: Session) -> int:

@@ -54,6 +54,8 @@ MOVES_TRIED = 3
 """So many moves in a row may fail before a session is left where it is, or, if that is nowhere, given up."""
 TRY_AGAIN_SECONDS = 5.0
 """At most so long after the last try a session is brought back again, where room only seems to be there."""
+MOST_DOUBLED = 10
+"""Of the time between two tries; it has reached its most before."""
 LEAST_FREED = 0.1
 """A park that frees less of the memory has freed none."""
 

@@ -58,7 +58,7 @@ def _tenancy_of_start(book: Book, session: Session, spec: AppSpec) -> Tenancy | 
         return None
     session.footprint = hash(session.start_key)
     learned = book.gpus.learned.get(session.footprint)
-    if learned is None or chosen:
+    if not learned or chosen:
         return None
     return Tenancy(GpuAsk(bytes=learned), placed=True, spec=spec, never=never, learns=session.footprint)
 
@@ -169,9 +169,10 @@ def _let_in(book: Book, session: Session, offer: Offer) -> None:
 
 
 def _clear(book: Book, session: Session) -> None:
-    """Take its GPU memory from one that rests."""
+    """Take its GPU memory from one that rests; not where those before it have filled host memory."""
     if not tenancy_of(session).never:
-        parking.begin(book, session)
+        if placement.host_bytes_left(book) >= placement.takes_of_host(book, session):
+            parking.begin(book, session)
         return
     stopping.begin(book, session, Verdict("ended", "its GPU memory was needed, and nobody used it"))
     stopping.finish(book, session)

@@ -130,6 +130,8 @@ def give_up_unwanted(book: Book, session: Session) -> None:
     """
     if session.phase is Phase.PARKED and session.pool is None:
         book.rest(session)
+    if session.phase in (Phase.PARKING, Phase.UNPARKING):
+        session.idle_since = book.now
     if session.phase in NOT_STARTED:
         stopping.begin(book, session, Verdict("ended", "nobody waited for its start any more"))
         stopping.kill(book, session)
