@@ -21,6 +21,12 @@ from warmd.daemon.core.session import Phase, Session
 Order = Callable[[Book, Session], float]
 
 
+@pytest.fixture(autouse=True)
+def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are most of what these tests cost; what is told of moves and ends orders its own."""
+    monkeypatch.setattr(policy, "LOOK_OFTEN_SECONDS", 2.0)
+
+
 def least_recently_used(book: Book, session: Session) -> float:
     return session.idle_since if session.phase is Phase.IDLE else book.now
 
