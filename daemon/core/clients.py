@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmd.daemon.core import ahead, ladder, policy, readers, starting
+from warmd.daemon.core import ahead, ladder, parking, policy, readers, starting
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import (
@@ -102,6 +102,7 @@ def client_gone(book: Book, event: ClientGone) -> None:
     book.keep.leave(event.client)
     book.watchers.client_gone(event.client)
     readers.client_gone(book, event.client)
+    parking.client_gone(book, event.client)
     for job in list(book.jobs_of.get(event.client, {}).values()):
         job.orphan = True
         if job.kept is not None:

@@ -37,7 +37,7 @@ from warmd.daemon.core.roomtexts import gib
 from warmd.daemon.core.session import Phase, Session
 from warmd.protocol import gpus
 from warmd.protocol.errors import Problem
-from warmd.protocol.messages import CallId
+from warmd.protocol.messages import CallId, ClientId
 
 
 def begin(book: Book, session: Session) -> None:
@@ -331,6 +331,16 @@ def refuse_requests(book: Book, session: Session, code: str, text: str) -> None:
     told = [*tenancy.parks_for, *tenancy.unparks_for]
     tenancy.parks_for, tenancy.unparks_for = [], []
     book.refuse_requests(told, Problem(code, text))
+
+
+def client_gone(book: Book, client: ClientId) -> None:
+    """Nobody is there to be answered; what nobody else waits for does not stand in the line any more."""
+    for session in book.gpus.tenants.values():
+        tenancy = tenancy_of(session)
+        if tenancy.parks_for or tenancy.unparks_for:
+            tenancy.parks_for = [one for one in tenancy.parks_for if one[0] != client]
+            tenancy.unparks_for = [one for one in tenancy.unparks_for if one[0] != client]
+            book.gpus.stirred = True
 
 
 def forget_request(session: Session, request: CallId) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.core.test_gpus import GEMMA, LLAMA, QWEN, opened, starts, world
-from tests.core.world import World
+from tests.core.world import World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.placement import tenancy_of
@@ -110,3 +110,18 @@ def test_a_call_that_has_left_while_its_session_came_back_has_kept_it_from_expir
     w.oblige_cards()
     w.wait(50.0)
     assert w.state(session) == "idle"
+
+
+def test_who_has_asked_for_a_session_and_left_keeps_it_in_no_line() -> None:
+    w = world()
+    first = opened(w)
+    w.wait(1.0)
+    w.park(first)
+    second = opened(w, GEMMA)
+    w.call(second, by="bob")
+    w.unpark(first)
+    assert w.broker._book.sessions[first].waits_for_room
+    w.tell(ev.ClientGone(client("ann")))
+    session = w.broker._book.sessions[first]
+    assert not tenancy_of(session).unparks_for and not session.waits_for_room
+    assert w.state(first) == "parked"
