@@ -7,6 +7,7 @@ way to host memory or back is seen.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import os
 import signal
@@ -48,6 +49,7 @@ class Weights:
         self.fail: dict[str, str] = dict(fail or {})
         self.n = 0
         self.cuda = FakeCuda()
+        atexit.register(self.cuda.free_bytes)  # as GPU libraries do: it waits while the driver has all
         if size:
             self.cuda.alloc("weights", made(seed, size))
 
@@ -178,51 +180,32 @@ class AsyncHooked(Hooked):
 
 
 class Offloads(Weights):
-    """By `warmd.gpu.offload`: torch's tensors are in host memory, and their size is on a fake GPU."""
-
-    @classmethod
-    def prepare(cls) -> None:
-        import torch  # noqa: F401
+    """What it has on the GPU is known to `warmd.gpu`, as what `offload` keeps is."""
 
     def setup(self, size: int = 600, seed: int = 0, **_: Any) -> None:  # type: ignore[override]
-        import torch
-
-        super().setup(0)
-        self.tensor = torch.frombuffer(bytearray(made(seed, size)), dtype=torch.uint8).clone()
-        self.cuda.alloc("weights", bytes(size))
-        stand_in(self.cuda)
-        warmd.gpu.offload(self.tensor)
-
-    def run(self) -> dict[str, Any]:
-        import torch
-
-        self.n += 1
-        weights = changed(self.weights())
-        self.tensor.copy_(torch.frombuffer(bytearray(weights), dtype=torch.uint8))
-        return {"n": self.n, "weights": weights}
-
-    def weights(self) -> bytes:
-        self.cuda.read("weights")
-        return bytes(self.tensor.tolist())
+        super().setup(size, seed)
+        warmd.gpu._registered.append(StandIn(self.cuda, size))  # type: ignore[arg-type]
 
 
-def stand_in(cuda: FakeCuda) -> None:
-    """Have `warmd.gpu` take host memory for a GPU's, which has as much taken on the fake one."""
-    import torch
+class StandIn:
+    """In place of a `warmd.gpu.Offload`, which needs torch and CUDA."""
 
-    from warmd.gpumemory import Cuda
+    def __init__(self, cuda: FakeCuda, size: int) -> None:
+        self.cuda, self.bytes, self.parked = cuda, size, False
 
-    def resize(_: Cuda, storage: Any, size_bytes: int) -> None:
+    def park(self) -> None:
+        self.host = self.cuda.read("weights")
+        self.cuda.free("weights")
+        self.parked = True
+
+    def unpark(self) -> None:
         try:
-            cuda.alloc("weights", bytes(size_bytes)) if size_bytes else cuda.free("weights")
+            self.cuda.alloc("weights", self.host)
         except OutOfMemory as error:
-            raise torch.OutOfMemoryError(str(error)) from error
-        storage.resize_(size_bytes)
+            raise OutOfMemoryError(str(error)) from error
+        self.parked = False
 
-    Cuda.moves = lambda *_: True  # type: ignore[method-assign]
-    Cuda.pinned_empty = lambda _, size: torch.empty(size, dtype=torch.uint8)  # type: ignore[method-assign]
-    Cuda.wait = Cuda.release = lambda *_: None  # type: ignore[method-assign]
-    Cuda.resize = resize  # type: ignore[method-assign]
+    def _drop_if_garbage(self) -> None: ...
 
 
 class Prepared(Weights):

@@ -107,11 +107,16 @@ def spelled(value: object) -> str:
 
 @contextlib.contextmanager
 def staged(
-    folder: Path, devices: int = 1, driver: str = DRIVER, move_seconds: float = 6.0, **settings: object
+    folder: Path,
+    devices: int = 1,
+    driver: str = DRIVER,
+    move_seconds: float = 6.0,
+    keeper: bool = True,
+    **settings: object,
 ) -> Iterator[Stage]:
     """A stage with a daemon of its own, which serves until the end of the block.
 
-    `move_seconds`: after so long a move is given up.
+    `move_seconds`: after so long a move is given up.  `keeper`: there is a session all the while.
     """
     gpus = FakeGpus(folder / "gpus", dict.fromkeys([A, B, C][:devices], TOTAL))
     apps = folder / "apps"
@@ -126,7 +131,8 @@ def staged(
         with warmd.testing.daemon(gpu_driver=driver, app_folders=str(apps), **given) as client:
             open_all(client)
             stage = Stage(client, gpus, apps)
-            stage.kept.add(stage.open("Plain").id)
+            if keeper:
+                stage.kept.add(stage.open("Plain").id)
             yield stage
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from tests.faults.gpustage import A, B, C, Stage, after, staged
 from tests.faults.watch import begun, carriers, error_of, together, token_of, until
 
-HAS_TORCH = importlib.util.find_spec("torch") is not None
 SIXTY = {"gpu": "600B"}
 QUEUED = 20
 
@@ -37,7 +35,7 @@ def one_gpu(stage: Stage) -> Stage:
 
 def test_two_of_sixty_percent_in_turn_give_the_same_as_alone(stage: Stage) -> None:
     """A pair on each GPU: moved by the driver, by hooks, and by `warmd.gpu.offload`."""
-    ways = ["Weights", "Hooked", "Offloads" if HAS_TORCH else "AsyncHooked"]
+    ways = ["Weights", "Hooked", "Offloads"]
     first = [stage.open(way, {"seed": seed}, **SIXTY) for seed, way in enumerate(ways)]
     second = [stage.open(way, {"seed": seed + 3}, **SIXTY) for seed, way in enumerate(ways)]
 
