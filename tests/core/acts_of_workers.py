@@ -166,6 +166,7 @@ class ActsOfWorkers(Scene):
             ev.WorkerExited(worker, 0, None, ""),
             ev.TreeGone(worker),
         ]
-        current = number in fake.given and not fake.exited
-        if fake.forgotten or (word <= 7 and not (word <= 5 and current)):
+        about = number - 1 if word == 6 else number
+        current = about in fake.given and not fake.exited
+        if fake.forgotten or (word <= 7 and not (word <= 6 and current)):
             assert self.world.tell(words[word]) == []
