@@ -231,7 +231,7 @@ def test_nobody_is_parked_for_what_is_coming_back_already() -> None:
     w.wait(2.0)
     w.holds = frozenset({fx.Look})
     w.end(ending)
-    start = starts(w, bytes=50)
+    start = starts(w, bytes=30)
     assert start.open and w.state(idle) == "idle"
     w.oblige_cards()
     assert start.code == "ok" and w.state(idle) == "idle"
