@@ -150,7 +150,6 @@ class ActsOfWorkers(Scene):
         self.world.sabotage = None
         fake = self.world.worker(self.one(pick, lambda f: f.invoked))
         number, worker = Ordinal(fake.invoked - back), fake.spawn.worker
-        before = Ordinal(min(fake.given, default=fake.invoked) - 1)
         words: list[ev.Event] = [
             ev.WorkerSaid(worker, work.Returned(number, 0.1, 0, b"late")),
             ev.WorkerSaid(worker, work.Raised(number, 0.1, "E", "late", "Traceback")),
@@ -158,7 +157,7 @@ class ActsOfWorkers(Scene):
             ev.WorkerSaid(worker, work.Declined(number, "late")),
             ev.WorkerSaid(worker, work.Yielded(number, 0, b"late")),
             ev.WorkerSaid(worker, ev.YieldedMany(number, 0, [b"late", b"later"])),
-            ev.StackCaptured(worker, before, "late"),
+            ev.StackCaptured(worker, Ordinal(number - 1), "late"),
             ev.WorkerSaid(worker, work.Ready(["run"], 0.0, 0.0, False)),
             ev.WorkerSaid(worker, work.StartFailed("setup", "E", "late", "Traceback")),
             ev.WorkerSpawned(worker, 5),
