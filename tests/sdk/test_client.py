@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
-import linecache
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
 import warmd
 from tests.sdk.fakedaemon import SESSION, FakeDaemon, fake_daemon
+from tests.sdk.striker import Strike, Striker
 from warmd.protocol.messages import Call, Cancel, Hello, Refused, Request
 from warmd.result import infos
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_a_call_gives_its_output_session_and_timing(faked: warmd.Client) -> None:
@@ -194,47 +189,6 @@ def test_an_interrupted_run_cancels_its_call_and_the_client_works_on(
     (call,) = fake.of(Call)
     assert fake.wait_for(Cancel) == [Cancel(call.id, "cancel")]
     assert faked.run(app="x", function="echo", input=1, session=SESSION).output == 1
-
-
-class Strike(BaseException):
-    """Like KeyboardInterrupt: `except Exception` lets it pass."""
-
-
-class Striker:
-    """Raises `Strike` at the n-th line of the client library that runs, as Ctrl-C could.
-
-    Not at a `with` line, as leaving the block counts as another visit to it, nor at `try`: there the
-    interpreter never looks at signals.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def __enter__(self) -> None:
-        sys.settrace(self._trace)
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        path = frame.f_code.co_filename
-        if not is_of_the_library(path):
-            return None
-        if event == "line" and may_be_struck(path, frame.f_lineno):
-            self.left -= 1
-            if self.left == 0:
-                raise Strike
-        return self._trace
-
-
-@functools.cache
-def is_of_the_library(path: str) -> bool:
-    return path.startswith(str(ROOT)) and "/tests/" not in path
-
-
-@functools.cache
-def may_be_struck(path: str, line: int) -> bool:
-    return not linecache.getline(path, line).strip().startswith(("with ", "try:"))
 
 
 # One that strikes in a finalizer is only reported.
