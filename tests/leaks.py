@@ -23,7 +23,7 @@ from pathlib import Path
 PATIENCE_SECONDS = 3.0
 """How long a thread or child that is already on its way out may take on a loaded machine."""
 MARK = "WT_RUN"
-SHARED = ("warmd*", "*loky*", "pymp-*")
+SHARED = re.compile(r"warmd|.*loky|pymp-")
 """Names in /dev/shm that can be ours; the temporary folder is this run's own, so all in it counts."""
 TRACKERS = ("multiprocessing.resource_tracker", "loky.backend.resource_tracker")
 
@@ -75,7 +75,7 @@ def _nothing_new(before: Held, now: Held) -> bool:
 
 
 def _children() -> frozenset[int]:
-    lists = [_read(task / "children") for task in Path("/proc/self/task").iterdir()]
+    lists = [_read(Path(f"/proc/self/task/{task}/children")) for task in os.listdir("/proc/self/task")]
     pids = [int(pid) for pids in lists for pid in pids.split()]
     return frozenset(pid for pid in pids if "resource_tracker" not in _command(pid))
 
@@ -125,14 +125,16 @@ def _tracker_descriptor(module_name: str) -> int | None:
 
 
 def _files() -> frozenset[str]:
-    shared = [path for pattern in SHARED for path in Path("/dev/shm").glob(pattern)]
-    ours = [path for path in shared if not _belongs_to_stranger(path)]
-    return frozenset(map(str, [*ours, *Path(tempfile.gettempdir()).iterdir()]))
+    """Names of many files are compared before each test and after: as plain text, that is quick."""
+    shared = [name for name in os.listdir("/dev/shm") if SHARED.match(name)]
+    ours = [f"/dev/shm/{name}" for name in shared if not _belongs_to_stranger(name)]
+    folder = tempfile.gettempdir()
+    return frozenset([*ours, *(f"{folder}/{name}" for name in os.listdir(folder))])
 
 
-def _belongs_to_stranger(path: Path) -> bool:
+def _belongs_to_stranger(name: str) -> bool:
     """Loky names its semaphores after the process: it may be of another run beside this one."""
-    named = re.match(r"sem\.loky-(\d+)-", path.name)
+    named = re.match(r"sem\.loky-(\d+)-", name)
     if named is None:
         return False
     mark = f"{MARK}={os.environ.get(MARK)}\0"
