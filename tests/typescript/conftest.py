@@ -27,32 +27,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def daemon() -> Iterator[LocalClient]:
     with warmd.testing.daemon(session_timeout=30) as client:
         client.status()
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def gateway(daemon: LocalClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     with GatewayProcess(daemon.address, tmp_path_factory.mktemp("gateway"), open=False) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def key(gateway: GatewayProcess) -> str:
     return Keys(gateway.folder / "keys").add("typescript")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def express(gateway: GatewayProcess, key: str) -> Iterator[Express]:
     subprocess.run([PROGRAMS / "vite", "build", "--logLevel", "warn"], cwd=EXAMPLE, timeout=30, check=True)
     with Express(gateway.url, key) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site() -> Iterator[str]:
     command = [sys.executable, str(PAGES)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
