@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,10 @@ def test_the_first_line_comes_at_once_and_first_and_last_are_the_whole_task(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     id = gateway.begin("wait_for", {"path": str(tmp_path / "gate")}, session="new")["id"]
-    with within(1.0), following(gateway, id) as lines:
-        first = json.loads(next(lines))
+    with ExitStack() as stack:
+        with within(1.0):
+            lines = stack.enter_context(following(gateway, id))
+            first = json.loads(next(lines))
         (tmp_path / "gate").touch()
         *_, last = map(json.loads, lines)
     assert first.keys() == last.keys()
