@@ -135,10 +135,13 @@ class Devices:
         if held is not None:
             self._unwatch(held.process)
             held.process.end()
-        for process in (*self._stuck, *self._arrivals):
-            if isinstance(process, HelperProcess):
-                self._loop.unwatch(process.pidfd)
-                process.end()
+        for arrival in self._arrivals:
+            if isinstance(arrival, HelperProcess):
+                arrival.end()
+        for process in self._stuck:  # these were waited for
+            self._loop.unwatch(process.pidfd)
+            process.reap()
+            process.close()
         self._arrivals.clear()
         self._waiting.clear()
         for request in left:

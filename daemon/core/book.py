@@ -91,7 +91,7 @@ class Book:
         self.deadlines = Deadlines()
         self.keep = Keep(limits, started, self.deadlines, self.behind, self.send, lambda: self.now)
         self.watchers = Watchers(limits, self.behind, self.send)
-        self.gpus = Gpus(lambda number: self.emit(fx.Look(number)))
+        self.gpus = Gpus(lambda number: self.emit(fx.Look(number)), lambda: self.now)
         self.due: Key | None = None
         """The timer that is being dealt with."""
         self.draining = False

@@ -59,9 +59,11 @@ class Tenancy:
     """The key by which its size is remembered for the next of its kind."""
 
     failures: int = 0
-    """Moves in a row that came to nothing, but for want of memory."""
-    shortages: int = 0
-    """Moves back in a row for which there was too little memory."""
+    """Moves in a row that came to nothing."""
+    trouble: str = ""
+    """Why it could not come back the last time."""
+    in_peace_until: float = 0.0
+    """It could not be parked: until then that is not tried again."""
     way: Literal["", "app", "driver"] = ""
     """Who moves its memory: its own hooks, or the driver; known during a move and while it is parked."""
     move: int = NO_NUMBER
@@ -105,7 +107,9 @@ class Tenancy:
     @property
     def stays_until(self) -> float:
         """No thrash: it is not parked again before it was there for as long as its last moves took."""
-        return self.resident_since + max(policy.MIN_RESIDENT_SECONDS, self.park_seconds + self.unpark_seconds)
+        moves_seconds = self.park_seconds + self.unpark_seconds
+        stays = self.resident_since + max(policy.MIN_RESIDENT_SECONDS, moves_seconds)
+        return max(stays, self.in_peace_until)
 
     @property
     def bring_back_seconds(self) -> float:
@@ -133,9 +137,14 @@ class GpuView:
 class Gpus:
     """The GPUs and their tenants.  `known` is empty before the first look, and where there are none."""
 
-    def __init__(self, look: Callable[[int], object]) -> None:
+    def __init__(self, look: Callable[[int], object], now: Callable[[], float]) -> None:
         """`look(number)` is to order one, which comes back as `GpusSeen`."""
         self._order_look = look
+        self._now = now
+        self._ordered: dict[int, float] = {}
+        """When the looks were that have not been answered."""
+        self.shown_since = -inf
+        """When the latest look was ordered that has shown anything."""
         self.known: dict[GpuId, GpuSeen] = {}
         self.why_none = ""
         """Why there are none, once somebody has looked."""
@@ -166,6 +175,7 @@ class Gpus:
     def look(self) -> int:
         """Order a look; returns its number."""
         self.last_look += 1
+        self._ordered[self.last_look] = self._now()
         self._order_look(self.last_look)
         return self.last_look
 
@@ -184,6 +194,14 @@ class Gpus:
         tenancy = _of(session)
         measured = self.measured(session, gpu) if tenancy.where != "parked" else 0
         return max(tenancy.reserved.get(gpu, 0), measured)
+
+    def has(self, session: Session, gpu: GpuId) -> int:
+        """What the session has taken, where a look has shown it as it is; else what counts as its."""
+        seen = self.known.get(gpu)
+        rests = session.running is None and not session.queue
+        since = session.idle_since if rests else _of(session).resident_since
+        shown = seen is not None and seen.exact and self.shown_since > since
+        return self.measured(session, gpu) if shown else self.held(session, gpu)
 
     def strangers_bytes(self, gpu: GpuId) -> int:
         """What no session here owns."""
@@ -249,12 +267,14 @@ class Gpus:
     def update(self, event: GpusSeen, workers: dict[WorkerId, Session]) -> None:
         """A look was answered; what was known stays where it has shown nothing."""
         self.answered_look = max(self.answered_look, event.look)
+        ordered = self._ordered.pop(event.look, -inf)
         self.fresh = True
         self.why_none = "" if event.gpus else event.why_none or "none was found"
         self.stirred = True
         if not event.gpus:
             return
         self.seen_look = max(self.seen_look, event.look)
+        self.shown_since = max(self.shown_since, ordered)
         self.known = {seen.id: seen for seen in event.gpus}
         self.returning = {id: kept for id, kept in self.returning.items() if kept[0] > self.seen_look}
         for seen in event.gpus:

@@ -44,7 +44,7 @@ def begin(book: Book, session: Session) -> None:
     """Park one that rests; calls may wait for it already."""
     tenancy = _begin_move(book, session, Phase.PARKING)
     tenancy.way = ""
-    tenancy.before = {gpu: book.gpus.held(session, gpu) for gpu in tenancy.home}
+    tenancy.before = {gpu: book.gpus.has(session, gpu) for gpu in tenancy.home}
     tenancy.host_bytes = sum(tenancy.before.values())
     known = book.gpus.known
     tenancy.used_before = {gpu: known[gpu].used_bytes for gpu in tenancy.home if gpu in known}
@@ -182,7 +182,7 @@ def move_failed(book: Book, session: Session, event: MoveFailed) -> None:
     elif event.lasting:
         _lose(book, session, event.message)
     else:
-        _stay_parked(book, session, tenancy, event.message, event.short)
+        _stay_parked(book, session, tenancy, event.message)
 
 
 def park_failed(book: Book, session: Session, said: gpus.ParkFailed) -> None:
@@ -194,9 +194,8 @@ def _stay(book: Book, session: Session, tenancy: Tenancy, message: str, lasting:
     """It could not be parked, and is as it was."""
     _end_move(book, session, tenancy)
     tenancy.failures += 1
-    tenancy.park_seconds = book.now - tenancy.began  # for so long it is left in peace
-    tenancy.resident_since = book.now
-    if lasting or tenancy.failures >= policy.MOVES_TRIED:
+    tenancy.in_peace_until = book.now + _pause_seconds(tenancy)
+    if lasting:
         tenancy.never = message
     tenancy.host_bytes = 0
     tenancy.parks_for, told = [], tenancy.parks_for
@@ -205,19 +204,20 @@ def _stay(book: Book, session: Session, tenancy: Tenancy, message: str, lasting:
     _back_to_work(book, session)
 
 
-def _stay_parked(book: Book, session: Session, tenancy: Tenancy, message: str, short: bool = True) -> None:
-    """It could not come back: for want of memory, which may come free, or it is tried a few times."""
+def _stay_parked(book: Book, session: Session, tenancy: Tenancy, message: str) -> None:
+    """It could not come back, and nothing is lost: that is tried again as long as somebody waits for it."""
     _end_move(book, session, tenancy)
-    tenancy.failures += not short
-    tenancy.shortages += short
-    if tenancy.failures >= policy.MOVES_TRIED:
-        _lose(book, session, message)
-        return
+    tenancy.failures += 1
+    tenancy.trouble = message
     book.move(session, Phase.PARKED)
     tenancy.where = "parked"
-    tries = min(policy.MOST_DOUBLED, tenancy.failures + tenancy.shortages)
-    tenancy.not_before = book.now + min(policy.TRY_AGAIN_SECONDS, 0.1 * 2**tries)
+    tenancy.not_before = book.now + _pause_seconds(tenancy)
     _wait_if_wanted(book, session, tenancy.waited_since)
+
+
+def _pause_seconds(tenancy: Tenancy) -> float:
+    """Until a move that has failed is tried again: longer each time."""
+    return min(policy.TRY_AGAIN_SECONDS, 0.1 * 2 ** min(tenancy.failures, policy.MOST_DOUBLED))
 
 
 def _lose(book: Book, session: Session, message: str) -> None:
@@ -246,7 +246,7 @@ def restored(book: Book, session: Session, event: Restored) -> None:
 def _be_back(book: Book, session: Session, tenancy: Tenancy) -> None:
     _end_move(book, session, tenancy)
     tenancy.way = ""
-    tenancy.failures = tenancy.shortages = 0
+    tenancy.failures, tenancy.trouble = 0, ""
     tenancy.host_bytes = 0
     tenancy.unpark_seconds = book.now - tenancy.began
     tenancy.resident_since = book.now

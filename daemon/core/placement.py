@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 
+from warmd.daemon.core import policy
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import GpuId
 from warmd.daemon.core.gpus import Bytes, Tenancy
@@ -86,7 +87,8 @@ def need(book: Book, tenancy: Tenancy, gpu: GpuId) -> int:
     if ask is not None and ask.whole:
         others = [tenancy_of(one) for one in book.gpus.tenants.values() if one.tenancy is not tenancy]
         stays = sum(other.left.get(gpu, 0) for other in others)
-        return max(1, total - book.gpus.strangers_bytes(gpu) - stays)
+        strangers = min(book.gpus.strangers_bytes(gpu), int(total * policy.MOST_OF_STRANGERS))
+        return max(1, total - strangers - stays)
     if gpu in tenancy.home:
         return tenancy.home[gpu]
     assert ask is not None, "a start that waits for no known amount"
@@ -187,7 +189,7 @@ def host_bytes_left(book: Book) -> int:
 
 def takes_of_host(book: Book, session: Session) -> int:
     """Bytes of host memory that its park may take."""
-    return sum(book.gpus.held(session, gpu) for gpu in tenancy_of(session).home)
+    return sum(book.gpus.has(session, gpu) for gpu in tenancy_of(session).home)
 
 
 def _value(book: Book, session: Session) -> float:

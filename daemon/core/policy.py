@@ -50,12 +50,12 @@ MOVE_BYTES_PER_SECOND = 2**29
 """A move of GPU memory may take so long, and so much more by its size: then its process is killed."""
 UNPARK_BYTES_PER_SECOND = 5 * 2**30
 """How fast memory comes back, where that was not measured yet."""
-MOVES_TRIED = 3
-"""So many moves in a row may fail before a session is left where it is, or, if that is nowhere, given up."""
 TRY_AGAIN_SECONDS = 5.0
-"""At most so long after the last try a session is brought back again, where room only seems to be there."""
+"""At most so long after the last try a session is parked, or brought back, again."""
 MOST_DOUBLED = 10
 """Of the time between two tries; it has reached its most before."""
+MOST_OF_STRANGERS = 0.1
+"""Of a GPU's memory: who asks for it to itself bears with so much of other programs on it."""
 LEAST_FREED = 0.1
 """A park that frees less of the memory has freed none."""
 

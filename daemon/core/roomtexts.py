@@ -39,6 +39,8 @@ def refusal(book: Book, session: Session) -> str:
     waited = f"within {spell_seconds(book.limits.gpu_wait_seconds)} (gpu_wait)"
     if not book.gpus.known:
         return f"no GPU was to be seen {waited}: {book.gpus.why_none or 'its driver does not answer'}"
+    if tenancy.trouble:
+        return f"its GPU memory could not be brought back {waited}: {tenancy.trouble}; it is parked as before"
     return (
         f"there was no room for {wanted(tenancy)} {waited}: {in_the_way(book, session)}. "
         "End one of these, ask for less, or wait longer"

@@ -100,7 +100,7 @@ def _room(book: Book, session: Session) -> RoomStanding | None:
     if tenancy is None:
         return None
     waits, moves = tenancy.waits_since is not None, tenancy.move != NO_NUMBER
-    is_parked = tenancy.where == "parked" and not moves and not (tenancy.failures or tenancy.shortages)
+    is_parked = tenancy.where == "parked" and not moves and not tenancy.failures
     return RoomStanding(
         wanted=roomtexts.wanted(tenancy),
         waits_since=tenancy.waits_since,

@@ -58,6 +58,8 @@ RETRY_SECONDS = {
     "FILES_BUSY": 5,
 }
 
+HOLDERS = ": GPU "
+"""What follows it in a NO_ROOM names sessions and apps of others."""
 LIVES_ON = ("QUEUE_FULL", "TIMEOUT", "CANCELLED")
 """Errors of calls whose session is well: who reads "session" gives it up, and opens another."""
 
@@ -117,7 +119,8 @@ class HttpProblem(Exception):
 def text_of(error: WarmdError, of_pool: bool = False) -> str:
     """The error's text as these clients look for it.
 
-    What a worker of the shared pool printed may be about another key's run, and is left out.
+    What a worker of the shared pool printed may be about another key's run, and is left out; so is who
+    has the GPU memory that there is no room in.
     """
     if isinstance(error, NoSession):
         return f"session not found: {error.message}"
@@ -126,6 +129,8 @@ def text_of(error: WarmdError, of_pool: bool = False) -> str:
     if error.code == "WORKER_DIED":
         tail = f"; its last output was:\n{error.details.get('log_tail')}" if of_pool else ""
         return f"the session's worker died: {error.message.removesuffix(tail)}"
+    if error.code == "NO_ROOM":
+        return error.message.partition(HOLDERS)[0]
     if error.code in LIVES_ON:
         return re.sub(r"\bsession(s?)\b", r"worker\1", error.message)
     return error.message

@@ -7,7 +7,6 @@ from tests.core.world import World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
 from warmd.daemon.core.placement import tenancy_of
-from warmd.daemon.core.policy import MOVES_TRIED
 from warmd.protocol import gpus
 from warmd.protocol.work import Asks, WorkerId
 
@@ -85,10 +84,7 @@ def test_want_of_memory_may_last_and_says_nothing_of_the_session() -> None:
     w.park(session)
     w.holds = frozenset({fx.Restore})
     w.unpark(session)
-    for _ in range(MOVES_TRIED):
-        fails(w, short=True)
-        w.wait(6.0)
-    tenancy_of(w.broker._book.sessions[session]).shortages = 2000
+    tenancy_of(w.broker._book.sessions[session]).failures = 2000
     fails(w, short=True)
     w.wait(6.0)
     fails(w)

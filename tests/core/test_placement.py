@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.test_gpus import GEMMA, QWEN, opened, starts, world
+from tests.core.test_gpus import GEMMA, LLAMA, QWEN, opened, starts, world
 from tests.core.world import World
 from warmd.daemon.core import effects as fx
+from warmd.daemon.core.events import GpuId
 from warmd.daemon.core.placement import Kind, offer
 from warmd.protocol import gpus
 from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.messages import AppRef, SessionId
-from warmd.protocol.work import Asks
+from warmd.protocol.work import Asks, WorkerId
 
 
 def residents(world: World, *sizes: int) -> list[SessionId]:
@@ -92,11 +93,25 @@ def test_it_comes_back_to_the_gpu_that_it_was_on() -> None:
 def test_who_has_a_gpu_to_itself_gets_what_others_cannot_give_up() -> None:
     w = world()
     (first,) = residents(w, 40)
-    w.strangers["card0"] = 20
+    w.strangers["card0"] = 10
     w.wait(1.0)
     whole = opened(w, QWEN, whole=1)
     assert w.state(first) == "parked"
-    assert w.broker.view(whole).gpu.reserved == {"card0": 100 - 20 - 1}
+    assert w.broker.view(whole).gpu.reserved == {"card0": 100 - 10 - 1}
+
+
+def test_but_waits_for_memory_of_the_dead_and_of_large_programs() -> None:
+    w = world()
+    (first,) = residents(w, 40)
+    w.memory_lingers = True
+    w.end(first)
+    w.wait(1.0)
+    start = starts(w, whole=1)
+    w.wait(5.0)
+    assert start.open
+    w.lingers.clear()
+    w.wait(0.2)
+    assert start.code == "ok"
 
 
 def test_two_whole_gpus_are_cleared_together() -> None:
@@ -235,3 +250,13 @@ def test_nobody_is_parked_for_what_is_coming_back_already() -> None:
     assert start.open and w.state(idle) == "idle"
     w.oblige_cards()
     assert start.code == "ok" and w.state(idle) == "idle"
+
+
+def test_a_park_takes_host_memory_for_what_is_there_not_for_what_is_reserved() -> None:
+    w = world(park_bytes=60)
+    first = opened(w, LLAMA, whole=1)
+    w.hosted[WorkerId(1)].bytes = {GpuId("card0"): 30}
+    w.wait(1.5)
+    opened(w, GEMMA, whole=1)
+    gpu = w.broker.view(first).gpu
+    assert w.state(first) == "parked" and gpu is not None and gpu.parked_bytes == 29

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from warmd.http.keys import ANYBODY, Keys
-from warmd.http.problems import HttpProblem
+from warmd.http.problems import HttpProblem, text_of
+from warmd.protocol.errors import NoRoom
 
 
 @pytest.fixture
@@ -82,3 +83,9 @@ def test_a_file_that_holds_no_key_lets_nobody_in(keys: Keys) -> None:
     for name, text in (("odd", "no json"), ("short", "{}"), ("list", "[]"), ("none", '{"sha256": "zz"}')):
         (keys.path / name).write_text(text)
     assert [caller.name for caller in keys.callers()] == ["laptop"]
+
+
+def test_who_has_the_gpu_memory_is_not_told_to_other_keys() -> None:
+    waited = "app 'mine' did not start: there was no room for 60.0 GiB within 5m (gpu_wait)"
+    holders = "GPU 0 (H100, 80.0 GiB) has 0.0 GiB free beside sess_1 of app theirs with 60.0 GiB (busy)"
+    assert text_of(NoRoom(f"{waited}: {holders}. End one of these")) == waited
