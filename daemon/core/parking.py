@@ -217,7 +217,7 @@ def _stay_parked(book: Book, session: Session, tenancy: Tenancy, message: str) -
 
 def _pause_seconds(tenancy: Tenancy) -> float:
     """Until a move that has failed is tried again: longer each time."""
-    return min(policy.TRY_AGAIN_SECONDS, 0.1 * 2 ** min(tenancy.failures, policy.MOST_DOUBLED))
+    return min(policy.TRY_AGAIN_SECONDS, 0.1 * 2.0 ** min(tenancy.failures, policy.MOST_DOUBLED))
 
 
 def _lose(book: Book, session: Session, message: str) -> None:
