@@ -127,6 +127,5 @@ def _failed(effect: fx.Checkpoint | fx.Restore, error: GpuError) -> ev.MoveFaile
         effect.move,
         error.message,
         harmed=error.harm == "lost",
-        short=error.kind == "no_memory",
         lasting=error.kind in ("unsupported", "illegal"),
     )

@@ -270,14 +270,13 @@ class Restored:
 class MoveFailed:
     """The driver could not, and the worker's processes are as they were before; `harmed`: they are not.
 
-    `short`: memory is what it wants for.  `lasting`: it would fail again.
+    `lasting`: it would fail again.
     """
 
     worker: WorkerId
     move: int
     message: str
     harmed: bool = False
-    short: bool = False
     lasting: bool = False
 
 

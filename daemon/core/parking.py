@@ -9,8 +9,8 @@
                 + ParkFailed, or no answer in time -> it dies, and says why
 
     Unpark, or Restore -> Unparked, or Restored -> back to work
-    (UNPARKING)         -> KeepsMemory, MoveFailed(short) -> PARKED again, and waits as before
-                        -> ParkFailed, MoveFailed(harmed), no answer in time -> it dies, and says why
+    (UNPARKING)         -> KeepsMemory, MoveFailed: unharmed -> PARKED again, and waits as before
+                        -> ParkFailed, MoveFailed: harmed, or lasting, no answer in time -> it dies
 
 What was freed is never taken for granted: the park is over when a look that was ordered after it has
 come, and what that shows counts as taken.  A session that runs something is never parked; what comes

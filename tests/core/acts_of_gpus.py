@@ -62,7 +62,7 @@ class ActsOfGpus(Scene):
             said = ev.WorkerSaid(worker, gpus.KeepsMemory(move, "out of memory"))
         else:
             lost = hosted.where == "lost"
-            said = ev.MoveFailed(worker, move, how, lost, how in ("short", "keeps"), how == "lasting")
+            said = ev.MoveFailed(worker, move, how, lost, how == "lasting")
         self.world.tell(said)
 
     @up

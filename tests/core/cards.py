@@ -168,7 +168,7 @@ class Cards:
             self.tell(self.moves(worker))
         else:
             hosted.moving = ""
-            short = ev.MoveFailed(worker, hosted.move, "out of memory", short=True)
+            short = ev.MoveFailed(worker, hosted.move, "out of memory")
             kept = ev.WorkerSaid(worker, gpus.KeepsMemory(hosted.move, "out of memory"))
             self.tell(short if hosted.way == "driver" else kept)
 

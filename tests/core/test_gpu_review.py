@@ -85,7 +85,7 @@ def test_want_of_memory_may_last_and_says_nothing_of_the_session() -> None:
     w.holds = frozenset({fx.Restore})
     w.unpark(session)
     tenancy_of(w.broker._book.sessions[session]).failures = 2000
-    fails(w, short=True)
+    fails(w)
     w.wait(6.0)
     fails(w)
     assert w.state(session) == "parked"

@@ -304,7 +304,7 @@ def test_one_that_is_short_of_memory_is_tried_again_after_a_while(way: str) -> N
         if way == "app":
             keeps(w)
         else:
-            fails(w, short=True)
+            fails(w)
         assert w.state(session) == "parked"
         w.wait(0.01 + (TRY_AGAIN_SECONDS if len(tries) > 5 else 0.1 * 2 ** len(tries)))
     gaps = [after - before for before, after in pairwise(tries)]
@@ -314,25 +314,11 @@ def test_one_that_is_short_of_memory_is_tried_again_after_a_while(way: str) -> N
     assert call.worker == WORKER
 
 
-def test_but_no_longer_than_gpu_wait() -> None:
-    w = world(way="driver", gpu_wait_seconds=30.0)
-    session = opened(w)
-    w.park(session)
-    w.holds = frozenset({fx.Restore})
-    began, call = w.now, w.call(session)
-    while call.open:
-        if w.state(session) == "unparking":
-            fails(w, short=True)
-        assert w.now < began + 32.0
-        w.wait(0.1)
-    assert call.code == "NO_ROOM" and w.state(session) == "parked"
-
-
 def test_others_have_the_place_while_it_waits_for_its_next_try() -> None:
     w, session, _ = in_phase("unparking", "driver")
     w.holds = frozenset({fx.Restore})
     w.call(session)
-    fails(w, short=True)
+    fails(w)
     assert starts(w).open, "not those behind it"
     w.wait(0.2)
     assert w.state(session) == "unparking"

@@ -131,22 +131,22 @@ def test_what_was_moved_is_told(orders: Orders, answer: Any) -> None:
 
 @pytest.mark.parametrize("do", ["checkpoint", "restore"])
 @pytest.mark.parametrize(
-    ("kind", "harm", "harmed", "short", "lasting"),
+    ("kind", "harm", "harmed", "lasting"),
     [
-        ("busy", "none", False, False, False),
-        ("no_memory", "none", False, True, False),
-        ("unsupported", "none", False, False, True),
-        ("illegal", "none", False, False, True),
-        ("unavailable", "none", False, False, False),
-        ("failed", "lost", True, False, False),
+        ("busy", "none", False, False),
+        ("no_memory", "none", False, False),
+        ("unsupported", "none", False, True),
+        ("illegal", "none", False, True),
+        ("unavailable", "none", False, False),
+        ("failed", "lost", True, False),
     ],
 )
 def test_what_has_failed_is_told(
-    orders: Orders, do: str, kind: Any, harm: Any, harmed: bool, short: bool, lasting: bool
+    orders: Orders, do: str, kind: Any, harm: Any, harmed: bool, lasting: bool
 ) -> None:
     getattr(orders.orders, do)(effect(do))
     orders.answers(do, GpuError(kind, "so it is", harm))
-    assert orders.events == [ev.MoveFailed(WORKER, 5, "so it is", harmed, short, lasting)]
+    assert orders.events == [ev.MoveFailed(WORKER, 5, "so it is", harmed, lasting)]
 
 
 def test_what_was_moved_in_part_is_brought_back_first(orders: Orders) -> None:
@@ -154,7 +154,7 @@ def test_what_was_moved_in_part_is_brought_back_first(orders: Orders) -> None:
     orders.answers("checkpoint", GpuError("busy", "one of two", "mixed"))
     assert orders.events == []
     orders.answers("restore", Moved((1,), 0.1))
-    assert orders.events == [ev.MoveFailed(WORKER, 5, "one of two", False, False, False)]
+    assert orders.events == [ev.MoveFailed(WORKER, 5, "one of two", False, False)]
 
 
 def test_where_that_fails_too_it_is_lost(orders: Orders) -> None:
@@ -162,7 +162,7 @@ def test_where_that_fails_too_it_is_lost(orders: Orders) -> None:
     orders.answers("checkpoint", GpuError("busy", "one of two", "mixed"))
     orders.answers("restore", GpuError("no_memory", "no room", "mixed"))
     text = "one of two; and it could not be undone: no room"
-    assert orders.events == [ev.MoveFailed(WORKER, 5, text, True, False, False)]
+    assert orders.events == [ev.MoveFailed(WORKER, 5, text, True, False)]
 
 
 def test_a_worker_that_is_gone_is_not_moved(orders: Orders) -> None:
