@@ -194,6 +194,13 @@ class Cards:
         for card, total in self.cards.items():
             assert self.used_of_card(card) <= total, f"{card} is out of memory"
 
+    def is_moved(self: Any, fake: Any) -> bool:
+        """Its GPU memory is on its way: it expires when that is over at the earliest."""
+        moved = self.state(fake.spawn.session) in ("parking", "unparking")
+        if moved:
+            fake.hold.changed = self.now
+        return moved
+
     def check_is_not_moved(self: Any, fake: Any) -> None:
         """It is given a call."""
         hosted = self.hosted.get(fake.spawn.worker)

@@ -329,7 +329,7 @@ class Stage(Nursery, Spares, Cards, Keeping):
             assert all(t.forgotten or t.given for t in self.templates.values()), "stopped with a template"
 
     def _check_worker(self, fake: FakeWorker) -> None:
-        if fake.idle and not self.waiting(fake.spawn.session):
+        if fake.idle and not (self.waiting(fake.spawn.session) or self.is_moved(fake)):
             assert self.now <= fake.idles_at_most_until + LATE_SECONDS, "expires too late"
             assert self.now <= fake.lives_until + LATE_SECONDS, "lives too long"
         assert fake.kills or not fake.exit_told, "what a worker left behind is not swept"
