@@ -82,7 +82,7 @@ def spell(kind: str, value: Any) -> str:
     if kind.startswith("duration"):
         return units.spell_seconds(value)
     if kind.startswith("size"):
-        return units.NEVER if value == math.inf else units.spell_bytes(value)
+        return {math.inf: units.NEVER, 0: "0"}.get(value) or units.spell_bytes(value)
     if kind == "paths":
         return os.pathsep.join(value)
     return str(value).lower() if kind == "switch" else str(value)

@@ -1,4 +1,5 @@
 import math
+import os
 import re
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def test_defaults_are_those_of_the_design():
     assert (settings.start_timeout, settings.drain_timeout, settings.end_grace) == (600, 30, 10)
     assert (settings.max_sessions, settings.max_queue, settings.max_message_bytes) == (256, 256, 2**28)
     assert (settings.classes, settings.app_folders, settings.log_keep) == (True, (), 100)
-    assert settings.limits() == Limits(dispatch_ahead=32, max_templates=16)
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    assert settings.limits() == Limits(dispatch_ahead=32, max_templates=16, park_bytes=half)
     assert settings.origin("call_timeout") == "default"
 
 
@@ -41,13 +43,13 @@ def test_every_limit_reaches_the_rule_book():
         "max_sessions": 1, "max_queue": 2, "max_pool_workers": 3, "session_timeout": 4,
         "max_session_timeout": "never", "call_timeout": 6, "start_timeout": 7, "end_grace": 8,
         "cancel_grace": 9, "dispatch_ahead": 10, "max_templates": 11, "template_memory": "12MiB",
-        "template_timeout": 13,
+        "template_timeout": 13, "gpu_wait": 14, "park_memory": 15,
     }  # fmt: skip
     assert load(flags, {}, NO_FILES).limits() == Limits(
         max_sessions=1, max_queue=2, max_pool_workers=3, session_timeout_seconds=4,
         max_session_timeout_seconds=math.inf, call_timeout_seconds=6, start_timeout_seconds=7,
         end_grace_seconds=8, cancel_grace_seconds=9, dispatch_ahead=10, max_templates=11,
-        template_bytes=12 * 2**20, template_seconds=13,
+        template_bytes=12 * 2**20, template_seconds=13, gpu_wait_seconds=14, park_bytes=15,
     )  # fmt: skip
 
 

@@ -116,6 +116,9 @@ class World:
     def request_stop(self, drain_seconds):
         self.stops.append(drain_seconds)
 
+    def gpu_infos(self):
+        return {"gpus": [], "no_gpus": "none here"}
+
     def counters(self):
         return {"dropped_messages": 7, "log_lines_dropped": 8}
 
