@@ -45,7 +45,7 @@ _registered: list[Offload] = []
 def offload(*weights: Any, always_copy: bool = False) -> Offload:
     """Keeps the weights of torch modules, and tensors, where the daemon can have them moved.
 
-    To be called once they are on the GPU: host memory for them is pinned now, which takes 0.7 s for each
+    To be called once they are on the GPU: host memory for them is pinned now, which takes some 0.8 s for each
     GiB, and is free again when all of them are garbage.  Of modules these are the parameters and buffers
     (no gradients); of a tensor its whole storage, also where it is a view.  What is in host memory is left
     there.  In a worker the daemon decides when they go; elsewhere the handle that is returned can be used.

@@ -113,7 +113,8 @@ class Book:
         if session.spare:
             self.spares.setdefault(session.start_key, {})[session.id] = session
         self.enlist(session)
-        self.gpus.stirred = self.gpus.stirred or bool(self.gpus.known)
+        if self.gpus.known:
+            self.gpus.stirred = True
 
     def enlist(self, session: Session) -> None:
         """It can be found by its name, and has a greatest age."""
@@ -165,7 +166,8 @@ class Book:
             self.move(session, Phase.IDLE)
         session.idle_since = self.now
         self.set_idle_timer(session)
-        self.gpus.stirred = self.gpus.stirred or bool(self.gpus.line)
+        if self.gpus.line:
+            self.gpus.stirred = True
 
     def rest(self, session: Session) -> None:
         """The same of one that is parked, unless somebody wants it back for its own sake."""

@@ -41,10 +41,6 @@ class GpuError(Exception):
         self.message = message
         self.harm: Harm = harm
 
-    @property
-    def is_harmed(self) -> bool:
-        return self.harm != "none"
-
 
 @dataclass(frozen=True, slots=True)
 class Device:

@@ -87,7 +87,7 @@ def test_what_the_driver_refuses_is_told(daemon: Daemon, gpus: FakeGpus, app: Ap
     assert refused.message == f"process {app.pid}: CUDA_ERROR_OUT_OF_MEMORY (fake)"
     gpus.fault("failed", "checkpoint")
     lost = parked(daemon, token)
-    assert (lost.kind, lost.harm, lost.is_harmed) == ("failed", "lost", True)
+    assert (lost.kind, lost.harm) == ("failed", "lost")
 
 
 @pytest.mark.usefixtures("app")
