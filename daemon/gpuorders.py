@@ -76,7 +76,7 @@ class GpuOrders:
             worker = self._worker_of(process.token) if process.token else None
             if worker is not None:
                 of[worker] = of.get(worker, 0) + (process.bytes or 0)
-        exact = all(process.bytes is not None for process in gpu.processes)
+        exact = gpu.shows_processes and all(process.bytes is not None for process in gpu.processes)
         return GpuSeen(GpuId(gpu.id), gpu.index, gpu.name, gpu.total_bytes, gpu.used_bytes, of, exact)
 
     def checkpoint(self, effect: fx.Checkpoint) -> None:

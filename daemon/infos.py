@@ -76,7 +76,10 @@ def _gpu_info(view: GpuView, now: float) -> dict[str, Any]:
 
 
 def gpu_info(gpu: Gpu, session_of: Callable[[str], str | None]) -> dict[str, Any]:
-    """What `status` says of one; `session_of` a process's token, which no client may see."""
+    """What `status` says of one; `session_of` a process's token, which no client may see.
+
+    Where it does not show our processes, those that it shows tell nothing of others' memory either.
+    """
     of: dict[str, int] = {}
     others = []
     for process in gpu.processes:
@@ -93,7 +96,8 @@ def gpu_info(gpu: Gpu, session_of: Callable[[str], str | None]) -> dict[str, Any
         "used": gpu.used_bytes,
         "utilization": gpu.utilization,
         "sessions": of,
-        "others": others,
+        "others": others if gpu.shows_processes else [],
+        "shows_processes": gpu.shows_processes,
     }
 
 

@@ -2,7 +2,7 @@
 
     FAKE_GPU_DIR/
       devices.json            id, name and size of each device
-      settings.json           slow return of memory, memory of strangers, whether bytes are told
+      settings.json           slow return, memory of strangers, whether bytes are told and processes shown
       faults/NAME             what is to go wrong, and how often
       processes/PID.STARTED/  state, one file for each allocation: DEVICE.NAME
       lock                    held while any of it is changed
@@ -66,7 +66,7 @@ class FakeGpus:
                 (path / name).mkdir(parents=True)
             listed = [{"id": id, "name": "Fake H100", "total": total} for id, total in devices.items()]
             (path / "devices.json").write_text(json.dumps(listed))
-            self._set({"return_seconds": 0.0, "strangers": {}, "told": True})
+            self._set({"return_seconds": 0.0, "strangers": {}, "told": True, "shown": True})
 
     @property
     def environment(self) -> dict[str, str]:
@@ -97,6 +97,10 @@ class FakeGpus:
     def tell_bytes(self, told: bool) -> None:
         """Whether the driver says how much each process uses."""
         self._change(told=told)
+
+    def show_processes(self, shown: bool) -> None:
+        """Whether it is as outside of a container, where the driver knows the pids of all."""
+        self._change(shown=shown)
 
     def used(self, device: str) -> int:
         with self.folder.locked():
@@ -214,7 +218,7 @@ class FakeDriver:
             processes, settings = self._folder.processes(), self._folder.settings()
             listed = self._folder.devices()
             shown = visible(listed)
-            return [self._device(listed.index(one), one, processes, bool(settings["told"])) for one in shown]
+            return [self._device(listed.index(one), one, processes, settings) for one in shown]
 
     def checkpoint(self, pid: int, lock_seconds: float) -> None:
         self._reach("checkpoint")
@@ -259,12 +263,15 @@ class FakeDriver:
     def close(self) -> None:
         pass
 
-    def _device(self, index: int, one: dict[str, Any], processes: list[Process], told: bool) -> Device:
-        living = [process for process in processes if process.is_alive]
+    def _device(
+        self, index: int, one: dict[str, Any], processes: list[Process], settings: dict[str, Any]
+    ) -> Device:
+        told, are_shown = bool(settings["told"]), bool(settings["shown"])
+        living = [process for process in processes if process.is_alive and are_shown]
         bytes = {process.pid: sum(process.on(one["id"]).values()) for process in living}
         shown = {pid: used if told else None for pid, used in bytes.items() if used}
         used = self._folder.used(one["id"])
-        return Device(one["id"], index, one["name"], int(one["total"]), used, None, shown)
+        return Device(one["id"], index, one["name"], int(one["total"]), used, None, shown, are_shown)
 
     def _process(self, pid: int) -> Process:
         process = self._folder.process(pid)

@@ -3,6 +3,9 @@
 The trace is shortened, and runs faster than it was made for, by the same factor for all its times.  The
 models' sizes are parts of the GPU's memory; or, unless `--full` asks for all of it, of `ROOM_GIB`: host
 memory for all of them is pinned.
+
+What other ways to choose whom to park would have moved is simulated, by the rule book with that choice in the
+place of its own, at speeds that were measured once.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ import warmd
 from benchmarks.gpuparts.bench import SLACK_GIB, Bench, called, timed
 from benchmarks.gpuparts.cards import needs
 from benchmarks.gpuparts.rows import Found
+from tests.core.replacement import first_in_first_out, least_recently_used, our_own
 from tests.core.trace import MODELS, Model, Request, recorded
+from tests.core.trace_machine import GIB, HOOKS, TOTAL_BYTES, Machine, Speeds
 
 ROOM_GIB = 32.0
 FAKE_ROOM_GIB = 15.0
@@ -30,6 +35,11 @@ PINNED = 0.6
 LEAST_GIB = 0.25
 WAIT_BOUND_SECONDS = 60.0
 OPEN_SECONDS = 120.0
+CHOICES = {
+    "as warmd chooses": our_own,
+    "the least recently used goes": least_recently_used,
+    "the first that came goes": first_in_first_out,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,24 @@ def traced(bench: Bench, found: Found) -> None:
         done = _replayed(sessions, plan.requests())
         moves = sum(session.info().gpu["moves"] for session in sessions.values())
     _tell(found, expected, done, moves)
+    for choice, parks in _simulated(plan, room).items():
+        found.figure(f"the same, simulated: {choice}", parks, f"in {len(done)} calls")
+
+
+def _simulated(plan: Plan, room_gib: float) -> dict[str, int]:
+    """The moves to host memory that each choice makes of the same calls."""
+    shares = {model.name: model.share for model in plan.models}
+    parks = {}
+    for choice, how in CHOICES.items():
+        with how():
+            parks[choice] = Machine(_speeds(room_gib), shares).play(plan.requests()).parks
+    return parks
+
+
+def _speeds(room_gib: float) -> Speeds:
+    """The machine's GPU has another size: what counts is how much of it moves in a second."""
+    larger = TOTAL_BYTES / (room_gib * GIB)
+    return Speeds(HOOKS.load * larger, HOOKS.park * larger, HOOKS.unpark * larger)
 
 
 def _opened(bench: Bench, client: Any, name: str, gib: float) -> Any:

@@ -238,7 +238,8 @@ class GpuSeen:
     used_bytes: int
     of: Mapping[WorkerId, int]
     exact: bool = True
-    """False where the driver does not say what each process has; then `of` tells less than there is."""
+    """False where the driver does not say what each process has, or shows none of them; then `of` tells
+    less than there is, and who has room reserved is taken to have it."""
 
 
 @record

@@ -28,10 +28,12 @@ def wanted(tenancy: Tenancy) -> str:
 
 
 def too_large(book: Book, tenancy: Tenancy) -> str:
-    known = book.gpus.known.values()
-    there = "the machine's GPU" if len(known) == 1 else f"the largest of the machine's {len(known)} GPUs"
-    largest = gib(max(seen.total_bytes for seen in known))
-    return f"it asks for {wanted(tenancy)}, and {there} has {largest}: ask for less (gpu, in its manifest)"
+    sizes = [seen.total_bytes for seen in book.gpus.known.values()]
+    there = "the machine's GPU" if len(sizes) == 1 else f"the largest of the machine's {len(sizes)} GPUs"
+    has = f"{there} has {gib(max(sizes))}"
+    if tenancy.ask is not None and tenancy.ask.whole > len(sizes):
+        has = f"the machine has {len(sizes)}"
+    return f"it asks for {wanted(tenancy)}, and {has}: ask for less (gpu, in its manifest)"
 
 
 def refusal(book: Book, session: Session) -> str:

@@ -57,6 +57,8 @@ class Device:
     """Percent of the time in which something ran; None where it is not told."""
     processes: Mapping[int, int | None] = field(default_factory=dict)
     """pid -> bytes that it uses; None where the driver does not say."""
+    shows_processes: bool = True
+    """False in a container whose pids the driver does not know: what processes use cannot be told."""
 
 
 class Driver(Protocol):

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from warmd.daemon.gpu.driver import Device, GpuError, Kind, State
@@ -25,6 +26,9 @@ from warmd.daemon.gpu.visible import visible
 REMEDY = "pip install 'warmd[gpu]'"
 SIGNS = ("/dev/nvidiactl", "/proc/driver/nvidia/version")
 """One of them is there where the kernel's driver is."""
+PIDS = Path("/proc")
+FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""The inode number of the machine's own, of all kernels (PROC_PID_INIT_INO in include/linux/proc_ns.h)."""
 STATES: Mapping[int, State] = {0: "running", 1: "locked", 2: "checkpointed", 3: "failed"}
 """The others, of newer drivers, are between two of these."""
 KINDS: Mapping[str, Kind] = {
@@ -148,7 +152,8 @@ class Nvidia:
                 processes[one.pid] = used if known is None else max(known, used or 0)
         rates = self._unless_unsupported(self._nvml.nvmlDeviceGetUtilizationRates, handle)
         utilization = None if rates is None else int(rates.gpu)
-        return Device(id, index, name, int(memory.total), int(memory.used), utilization, processes)
+        size = int(memory.total), int(memory.used)
+        return Device(id, index, name, *size, utilization, processes, _are_of_here(processes))
 
     def _is_split(self, handle: Any) -> bool:
         modes = self._unless_unsupported(self._nvml.nvmlDeviceGetMigMode, handle)
@@ -221,6 +226,18 @@ class Nvidia:
             return self.state(pid)
         except GpuError:
             return None
+
+
+def _are_of_here(listed: Iterable[int]) -> bool:
+    """Whether a process here that uses the GPU would be listed by its pid.
+
+    In a container many drivers list the machine's pids, or none.
+    """
+    try:
+        is_first = (PIDS / "self/ns/pid").stat().st_ino == FIRST_PID_NAMESPACE
+    except OSError:
+        is_first = False
+    return is_first or any((PIDS / str(pid)).exists() for pid in listed)
 
 
 def _lost(pid: int, error: GpuError) -> GpuError:

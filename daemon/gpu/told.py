@@ -40,6 +40,8 @@ class Gpu:
     utilization: int | None
     """Percent; None where it is not told."""
     processes: tuple[GpuProcess, ...]
+    shows_processes: bool = True
+    """False where the driver shows none of this machine's, whether there are any or not."""
 
     @property
     def free_bytes(self) -> int:
@@ -73,14 +75,15 @@ class Settled:
 
 def packed_gpu(gpu: Gpu) -> list[Any]:
     processes = [[process.pid, process.bytes, process.token] for process in gpu.processes]
-    return [gpu.id, gpu.index, gpu.name, gpu.total_bytes, gpu.used_bytes, gpu.utilization, processes]
+    size = gpu.total_bytes, gpu.used_bytes, gpu.utilization
+    return [gpu.id, gpu.index, gpu.name, *size, processes, gpu.shows_processes]
 
 
 def unpacked_gpu(packed: Sequence[Any]) -> Gpu:
     """Raises TypeError, ValueError."""
-    id, index, name, total, used, utilization, processes = packed
+    id, index, name, total, used, utilization, processes, shows = packed
     shown = tuple(GpuProcess(*process) for process in processes)
-    return Gpu(id, index, name, total, used, utilization, shown)
+    return Gpu(id, index, name, total, used, utilization, shown, shows)
 
 
 def packed_error(error: GpuError) -> list[str]:

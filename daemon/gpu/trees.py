@@ -47,6 +47,7 @@ class Trees:
                     GpuProcess(pid, used, token_of(pid, self._daemon_pid))
                     for pid, used in sorted(device.processes.items())
                 ),
+                device.shows_processes,
             )
             for device in self._driver.devices()
         ]

@@ -29,6 +29,7 @@ Said = Iterator[tuple[Level, str]]
 LIBRARIES = ("nvidia-ml-py", "cuda-bindings")
 LEAST_DRIVER = 570
 """Has the functions that move a process's memory to host memory and back."""
+SAY = "say in each app.toml what it needs (gpu = ...), or start the container with `--pid=host`"
 ALONE = "have apps move it (warmd.gpu.offload, or hooks park and unpark)"
 LOOK_SECONDS = 10.0
 TOKEN, OWNER = b"WARMD_WORKER_TOKEN=", b"WARMD_DAEMON_PID="
@@ -144,6 +145,9 @@ def _whose(host: Host, found: Sequence[Gpu]) -> Said:
     daemon, sessions, objection = _daemon(host)
     if found and objection:
         yield "warn", f"the daemon here sees no GPU ({objection}): start it anew (`warmd stop`)"
+    if not all(one.shows_processes for one in found):
+        yield "warn", f"the driver does not know the pids of this container, nor who has GPU memory: {SAY}"
+        return
     others = []
     for index, process in [(one.index, process) for one in found for process in one.processes]:
         pid, token = process.pid, process.token.encode()

@@ -8,7 +8,8 @@ from typing import Any
 from warmd.cli.talk import size, span
 
 Gpu = Mapping[str, Any]
-"""Of `status`: id, index, name, memory, used, utilization, sessions, others."""
+"""Of `status`: id, index, name, memory, used, utilization, sessions, others, shows_processes."""
+HIDDEN = "whose it is cannot be told in this container, whose pids the driver does not know"
 QUIET = ("no NVIDIA driver", "GPUs are left alone")
 """Why there are no GPUs, where nobody would expect any."""
 MOST_PIDS = 5
@@ -76,7 +77,9 @@ def line(gpu: Gpu) -> str:
 
 
 def holders(gpu: Gpu) -> list[str]:
-    """Sessions, other programs, and what the driver does not say whose it is."""
+    """Sessions, other programs, or why they cannot be told."""
+    if not gpu["shows_processes"]:
+        return [HIDDEN] if gpu["used"] else []
     told = []
     if of := gpu["sessions"]:
         told.append(f"{len(of)} session{'s' * (len(of) > 1)} {size(sum(of.values()))}")

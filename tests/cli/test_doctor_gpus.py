@@ -114,6 +114,12 @@ def test_what_there_is_and_who_else_has_of_it(tmp_path: Path) -> None:
     ]
 
 
+def test_a_driver_that_does_not_know_the_pids_of_a_container(tmp_path: Path, fake: FakeGpus) -> None:
+    fake.show_processes(False)
+    _, (level, text) = told(host(tmp_path, WARMD_GPU_DRIVER=DRIVER))
+    assert level == "warn" and "does not know the pids of this container" in text and "(gpu = ...)" in text
+
+
 @pytest.mark.parametrize("fault", ["unavailable", "crash"])
 def test_a_driver_that_fails(tmp_path: Path, fake: FakeGpus, fault: str) -> None:
     fake.fault(fault, "look")

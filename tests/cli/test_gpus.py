@@ -36,6 +36,7 @@ CARD: dict[str, Any] = {
     "utilization": 35,
     "sessions": {"sess_a": 8 * GIB},
     "others": [{"pid": 12, "memory": 3 * GIB}, {"pid": 13, "memory": None}],
+    "shows_processes": True,
 }
 
 
@@ -95,6 +96,8 @@ def test_the_gpus_of_a_daemon_in_words() -> None:
         "gpu 1:    H100, 12.0G of 80.0G used, 35% busy; 1 session 8.0G; other programs 3.0G (pids 12, 13)"
     ]
     assert "when last looked at" in gpus.lines({"gpus": [CARD], "sessions": 0})[0]
+    (hidden,) = gpus.lines({"gpus": [{**CARD, "others": [], "shows_processes": False}], "sessions": 1})
+    assert hidden.endswith("35% busy; " + gpus.HIDDEN)
     assert gpus.lines({"gpus": [], "no_gpus": "NVML cannot be started: x"}) == [
         "no gpus:  NVML cannot be started: x"
     ]

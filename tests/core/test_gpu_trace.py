@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager as Manager
-from contextlib import contextmanager, nullcontext
 from itertools import groupby
-from unittest.mock import patch
 
 import pytest
 
 from tests.core import trace
+from tests.core.replacement import first_in_first_out, least_recently_used, our_own
 from tests.core.trace import MAX_RUN_SECONDS, MODELS, Request, recorded
 from tests.core.trace_machine import DRIVER, HOOKS, TOTAL_BYTES, Machine, Outcome, Speeds, bound_seconds
-from warmd.daemon.core import placement, policy
-from warmd.daemon.core.book import Book
-from warmd.daemon.core.events import GpuId
-from warmd.daemon.core.session import Phase, Session
-
-Order = Callable[[Book, Session], float]
+from warmd.daemon.core import policy
 
 
 @pytest.fixture(autouse=True)
 def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are most of what these tests cost; what is told of moves and ends orders its own."""
     monkeypatch.setattr(policy, "LOOK_OFTEN_SECONDS", 2.0)
-
-
-def least_recently_used(book: Book, session: Session) -> float:
-    return session.idle_since if session.phase is Phase.IDLE else book.now
-
-
-def first_in(_: Book, session: Session) -> float:
-    return placement.tenancy_of(session).resident_since
-
-
-@contextmanager
-def plain(order: Order) -> Iterator[None]:
-    """The same admission; but whoever comes first in this order goes, and waiting calls are not gathered."""
-
-    def chosen(book: Book, gpu: GpuId, tenants: list[Session], short: int) -> tuple[list[Session], int]:
-        gone = []
-        for tenant in sorted(tenants, key=lambda one: order(book, one)):
-            if short > 0:
-                gone.append(tenant)
-                short -= placement.frees(book, tenant, gpu)
-        return gone, short
-
-    with patch.object(placement, "_chosen", chosen), patch.object(policy, "YIELD_AFTER_SECONDS", 0.0):
-        yield
 
 
 def played(how: Manager[None], speeds: Speeds, requests: list[Request]) -> Outcome:
@@ -81,9 +50,9 @@ def test_the_trace_is_what_it_says() -> None:
 def test_it_moves_less_than_plain_replacement_and_nobody_waits_too_long(
     speeds: Speeds, requests: list[Request]
 ) -> None:
-    ours = played(nullcontext(), speeds, requests)
-    recent = played(plain(least_recently_used), speeds, requests)
-    first = played(plain(first_in), speeds, requests)
+    ours = played(our_own(), speeds, requests)
+    recent = played(least_recently_used(), speeds, requests)
+    first = played(first_in_first_out(), speeds, requests)
     for outcome in (ours, recent, first):
         assert set(outcome.answers) == {"ok"} and not outcome.out_of_memory
     assert ours.parks < min(recent.parks, first.parks)

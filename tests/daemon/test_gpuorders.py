@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def test_what_the_driver_does_not_tell_is_not_exact(orders: Orders) -> None:
     orders.orders.look(fx.Look(3))
     orders.answers("look", (gpu(GpuProcess(1, None, TOKEN)),))
     assert orders.events[0].gpus[0].of == {WORKER: 0} and not orders.events[0].gpus[0].exact
+
+
+def test_where_the_driver_knows_no_pids_of_here_nothing_is_exact(orders: Orders) -> None:
+    orders.orders.look(fx.Look(3))
+    orders.answers("look", (replace(gpu(GpuProcess(99, 600, "")), shows_processes=False),))
+    assert not orders.events[0].gpus[0].exact
+    (shown,) = orders.orders.infos(str)
+    assert not shown["shows_processes"] and shown["others"] == [], "it may be a session's"
 
 
 def test_what_is_not_to_be_seen_says_why(orders: Orders) -> None:

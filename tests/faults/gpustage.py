@@ -93,6 +93,7 @@ class Stage:
             self.client.sessions.end(session)
         self.gpus.return_slowly(0)
         self.gpus.tell_bytes(True)
+        self.gpus.show_processes(True)
         for device in self.ids():
             self.gpus.stranger(device, 0)
         until(lambda: self.client.status().sessions == len(self.kept))

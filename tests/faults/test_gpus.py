@@ -178,9 +178,11 @@ def test_by_hand(one_gpu: Stage) -> None:
     assert error.code == "INVALID" and "has no GPU memory" in str(error)
 
 
-def test_a_driver_that_does_not_tell_whose_memory_is_whose(one_gpu: Stage) -> None:
-    """As in a container that hides pids: what has come free is what counts."""
-    one_gpu.gpus.tell_bytes(False)
+@pytest.mark.parametrize("hidden", ["bytes", "processes"])
+def test_a_driver_that_does_not_tell_whose_memory_is_whose(one_gpu: Stage, hidden: str) -> None:
+    """As in a container: what is reserved counts, and what has come free."""
+    one_gpu.gpus.tell_bytes(hidden != "bytes")
+    one_gpu.gpus.show_processes(hidden != "processes")
     first = one_gpu.open("Weights", {"seed": 1}, **SIXTY)
     second = one_gpu.open("Hooked", {"seed": 2}, **SIXTY)
     for calls in range(1, 4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -189,6 +190,36 @@ def test_a_process_that_computes_and_draws_counts_once(
 ) -> None:
     nvml.compute, nvml.graphics = [(10, compute)], [(10, graphics)]
     assert driver.devices()[0].processes == {10: bytes}
+
+
+@pytest.mark.parametrize(
+    ("is_container", "living", "shown"),
+    [(False, [], True), (True, [], False), (True, [999], False), (True, [12], True)],
+)
+def test_whether_the_driver_knows_the_pids_of_here(
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    is_container: bool,
+    living: list[int],
+    shown: bool,
+) -> None:
+    """A container's driver may list the machine's pids, which are nobody's here."""
+    namespace = tmp_path / "self/ns/pid"
+    namespace.parent.mkdir(parents=True)
+    namespace.touch()
+    for pid in living:
+        (tmp_path / str(pid)).mkdir()
+    monkeypatch.setattr(nvidia, "PIDS", tmp_path)
+    monkeypatch.setattr(nvidia, "FIRST_PID_NAMESPACE", 0 if is_container else namespace.stat().st_ino)
+    assert driver.devices()[0].shows_processes is shown
+
+
+def test_where_there_are_no_namespaces_it_is_as_in_a_container(
+    driver: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(nvidia, "PIDS", tmp_path)
+    assert not driver.devices()[0].shows_processes
 
 
 def test_what_a_gpu_does_not_tell_is_left_out(driver: Any, nvml: Nvml) -> None:
