@@ -5,7 +5,7 @@ gone through from its head (`placement` has what can be done for each):
 
 1. there is room: it starts, or is brought back.
 2. there will be once idle ones are parked: they are, and it waits for that.  A spare gets no such
-   treatment: it is not started at all.
+   treatment: it waits for what is on its way back, and else is not started at all.
 3. there will be once busy ones are parked: when it has waited for `YIELD_AFTER_SECONDS`, these are
    parked after their running call, and what waits for them goes to the end of the line.
 4. else it waits: for the ends of others, or for `gpu_wait`, after which it is refused.
@@ -126,8 +126,7 @@ def _attend(book: Book, session: Session, taken: set[GpuId], hoped_for: set[GpuI
         starting.fail(book, session, "START_FAILED", text)
         return inf
     offer = placement.offer(book, session, taken if placement.may_go(session) else taken | hoped_for)
-    fits = offer is not None and offer.kind is Kind.FITS
-    if session.spare and session.phase is Phase.PLACING and not fits:
+    if session.spare and session.phase is Phase.PLACING and not _needs_nobody(offer):
         starting.fail(book, session, "NO_ROOM", f"a spare parks nobody, and {in_the_way(book, session)}")
         return inf
     if offer is None or book.now < tenancy.not_before:
@@ -145,6 +144,11 @@ def _attend(book: Book, session: Session, taken: set[GpuId], hoped_for: set[GpuI
     for busy in offer.busy:
         tenancy_of(busy).yields = True
     return offer.wakes
+
+
+def _needs_nobody(offer: Offer | None) -> bool:
+    """There is room, or will be once that is back which has been let go of already."""
+    return offer is not None and offer.kind <= Kind.CLEARS and not offer.victims
 
 
 def _impossible(book: Book, tenancy: Tenancy) -> str:

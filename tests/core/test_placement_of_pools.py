@@ -9,6 +9,7 @@ import pytest
 from tests.core.test_gpus import GEMMA, LLAMA, QWEN, opened, starts, text_of, world
 from tests.core.test_placement import parked, residents
 from tests.core.world import World
+from warmd.daemon.core import effects as fx
 from warmd.protocol import gpus
 from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.work import Asks
@@ -149,6 +150,17 @@ def test_a_spare_parks_nobody() -> None:
     assert refused.code == "NO_ROOM" and "a spare parks nobody, and GPU 0" in text_of(refused)
     assert parked(w, sessions) == []
     assert spare(w, bytes=40).code == "ok"
+
+
+def test_it_waits_for_what_is_on_its_way_back() -> None:
+    w = world()
+    (session,) = residents(w, 60)
+    w.holds = frozenset({fx.Look})
+    w.end(session)
+    waits = spare(w, bytes=60)
+    assert waits.open and w.state(waits.session) == "placing"
+    w.oblige_cards()
+    assert waits.code == "ok"
 
 
 def test_nor_does_it_wait_for_a_gpu_that_others_wait_for() -> None:
