@@ -7,28 +7,24 @@ VENDOR := $(CURDIR)/sdk/http/page/vendor
 # This release has a wheel without CUDA, a tenth of the size, which the tests need.
 TORCH := torch==2.13.0
 
-# To these no other work on the machine matters, nor they to it.
-UNHURRIED := tests/protocol tests/test_house.py tests/core/test_properties.py
-# They and the rule book's, which `covered` runs, are through when the others begin.
-OTHERS := $(filter-out tests/core/ tests/protocol/ tests/__pycache__/,$(wildcard tests/*/)) $(filter-out tests/test_house.py,$(wildcard tests/test_*.py))
+# The rule book's are run by `covered`.
+OTHERS := $(filter-out tests/core/ tests/__pycache__/,$(wildcard tests/*/)) $(wildcard tests/test_*.py) tests/core/test_properties.py
+# They wait for processes half of their time.  Those of a file share a daemon.
+SPREAD := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test checked unhurried test-core covered coverage lint typing bench smoke many hops breakdown guard soak vendor clean
+.PHONY: demo test checked test-core covered coverage lint typing bench smoke many hops breakdown guard soak vendor clean
 
 demo: .venv/demo
 	$(BIN)/warmd demo $(ARGS)
 
-# Two things at a time until the tests begin, which want the machine for themselves.
 test:
 	$(MAKE) --jobs=2 --output-sync=target checked
-	$(BIN)/python -m pytest $(ARGS) $(if $(filter tests/%,$(ARGS)),,$(OTHERS))
+	$(BIN)/python -m pytest $(ARGS) $(if $(filter tests/%,$(ARGS)),,$(SPREAD) $(OTHERS))
 
-checked: covered unhurried typing lint .venv/js .venv/js-examples .venv/page .venv/chromium
+checked: covered typing lint .venv/js .venv/js-examples .venv/page .venv/chromium
 
 test-core: .venv/dev
 	$(BIN)/python -m pytest tests/core tests/protocol -q $(ARGS)
-
-unhurried: .venv/dev
-	$(BIN)/python -m pytest -q -p no:cacheprovider $(UNHURRIED)
 
 # Each line and branch of the rule book is reached by its own tests, not only by chance.
 covered: .venv/dev

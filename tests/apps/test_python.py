@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import os
 import shutil
@@ -23,7 +24,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def app():
+def app(monkeypatch):
+    # Another test's doctest leaves it behind, and IPython takes it for gettext's.
+    monkeypatch.delattr(builtins, "_", raising=False)
     main = sys.modules["__main__"]
     app = Python()
     app.setup()
