@@ -8,6 +8,7 @@ import sys
 
 import httpx
 
+from tests.faults.watch import until
 from tests.http.gatewayprocess import GatewayProcess
 from warmd.http.logs import FACTS, JsonLines
 
@@ -35,6 +36,7 @@ def test_what_went_wrong_is_told_whole() -> None:
 
 def test_all_that_a_gateway_says_of_requests_is_json(gateway: GatewayProcess, http: httpx.Client) -> None:
     http.get("/nowhere", headers={"X-Request-Id": "id-2"})
+    until(lambda: "id-2" in gateway.said())  # it is written after the answer
     url = http.base_url
     first, *lines = gateway.said().splitlines()
     assert first == f"warmd serves HTTP at {str(url).rstrip('/')}"
