@@ -50,6 +50,12 @@ export function barOf(call) {
   return { id: call.id, call, function: call.function, from: call.arrived, to, segments: parts, live: false };
 }
 
+/**
+ * What a session does that is not there yet; one that is `placing` waits for GPU memory.
+ * @type {Record<string, 'queue' | 'start'>}
+ */
+const COMING = { looking_up: 'start', placing: 'queue', starting: 'start' };
+
 /** @param {Row} row @param {number} now @returns {Bar | null} */
 export function runningBar(row, now) {
   if (row.running) {
@@ -57,9 +63,10 @@ export function runningBar(row, now) {
     const to = Math.max(since, now);
     return { id: call, call: null, function: name, from: since, to, segments: [{ kind: 'run', from: since, to }], live: true };
   }
-  if (row.state !== 'starting' && row.state !== 'looking_up') return null;
+  const kind = COMING[row.state];
+  if (!kind) return null;
   const to = Math.max(row.created, now);
-  const start = { kind: /** @type {const} */ ('start'), from: row.created, to };
+  const start = { kind, from: row.created, to };
   return { id: `start ${row.id}`, call: null, function: '', from: row.created, to, segments: [start], live: true };
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { coldAgainstWarm, columns, latency, quantile } from '../../../sdk/http/page/stats.js';
-import { barAt, barOf, lanesOf, segments, ticks, timeAt, xOf } from '../../../sdk/http/page/timeline-geometry.js';
+import { barAt, barOf, lanesOf, runningBar, segments, ticks, timeAt, xOf } from '../../../sdk/http/page/timeline-geometry.js';
 
 const call = (more = {}) => ({
   id: 'c', session: 's', app: 'chat', function: 'generate', arrived: 10, ended: 13, code: null, message: '', cold: false, queue: 0, spawn: 0, imports: 0, setup: 0, run: 1, first: null, ...more,
@@ -34,6 +34,12 @@ test('lanes are of sessions that did something in the window, with what runs now
     ['s', 's', ['r', 'in']], ['n', 'n', ['start n']], ['pool data', 'pool', ['p', 'pooled']],
   ]);
   assert.deepEqual([lanes[0].bars[0].to, lanes[0].bars[0].live], [100, true]);
+});
+
+test('a session that comes is a bar of what it does, one that rests or leaves is none', () => {
+  const kindOf = (state) => runningBar({ id: 'n', kind: 'session', app: 'chat', state, created: 95, running: null }, 100)?.segments[0].kind;
+  assert.deepEqual(['looking_up', 'placing', 'starting'].map(kindOf), ['start', 'queue', 'start']);
+  assert.deepEqual(['idle', 'parked', 'stopping', 'gone'].map(kindOf), [undefined, undefined, undefined, undefined]);
 });
 
 test('calls that came to no worker have a lane of their own', () => {
