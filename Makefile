@@ -10,7 +10,8 @@ TORCH := torch==2.13.0
 # The rule book's are run by `covered`.
 OTHERS := $(filter-out tests/core/ tests/__pycache__/,$(wildcard tests/*/)) $(wildcard tests/test_*.py) tests/core/test_properties.py
 # They wait for processes half of their time.  Those of a file share a daemon.
-SPREAD := --numprocesses=2 --dist=loadfile
+SPREAD := --numprocesses=2 --dist=loadfile -m 'not alone'
+ALONE := -m alone $(shell grep -rl --include='test_*.py' pytest.mark.alone tests)
 
 .PHONY: demo test checked test-core covered coverage lint typing bench smoke many hops breakdown guard soak vendor clean
 
@@ -19,7 +20,12 @@ demo: .venv/demo
 
 test:
 	$(MAKE) --jobs=2 --output-sync=target checked
-	$(BIN)/python -m pytest $(ARGS) $(if $(filter tests/%,$(ARGS)),,$(SPREAD) $(OTHERS))
+ifneq ($(filter tests/%,$(ARGS)),)
+	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest $(ARGS) $(ALONE)
+	$(BIN)/python -m pytest $(ARGS) $(SPREAD) $(OTHERS)
+endif
 
 checked: covered typing lint .venv/js .venv/js-examples .venv/page .venv/chromium
 

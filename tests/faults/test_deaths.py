@@ -28,6 +28,8 @@ from tests.faults.watch import (
 )
 from warmd.owndaemon import LocalClient
 
+pytestmark = pytest.mark.alone
+
 HOW = {"kill": "SIGKILL", "segfault": "SIGSEGV", "abort": "SIGABRT", "exit_0": 0, "exit_7": 7}
 QUEUED = 20
 

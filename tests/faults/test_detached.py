@@ -184,6 +184,7 @@ def test_readers_neither_hold_it_up_nor_end_it(client: LocalClient) -> None:
         assert piece(0, SIZE) + b"".join(asleep) == WHOLE
 
 
+@pytest.mark.alone
 def test_readers_of_very_many_parts_disturb_nobody(client: LocalClient) -> None:
     with client.session(POURS) as session, RawClient(client.run_dir) as raw:
         given = {"name": "all", "count": MANY, "size": 1}

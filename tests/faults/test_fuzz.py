@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import zmq
 
 from tests.faults.fuzz import DEEP, WIDE, Garbage, examples
@@ -17,6 +18,8 @@ from warmd.protocol.wire import FROM_CLIENT
 
 if TYPE_CHECKING:
     from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
+
+pytestmark = pytest.mark.alone
 
 SEND_MILLISECONDS = 2000
 IDS = [CallId(bytes([n]) * 16) for n in range(8)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from tests.faults.fuzz import Garbage, examples, on_a_stream
 from tests.faults.watch import until, within, zoo
@@ -21,6 +22,8 @@ from warmd.protocol.wire import FROM_CLIENT, FROM_WORKER
 
 if TYPE_CHECKING:
     from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
+
+pytestmark = pytest.mark.alone
 
 OPENINGS = {
     "nothing": b"",

@@ -15,6 +15,8 @@ from warmd.protocol.stream import PREFIX, marked_off
 from warmd.protocol.wire import FROM_WORKER
 from warmd.protocol.work import Ordinal
 
+pytestmark = pytest.mark.alone
+
 if TYPE_CHECKING:
     from warmd.local import LocalClient  # imported, it would hide the function `warmd.local`
 

@@ -21,6 +21,8 @@ from tests.faults.watch import (
     within,
 )
 
+pytestmark = pytest.mark.alone
+
 SIXTY = {"gpu": "600B"}
 OTHERS = pytest.mark.usefixtures("others")
 BOUND_SECONDS = hastygpu.MOVE_SECONDS + hastygpu.SETTLE_SECONDS + 6.0

@@ -29,6 +29,8 @@ from tests.faults.watch import (
 )
 from warmd.owndaemon import LocalClient
 
+pytestmark = pytest.mark.alone
+
 DEADLINE_SECONDS = 0.5
 WITH_A_PATH = ("clean_up", "leave_thread")
 

@@ -32,6 +32,8 @@ from warmd.protocol.segments import MOST_SEGMENTS, SEALS
 from warmd.protocol.stream import marked_off
 from warmd.protocol.wire import FROM_DAEMON, FROM_WORKER
 
+pytestmark = pytest.mark.alone
+
 if TYPE_CHECKING:
     from warmd.owndaemon import LocalClient
 

@@ -23,6 +23,8 @@ from tests.faults.lentmemory import NOTHING, daemon_and_workers, has_lane, lends
 from tests.faults.watch import AT_ONCE_SECONDS, begun, error_of, together, undisturbed, until, within
 from warmd.protocol import mappings, segments
 
+pytestmark = pytest.mark.alone
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 

@@ -25,6 +25,8 @@ from tests.faults.watch import AT_ONCE_SECONDS, begun, error_of, open_all, undis
 from warmd.protocol import messages as msg
 from warmd.protocol.messages import CallId
 
+pytestmark = pytest.mark.alone
+
 if TYPE_CHECKING:
     from warmd.owndaemon import LocalClient
 

@@ -10,6 +10,8 @@ import warmd
 from tests.faults.watch import error_of, open_all, together, undisturbed, until, zoo
 from warmd.owndaemon import LocalClient
 
+pytestmark = pytest.mark.alone
+
 MAX_BYTES = 2**20
 FLOOD_MEGABYTES = 100
 MAX_TEXT_BYTES = 64 * 1024

@@ -51,6 +51,7 @@ def test_of_five_that_start_at_once_one_serves(tmp_path: Path) -> None:
             daemon.process.communicate(timeout=20)
 
 
+@pytest.mark.alone
 def test_a_second_daemon_disturbs_nobody(tmp_path: Path) -> None:
     with serving(tmp_path / "run") as (first, client), undisturbed(first.address):
         assert "another daemon" in start_refused(Daemon(first.run_dir))

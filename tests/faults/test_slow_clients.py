@@ -25,6 +25,8 @@ from warmd.protocol import messages as msg
 from warmd.protocol import values
 from warmd.protocol.messages import CallId
 
+pytestmark = pytest.mark.alone
+
 if TYPE_CHECKING:
     from warmd.owndaemon import LocalClient
 

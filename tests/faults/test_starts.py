@@ -27,6 +27,8 @@ from tests.faults.watch import (
 from warmd.owndaemon import LocalClient
 from warmd.protocol import places
 
+pytestmark = pytest.mark.alone
+
 FAILING = {
     "SetupRaises": "ValueError: setup does not want to",
     "SetupExits": "SystemExit: 4",

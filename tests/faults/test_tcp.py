@@ -192,6 +192,7 @@ def test_nothing_can_be_read_on_the_wire(guests: Guests, key: str) -> None:
         assert secret.encode() not in relay.seen and b"guest" not in relay.seen
 
 
+@pytest.mark.alone
 def test_garbage_and_silence_at_the_port_disturb_nobody(guests: Guests) -> None:
     host, _, port = guests.address.removeprefix("tcp://").partition(":")
     with undisturbed(guests.daemon.address):

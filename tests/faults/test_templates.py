@@ -125,6 +125,7 @@ def test_the_death_of_a_fork_is_told_and_costs_nobody_else(
     assert second.call("run").output is not None
 
 
+@pytest.mark.alone
 def test_the_death_of_the_template_costs_no_session_and_the_next_start_has_another(
     daemon: LocalClient, source: Source
 ) -> None:

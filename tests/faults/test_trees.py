@@ -64,6 +64,7 @@ def test_zombies_are_reaped_with_their_parent(client: LocalClient) -> None:
     await_gone(zombies)
 
 
+@pytest.mark.alone
 def test_a_child_that_forks_as_fast_as_it_can_does_not_get_away(client: LocalClient) -> None:
     session = client.session(zoo("Forks"))
     token = token_of(session.call("swarm").output)

@@ -192,6 +192,7 @@ def test_a_part_that_no_json_can_tell_is_left_out_and_an_end_fails_the_run(
     assert status == 10 or "cannot be told" in end["error"]
 
 
+@pytest.mark.alone
 def test_who_does_not_read_costs_bounded_memory_and_disturbs_nobody(
     daemon: LocalClient, tmp_path: Path
 ) -> None:
