@@ -221,7 +221,7 @@ class Ready:
 
 @record
 class StartFailed:
-    """`phase` is `"imports"` or `"setup"`."""
+    """`phase` is `"imports"`, `"prepare"` or `"setup"`."""
 
     phase: str
     type: str

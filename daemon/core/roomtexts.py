@@ -6,7 +6,7 @@ from warmd.daemon.core import placement
 from warmd.daemon.core.book import Book
 from warmd.daemon.core.events import GpuId
 from warmd.daemon.core.gpus import Tenancy
-from warmd.daemon.core.session import Session
+from warmd.daemon.core.session import Phase, Session
 from warmd.protocol.units import spell_seconds
 
 MOST_NAMED = 5
@@ -43,10 +43,24 @@ def refusal(book: Book, session: Session) -> str:
         return f"no GPU was to be seen {waited}: {book.gpus.why_none or 'its driver does not answer'}"
     if tenancy.trouble:
         return f"its GPU memory could not be brought back {waited}: {tenancy.trouble}; it is parked as before"
-    return (
-        f"there was no room for {wanted(tenancy)} {waited}: {in_the_way(book, session)}. "
-        "End one of these, ask for less, or wait longer"
-    )
+    short = f"there was no room for {wanted(tenancy)} {waited}"
+    return f"{short}: {in_the_way(book, session)}. {_remedy(book, session)}"
+
+
+def _remedy(book: Book, session: Session) -> str:
+    holders = _holders(book, session)
+    if not holders:
+        return "End other programs that use the GPU (`nvidia-smi` shows them), ask for less, or wait longer"
+    if any(_lacks_host_memory(book, one) for one in holders):
+        return "End one of these or a parked session, raise park_memory, ask for less, or wait longer"
+    return "End one of these, ask for less, or wait longer"
+
+
+def _holders(book: Book, session: Session) -> list[Session]:
+    """Who else has memory on a GPU that would do."""
+    gpus = placement.candidates(book, placement.tenancy_of(session))
+    others = [one for one in book.gpus.tenants.values() if one is not session]
+    return [one for one in others if any(book.gpus.held(one, gpu) for gpu in gpus)]
 
 
 def in_the_way(book: Book, session: Session) -> str:
@@ -70,6 +84,15 @@ def _place(book: Book, session: Session, gpu: GpuId) -> str:
 
 
 def _holder(book: Book, session: Session, gpu: GpuId) -> str:
-    never = placement.tenancy_of(session).never
-    how = f"{session.phase.value}; not parked: {never}" if never else session.phase.value
+    why_not = placement.tenancy_of(session).never
+    if _lacks_host_memory(book, session):
+        why_not = f"that would be over park_memory, {gib(book.limits.park_bytes)}"
+    how = f"{session.phase.value}; not parked: {why_not}" if why_not else session.phase.value
     return f"{session.id} of app {session.app.name} with {gib(book.gpus.held(session, gpu))} ({how})"
+
+
+def _lacks_host_memory(book: Book, session: Session) -> bool:
+    """It could be parked, if host memory were allowed for it."""
+    if placement.tenancy_of(session).never or session.phase not in (Phase.IDLE, Phase.BUSY):
+        return False
+    return placement.takes_of_host(book, session) > placement.host_bytes_left(book)

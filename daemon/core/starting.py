@@ -14,6 +14,11 @@ from warmd.protocol import work
 from warmd.protocol.errors import Problem, quoted
 from warmd.protocol.work import AppSpec, Asks, WorkerId
 
+NOBODY_MADE_ROOM = (
+    "if this was GPU memory: the app does not say how much it needs, so nobody was parked for it; say so in "
+    'its app.toml, as in gpu = "20GB"'
+)
+
 
 def app_found(book: Book, session: Session, asks: Asks) -> bool:
     """Whether a process is to be started for it."""
@@ -98,11 +103,17 @@ def ready(book: Book, session: Session, said: work.Ready) -> None:
 
 
 def failed(book: Book, session: Session, said: work.StartFailed) -> None:
-    """The worker says that importing the app, or its `setup`, raised."""
+    """The worker says that importing the app, its `prepare` or its `setup` raised."""
     if session.phase is Phase.STARTING:
-        what = "importing the app" if said.phase == "imports" else "setup"
+        what = "importing the app" if said.phase == "imports" else said.phase
         text = f"{what} failed: {said.type}: {said.message}"
+        if "OutOfMemory" in said.type and book.gpus.known and _has_not_said(session):
+            text += f" ({NOBODY_MADE_ROOM})"
         fail(book, session, "START_FAILED", text, type=said.type, traceback=said.traceback)
+
+
+def _has_not_said(session: Session) -> bool:
+    return session.tenancy is None or session.tenancy.ask is None
 
 
 def overdue(book: Book, session: Session) -> None:

@@ -24,6 +24,10 @@ HOOKS = ("setup", "unload", "on_cancel", "park", "unpark", PREPARE)
 """What an app's author writes to be called by the worker, and by nobody else."""
 
 
+class PrepareError(Exception):
+    """The app's `prepare` has raised what is its cause."""
+
+
 class App:
     """An app's class, and its instance once `make` was called.
 
@@ -53,9 +57,12 @@ class App:
         self._plans: dict[str, Plan] = {}
 
     def prepare(self) -> None:
-        """Runs the class's `prepare`, if it has one; whatever that raises comes through."""
+        """Runs the class's `prepare`, if it has one.  Raises PrepareError."""
         if self.prepares:
-            getattr(self.cls, PREPARE)()
+            try:
+                getattr(self.cls, PREPARE)()
+            except BaseException as error:
+                raise PrepareError from error
 
     def make(self) -> None:
         """Makes the instance; whatever the class's constructor raises comes through."""
@@ -198,6 +205,13 @@ def _check_hooks(cls: type, name: str, is_base_app: bool) -> bool:
         )
     if is_async(getattr(cls, PREPARE)):
         raise TypeError(f"prepare of app {name} is async, and runs where there is no event loop: use `def`")
+    try:
+        inspect.signature(getattr(cls, PREPARE)).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"prepare of app {name} needs arguments, and there are none ({error}): it runs once for all "
+            "sessions; what differs between them belongs in setup"
+        ) from None
     return True
 
 

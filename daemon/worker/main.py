@@ -20,7 +20,7 @@ from warmd.daemon.worker import bars, output, process, results, stack, template
 from warmd.daemon.worker.calling import Arguments, plan_for_setup, takes_argument
 from warmd.daemon.worker.invoke import Calls
 from warmd.daemon.worker.link import Link
-from warmd.daemon.worker.load import App, load
+from warmd.daemon.worker.load import App, PrepareError, load
 from warmd.daemon.worker.page import ControlPage
 from warmd.daemon.worker.runtime import Runtime, leave_fork
 from warmd.daemon.worker.text import describe
@@ -157,7 +157,7 @@ def _live(
 
 
 def _import(begin: Begin, failed: ImportError | None) -> tuple[App, Reloader | None]:
-    """Raises what the import or the app's `prepare` raises."""
+    """Raises what the import raises, and PrepareError."""
     if failed is not None:
         raise failed
     began_ns = time.time_ns()
@@ -217,6 +217,8 @@ def _unload(runtime: Runtime, reason: str) -> None:
 
 
 def _start_failed(link: Link, phase: str, error: BaseException) -> int:
+    if isinstance(error, PrepareError) and error.__cause__ is not None:
+        phase, error = "prepare", error.__cause__
     if link.forked:
         leave_fork(error)
     text = describe(error)

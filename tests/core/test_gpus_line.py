@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.core.test_gpus import GEMMA, GIB, LLAMA, QWEN, moved, opened, starts, text_of, world
+from tests.core.test_placement import residents
 from tests.core.world import World
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core.policy import YIELD_AFTER_SECONDS
@@ -119,6 +120,25 @@ def test_a_wait_that_is_too_long_is_refused_with_what_is_in_the_way() -> None:
         'its app says so (park = "never")), other programs with 5.0 GiB. '
         "End one of these, ask for less, or wait longer"
     )
+
+
+def test_where_only_other_programs_are_in_the_way_that_is_said() -> None:
+    w = world(bytes=60, gpu_wait_seconds=30.0)
+    w.strangers["card0"] = 50
+    start = starts(w)
+    w.wait(30.1)
+    assert start.code == "NO_ROOM"
+    assert "End other programs that use the GPU (`nvidia-smi` shows them)" in text_of(start)
+
+
+def test_where_host_memory_is_in_the_way_that_is_said() -> None:
+    w = world(size=80 * GIB, park_bytes=100 * GIB, gpu_wait_seconds=30.0)
+    first, second = residents(w, 60 * GIB, 60 * GIB)
+    start = starts(w, bytes=60 * GIB)
+    w.wait(30.1)
+    assert (start.code, w.state(first), w.state(second)) == ("NO_ROOM", "parked", "idle")
+    assert "(idle; not parked: that would be over park_memory, 100.0 GiB)" in text_of(start)
+    assert "End one of these or a parked session, raise park_memory, ask for less" in text_of(start)
 
 
 def test_the_calls_of_a_parked_session_are_refused_likewise_and_it_rests_on() -> None:

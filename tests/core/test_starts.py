@@ -13,7 +13,9 @@ from warmd.daemon.core import events as ev
 from warmd.daemon.core.policy import Limits
 from warmd.protocol import work
 from warmd.protocol.errors import Problem
+from warmd.protocol.gpus import GpuAsk
 from warmd.protocol.messages import Failure
+from warmd.protocol.work import Asks
 
 MISSING = Problem(
     "APP_NOT_FOUND", "there is no app 'conter'; did you mean 'counter'?", details={"near": "counter"}
@@ -76,6 +78,26 @@ def test_an_import_that_raises_tells_all_who_wait_and_ends_the_process() -> None
     world.exits(code=1)
     world.tree_ends()
     world.assert_over()
+
+
+def test_a_prepare_that_raises_is_not_the_import() -> None:
+    world = starting("spawned")
+    world.says(work.StartFailed("prepare", "OSError", "no weights", "Traceback ..."))
+    assert "did not start: prepare failed: OSError: no weights" in failure(world.history[0]).message
+
+
+@pytest.mark.parametrize(("size", "is_advised"), [(None, True), (60, False)])
+def test_who_finds_no_gpu_memory_and_has_not_said_its_size_is_told_to(
+    size: int | None, is_advised: bool
+) -> None:
+    world = World(LIMITS, holds=set(EVERYTHING) - {fx.Look})
+    world.insert_cards(card0=100)
+    world.asks = Asks() if size is None else Asks(gpu=GpuAsk(bytes=size))
+    world.call(timeout_seconds=1000.0)
+    world.found()
+    world.spawned()
+    world.says(work.StartFailed("setup", "OutOfMemoryError", "CUDA out of memory", "Traceback ..."))
+    assert ('say so in its app.toml, as in gpu = "20GB"' in failure(world.history[0]).message) is is_advised
 
 
 def test_a_setup_that_raises_says_so() -> None:

@@ -63,23 +63,26 @@ def test_where_nothing_is_forked_it_runs_before_the_instance(daemon: FakeDaemon)
 
 
 @pytest.mark.parametrize(
-    ("kind", "type", "text"),
+    ("kind", "phase", "type", "text"),
     [
-        ("Raises", "ValueError", "no weights here"),
-        ("NoClassmethod", "TypeError", "prepare of app zoo is no classmethod"),
-        ("Async", "TypeError", "prepare of app zoo is async"),
+        ("Raises", "prepare", "ValueError", "no weights here"),
+        ("NoClassmethod", "imports", "TypeError", "prepare of app zoo is no classmethod"),
+        ("Demands", "imports", "TypeError", "prepare of app zoo needs arguments, and there are none"),
+        ("Async", "imports", "TypeError", "prepare of app zoo is async"),
     ],
 )
-def test_what_raises_fails_the_start(template: Template, kind: str, type: str, text: str) -> None:
+def test_what_raises_fails_the_start(
+    template: Template, kind: str, phase: str, type: str, text: str
+) -> None:
     failed = template.prepare(f"worker.zoo_prepare:{kind}")
     assert isinstance(failed, StartFailed)
-    assert (failed.phase, failed.type) == ("imports", type) and text in failed.message
+    assert (failed.phase, failed.type) == (phase, type) and text in failed.message
 
 
 def test_so_it_does_where_nothing_is_forked(daemon: FakeDaemon) -> None:
     failed = daemon.start("worker.zoo_prepare:Raises")
     assert isinstance(failed, StartFailed)
-    assert (failed.phase, failed.message) == ("imports", "no weights here")
+    assert (failed.phase, failed.message) == ("prepare", "no weights here")
     assert "in prepare" in failed.traceback
 
 

@@ -37,6 +37,11 @@ class NoClassmethod:
     def prepare(self) -> None: ...
 
 
+class Demands:
+    @classmethod
+    def prepare(cls, path: str, verbose: bool = True) -> None: ...
+
+
 class Async:
     @classmethod
     async def prepare(cls) -> None: ...
