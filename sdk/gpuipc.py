@@ -55,7 +55,10 @@ class Mapped:
         """A GPU's UUID, and how torch calls it.  Raises RuntimeError, ValueError."""
         import torch
 
-        torch.cuda.init()
+        try:
+            torch.cuda.init()
+        except (AssertionError, RuntimeError) as error:  # torch was built without CUDA, or finds no driver
+            raise RuntimeError(f"weights are shared on a GPU, and torch finds none here: {error}") from error
         found = torch.device("cuda" if device is None else device)
         if found.type != "cuda":
             raise ValueError(f"memory can be shared on a GPU, not on {found}")

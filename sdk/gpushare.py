@@ -59,8 +59,11 @@ def share(key: str, make: Callable[[], Any], *, device: Any = None, seconds: flo
     The driver can then no longer park the session (`exclusions`); what it has for itself can be offloaded.
     Elsewhere than in a session nothing is shared: these are `make`'s own tensors, on the GPU.
 
-    Raises ShareError, TypeError for what is no dict of tensors, and what `make` raises.
+    Raises ShareError, TypeError for what is no dict of tensors, RuntimeError where torch has no GPU, and
+    what `make` raises.
     """
+    if not isinstance(key, str) or not callable(make):
+        raise TypeError(f"share(key, make) takes a text and a function, not {key!r} and {make!r}")
     if context._runtime is not None:
         return _sharing().share(key, make, device, seconds)
     if os.environ.get(TOKEN_VARIABLE):

@@ -261,6 +261,18 @@ def test_only_plain_tensors_are_shared(made: Any) -> None:
         tensors_of(made)
 
 
+@pytest.mark.parametrize(("key", "make"), [(3, dict), ("w", 4)])
+def test_a_key_is_a_text_and_what_makes_the_weights_a_function(key: Any, make: Any) -> None:
+    with pytest.raises(TypeError, match=r"share\(key, make\) takes a text and a function"):
+        gpu.share(key, make)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_there_is_no_gpu_that_is_said() -> None:
+    with pytest.raises(RuntimeError, match="weights are shared on a GPU, and torch finds none here"):
+        gpu.share("w", dict)
+
+
 def test_a_module_gives_its_state() -> None:
     module = torch.nn.Linear(2, 3)
     assert set(tensors_of(module)) == {"weight", "bias"}
