@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from warmd.cli.talk import MAX_WIDTH, START_OF_LINE, on_terminal
+from warmd.cli.talk import MAX_WIDTH, START_OF_LINE, on_terminal, short
 from warmd.cli.values import to_json
 from warmd.protocol.errors import WarmdError
 
@@ -26,6 +26,7 @@ LAST_SECONDS = 2.0
 """For the last lines to come, when the call has ended."""
 LONG_SECONDS = 1.0
 """A start that takes longer is told of."""
+WITHOUT_ROOM = ("placing", "parking", "parked")
 BAR_CELLS = 20
 
 
@@ -55,8 +56,8 @@ class Live:
             self._start(lambda: self._show(self._client.calls.watch(call_id)))
         if self._wants_logs and self._logs is None and (id := session()) is not None:
             self._follow(id, tail=None)
-        elif self._wants_progress and opens and not self._wants_logs:
-            self._start(lambda: self._show_start(call_id, session))
+        elif self._wants_progress and not self._wants_logs:
+            self._start(lambda: self._show_wait(call_id, opens, session))
 
     def end(self) -> None:
         """The call has ended: what it has printed by now is yet to come."""
@@ -94,13 +95,29 @@ class Live:
             self._has_progress = True
             self._write(in_words(value))
 
-    def _show_start(self, call_id: str, session: Callable[[], str | None]) -> None:
-        """Of a start that takes long, an environment that is made, say: the last line that it has written."""
+    def _show_wait(self, call_id: str, opens: bool, session: Callable[[], str | None]) -> None:
+        """Of a call that has to wait long for its session: for what."""
         if self._ended.wait(LONG_SECONDS):
             return
         id = session() or self._starting_worker(call_id)
-        if id is None:
-            return
+        if id is not None:
+            self._show_wait_for_room(id)
+        if id is not None and opens and not self._ended.is_set():
+            self._show_start(id)
+
+    def _show_wait_for_room(self, id: str) -> None:
+        """A line as long as its session has no GPU memory."""
+        with self._client.watch() as changes:
+            for change in changes:
+                states = [info["state"] for info in change["sessions"] if info["id"] == id]
+                if self._ended.is_set() or (states and states[-1] not in WITHOUT_ROOM):
+                    break
+                if states and not self._line:
+                    self._write(f"waits for GPU memory: `warmd why {short(id)}` says who has it")
+        self._write("")
+
+    def _show_start(self, id: str) -> None:
+        """Of a start that takes long, an environment that is made, say: the last line that it has written."""
         self._logs = self._client.logs(id, follow=True)
         for chunk in self._logs:
             if self._has_progress:
@@ -113,7 +130,8 @@ class Live:
         """The worker of the shared pool that is being started, for this call most likely."""
         if self._client.calls.get(call_id)["state"] != "queued":
             return None
-        starting = [one["id"] for one in self._client.sessions.list() if one["state"] == "starting"]
+        come = ("placing", "starting")
+        starting = [one["id"] for one in self._client.sessions.list() if one["state"] in come]
         return next((id for id in reversed(starting) if id.startswith("pool_")), None)
 
     def _write(self, line: str) -> None:

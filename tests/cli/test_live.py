@@ -6,9 +6,11 @@ import pytest
 
 import warmd
 from tests.cli.shell import Shell
+from tests.faults.watch import until
+from tests.sdk.gpubox import GIB, GPU, gpu_box
 from warmd.cli import live as live_module
 from warmd.cli.live import Live, in_words
-from warmd.cli.talk import START_OF_LINE
+from warmd.cli.talk import START_OF_LINE, short
 
 APP = """
 import sys
@@ -151,3 +153,31 @@ def test_a_start_that_takes_long_shows_what_it_writes(shell, app, gate, session)
 )
 def test_progress_in_words(value, words):
     assert in_words(value) == words
+
+
+@pytest.mark.parametrize("is_parked", [False, True])
+def test_a_wait_for_gpu_memory_is_told_while_it_lasts(tmp_path, capsys, monkeypatch, is_parked):
+    monkeypatch.setattr(live_module, "on_terminal", lambda: True)
+    monkeypatch.setattr(live_module, "LONG_SECONDS", 0.01)
+    write, lines = Live._write, []
+    with gpu_box(tmp_path) as box:
+
+        def seen(live, line):
+            write(live, line)
+            lines.append(line)
+            if line.startswith("waits"):
+                box.gpus.stranger(GPU, 0)
+
+        monkeypatch.setattr(Live, "_write", seen)
+        session = "new"
+        if is_parked:
+            session = box.client.session("llama").id
+            box.client.sessions.park(session)
+        box.gpus.stranger(GPU, 10 * GIB)
+        until(lambda: is_parked is False or box.client.status().gpus[0]["used"] >= 10 * GIB)
+        shell = Shell(box.client.address, capsys)
+        words = ["call", session] if is_parked else ["run", "llama", "-s", session]
+        assert shell(*words) == ["true"]
+        told = session if is_parked else box.client.sessions.list()[0]["id"]
+        assert lines[0] == f"waits for GPU memory: `warmd why {short(told)}` says who has it"
+        assert lines[1] == "", "it has its memory"
