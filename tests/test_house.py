@@ -185,6 +185,7 @@ LIGHT = {
     "warmd": "zmq msgpack click asyncio numpy psutil loky warmd.daemon",
     "warmd.app": "zmq msgpack click asyncio numpy psutil loky warmd.daemon",
     "warmd.client": "click numpy psutil loky warmd.daemon",
+    "warmd.cli.top": "orjson starlette uvicorn numpy loky warmd.daemon",
     "warmd.protocol.wire": "zmq click asyncio numpy psutil loky warmd.daemon",
     "warmd.daemon.worker.main": "zmq click numpy psutil warmd.daemon.core warmd.daemon.server warmd.client",
 }

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from warmd.http.rows import OVER
 from warmd.http.usage import Used
+from warmd.protocol import names
 
 Info = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ class Top:
     def take(self, told: Mapping[str, Any], now: float) -> None:
         """A value of the daemon's stream."""
         for info in told["sessions"]:
-            if info["state"] in OVER:
+            if names.is_gone(info):
                 self._told.pop(info["id"], None)
             else:
                 self._told[info["id"]] = now, info

@@ -12,8 +12,8 @@ from warmd.http.moments import now
 from warmd.http.owners import LABEL
 from warmd.http.progress import json_of
 from warmd.http.usage import Used
+from warmd.protocol import names
 
-OVER = frozenset({"ended", "expired", "died"})
 SAME = (
     "id", "kind", "app", "name", "state", "created", "last_call", "calls", "queued", "idle_timeout",
     "origin", "pid", "reason",
@@ -43,7 +43,7 @@ def row(info: Mapping[str, Any], used: Used | None, change: int) -> Row:
     told["expires_at"] = _then(info["expires_in"])
     told["held_until"] = _then(info["held_for"])
     told["lives_until"] = _then(info["lives_for"])
-    is_over = info["state"] in OVER
+    is_over = names.is_gone(info)
     told["memory"], told["cpu"] = (used if used and not is_over else None) or (info["memory"], None)
     told["progress"] = orjson.Fragment(json_of(info["progress"]))
     return Row(info["id"], labels.get(LABEL, ""), info["pid"], is_over, orjson.dumps(told), change)

@@ -42,6 +42,7 @@ INFO: dict[str, Any] = {
     "reason": None,
     "progress": None,
 }
+EXTRAS = ("httpx", "matplotlib", "numpy", "orjson", "prometheus_client", "starlette", "torch", "uvicorn")
 
 
 @pytest.mark.parametrize("name", root.COMMANDS)
@@ -58,6 +59,18 @@ def test_the_table_of_commands_says_what_each_says_of_itself(name: str) -> None:
 def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     assert f"Usage: warmd {name}" in capsys.readouterr().out
+
+
+def test_each_command_has_help_without_what_only_extras_install() -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({EXTRAS!r}))
+from warmd.cli import main, root
+print(*(main([name, "--help"]) for name in root.COMMANDS))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert set(done.stdout.splitlines()[-1].split()) == {"0"}
 
 
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
