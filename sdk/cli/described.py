@@ -120,7 +120,7 @@ def page(description: Description, registered: Mapping[str, Any]) -> str:
     width = canvas()[0] - len(INDENT)
     told = facts({**registered, **found_of(description)})
     lines = [str(description["app"]), *_indented(_paragraphs(description.get("doc"), width))]
-    lines += [""] * bool(told) + [f"{name + ':':17}{value}" for name, value in told]
+    lines += [""] * bool(told) + [f"{name + ':':18}{value}" for name, value in told]
     for function in description["functions"]:
         marks = ["called without a name"] * (function["name"] == description.get("default_function"))
         marks += ["streams"] * bool(function.get("streams")) + ["async"] * bool(function.get("async"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmd.cli.choice import check_choice
 from warmd.cli.completion import complete_apps, complete_sessions
 from warmd.cli.link import open_client, resolve
 from warmd.cli.talk import json_object, json_option, say, short, size, span
@@ -67,8 +68,7 @@ def _may_be_parked(info: Info) -> bool:
 def _chosen(
     client: Client, sessions: tuple[str, ...], app: str | None, everything: bool, fits: Callable[[Info], bool]
 ) -> list[str]:
-    if bool(sessions) + (app is not None) + everything != 1:
-        raise click.UsageError("say which: SESSION..., --app APP or --all")
+    check_choice(sessions, app, everything)
     if sessions:
         return names.unique(resolve(client, session) for session in sessions)
     listed = [info for info in client.sessions.list() if info["kind"] == "session" and fits(info)]

@@ -96,7 +96,15 @@ class LazyGroup(click.Group):
             # click would say 1, which is an app's error here; and Python flushes once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
+        except click.UsageError as error:
+            # click does not say whose option lacks its value.
+            error.ctx = error.ctx or self._context_of(ctx.invoked_subcommand, ctx)
+            raise
         return code
+
+    def _context_of(self, name: str | None, ctx: click.Context) -> click.Context:
+        command = None if name is None else self.get_command(ctx, name)
+        return ctx if command is None else click.Context(command, info_name=name, parent=ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -81,7 +81,7 @@ def state(found: Mapping[str, Any] | None) -> str:
 def _templates(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is imported and ready to be forked, if anything is."""
     names = [
-        f"{one['app']} ({one['forks']} forks, {talk.size(one['memory'])})"
+        f"{one['app']} ({one['forks']} fork{'s' * (one['forks'] != 1)}, {talk.size(one['memory'])})"
         if one["state"] == "up"
         else f"{one['app']} ({one['state']})"
         for one in found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from warmd.cli import gpus, talk
+from warmd.cli.choice import check_choice
 from warmd.cli.completion import complete_apps, complete_sessions
 from warmd.cli.link import open_client, resolve
 from warmd.cli.talk import data, json_object, json_option, say, short, span, table
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_REASON = 60
 """Characters of why a session is gone; `inspect` shows all."""
+
+INDENT = 18
+"""Where `inspect` writes values, beyond the longest key."""
 
 session_argument = click.argument("session", shell_complete=complete_sessions)
 
@@ -93,7 +97,7 @@ def inspect(session: str, as_json: bool) -> None:
     if as_json:
         json_object(**info)
     else:
-        data("\n".join(f"{key + ':':17}{_shown(key, value, known)}" for key, value in info.items()))
+        data("\n".join(f"{key + ':':{INDENT}}{_shown(key, value, known)}" for key, value in info.items()))
 
 
 def _shown(key: str, value: Any, known: Sequence[gpus.Gpu] = ()) -> str:
@@ -108,7 +112,7 @@ def _shown(key: str, value: Any, known: Sequence[gpus.Gpu] = ()) -> str:
     if key == "memory":
         return talk.size(value)
     if key == "gpu":
-        return f"\n{'':17}".join(gpus.facts(value, known)) or "-"
+        return f"\n{'':{INDENT}}".join(gpus.facts(value, known)) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{name}={item}" for name, item in value.items()) or "-"
     return str(value)
@@ -193,8 +197,7 @@ def end(sessions: tuple[str, ...], app: str | None, everything: bool, finish: bo
     Returns when the processes are gone.  Prints the ids of the sessions that were ended.  --app and
     --all end workers of the shared pool too, which are no sessions, and so not printed.
     """
-    if bool(sessions) + (app is not None) + everything != 1:
-        raise click.UsageError("say which: SESSION..., --app APP or --all")
+    check_choice(sessions, app, everything)
     running: Running = "finish" if finish else "cancel"
     with open_client(autostart=False) as client:
         if everything:

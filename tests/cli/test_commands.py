@@ -93,7 +93,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["ps", "--jsn"], "--json"),
         (["run"], "warmd: Missing argument 'APP'."),
         (["end"], "warmd: say which: SESSION..., --app APP or --all"),
-        (["end", "ab", "--all"], "warmd: say which: SESSION..., --app APP or --all"),
+        (["end", "ab", "--all"], "warmd: give one of SESSION..., --app APP and --all, not several"),
+        (["park", "--all", "--app", "a"], "warmd: give one of SESSION..., --app APP and --all, not several"),
+        (["park", "--app"], "\nTry 'warmd park --help'."),
+        (["apps", "inspect", "--jsn"], "\nTry 'warmd apps inspect --help'."),
+        (["--host"], "\nTry 'warmd --help'."),
         (["run", "counter", "{bad"], "warmd: INPUT is not JSON"),
         (["run", "counter", "--setup", "{bad"], "warmd: --setup is not JSON"),
         (["run", "counter", "--env", "A"], "warmd: --env wants KEY=VALUE"),
@@ -251,11 +255,14 @@ def test_the_status_in_words() -> None:
     found = {
         "version": "0.1.0", "pid": 7, "uptime_seconds": 61.0, "memory": 2**20, "address": "unix:///x",
         "sessions": 1, "max_sessions": 256, "running": 0, "queued": 2, "log_lines_dropped": 3,
+        "templates": [{"app": app, "state": "up", "forks": forks, "memory": 2**20}
+                      for app, forks in (("a", 1), ("b", 2))],
     }  # fmt: skip
     text = described(found)
     assert "warmd 0.1.0 is running: pid 7, for 1m1s" in text
     assert "0 running, 2 waiting" in text
     assert "3 log lines were lost" in text
+    assert "templates: a (1 fork, 1.0M), b (2 forks, 1.0M)" in text
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

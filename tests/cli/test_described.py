@@ -125,14 +125,14 @@ def test_an_app_and_where_it_was_found(shell: Shell) -> None:
     lines = shell("apps", "inspect", "./words")
     assert lines[:13] == [
         "/apps/words", "  Counts words.", "", "  Remembers them too.", "",
-        "target:          app:App",
-        "paths:           /apps/words",
-        "requirements:    numpy, regex>1",
-        "env:             TOKEN",
-        "reload:          yes",
-        "idle seconds:    300.0",
-        "memory bytes:    null",
-        "spares:          0",
+        "target:           app:App",
+        "paths:            /apps/words",
+        "requirements:     numpy, regex>1",
+        "env:              TOKEN",
+        "reload:           yes",
+        "idle seconds:     300.0",
+        "memory bytes:     null",
+        "spares:           0",
     ]  # fmt: skip
     assert "run (called without a name)" in lines
     assert "\n".join(lines).endswith(PAGE_ENDS)

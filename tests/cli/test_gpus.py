@@ -114,9 +114,10 @@ def test_parking_by_hand(shell: Shell, box: Box) -> None:
     assert shell("park", llama.id[5:11]) == []
     assert re.fullmatch(rf"session {llama.id[5:13]} is parked: 10.0G in host memory, in \S+\n", shell.err)
     shown = "\n".join(shell("inspect", llama.id))
-    assert "state:           parked\n" in shown
-    assert "gpu:             10.0G in host memory, 0B on GPU 0 (Fake H100); it comes back" in shown
-    assert "\n                 parked once" in shown
+    assert "state:            parked\n" in shown
+    assert "gpu:              10.0G in host memory, 0B on GPU 0 (Fake H100); it comes back" in shown
+    assert "\n                  parked once" in shown
+    assert "running_function: -\n" in shown
     assert any("parked 10.0G" in line for line in shell("ps"))
     assert any(line.startswith("gpu 0:    Fake H100") for line in shell("status"))
     (told,) = shell.json("unpark", "--all")
@@ -136,7 +137,7 @@ def test_parking_by_hand(shell: Shell, box: Box) -> None:
     ("words", "code", "said"),
     [
         (["park"], 2, "say which: SESSION..., --app APP or --all"),
-        (["unpark", "ab", "--all"], 2, "say which"),
+        (["unpark", "ab", "--all"], 2, "give one of SESSION..., --app APP and --all, not several"),
         (["park", "ffff"], 3, "ffff"),
     ],
 )
