@@ -22,6 +22,8 @@ from warmd.cli.schemas import (
     words,
 )
 from warmd.cli.talk import canvas, table
+from warmd.protocol import units
+from warmd.protocol.gpus import GpuAsk
 
 if TYPE_CHECKING:
     from warmd.client import Client
@@ -31,6 +33,7 @@ ENTRY_HEADS = ("Args", "Arguments")
 PROSE_WIDTH = 50
 """Prose has no shorter lines but the last of a paragraph."""
 INDENT = "  "
+UNITS = ("GiB", "GB", "MiB", "MB", "KiB", "kB")
 
 Function = Mapping[str, Any]
 Description = Mapping[str, Any]
@@ -104,15 +107,37 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     >>> facts({"target": "app:App", "python": None, "paths": ["/a", "/b"], "asks": {"idle_seconds": 300.0}})
     [('target', 'app:App'), ('paths', '/a, /b'), ('idle seconds', '300.0')]
+    >>> facts({"asks": {"gpu": [0, 0.5, 0], "park": False}})
+    [('gpu', '0.5'), ('park', 'never')]
     """
     told: list[tuple[str, str]] = []
     for key, value in found.items():
         if isinstance(value, dict):
-            told += [(name.replace("_", " "), text_of(one)) for name, one in value.items()]
+            told += [(name.replace("_", " "), _asked(name, one)) for name, one in value.items()]
         elif value or (value == 0 and value is not False):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             told.append((key.replace("_", " "), "yes" if value is True else text))
     return [(cut(one_line(name), 16), one_line(text)) for name, text in told]
+
+
+def _asked(name: str, value: object) -> str:
+    """As its manifest would say it."""
+    if name == "gpu" and isinstance(value, list) and len(value) == len(GpuAsk._fields):
+        ask = GpuAsk(*value)
+        return _amount(ask.bytes) if ask.bytes else f"{ask.share or ask.whole:g}"
+    if name == "park":
+        return "auto" if value else "never"
+    return text_of(value)
+
+
+def _amount(count: int) -> str:
+    """An exact number of bytes in the largest unit that has no fraction.
+
+    >>> _amount(20 * 10**9), _amount(10 * 2**30), _amount(1_500_000_000), _amount(1023)
+    ('20GB', '10GiB', '1500MB', '1023B')
+    """
+    sizes = ((unit, units.size_bytes(f"1{unit}", what=unit)) for unit in UNITS)
+    return next((f"{count // size}{unit}" for unit, size in sizes if count % size == 0), f"{count}B")
 
 
 def page(description: Description, registered: Mapping[str, Any]) -> str:

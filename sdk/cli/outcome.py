@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ class Trial:
 
 def page(trial: Trial, width: int) -> str:
     """The findings, the times and the outputs, for people."""
-    rows = [[one.level, one.check, _told(one, trial, width)] for one in trial.findings]
+    rows = [[one.level, one.check, _told(one, width)] for one in trial.findings]
     parts = [table(["", "CHECK", "FINDING"], rows)] if rows else []
     if trial.calls:
         parts += [_times(trial.calls), "\n".join(_outputs(trial, width))]
@@ -111,10 +112,13 @@ def page(trial: Trial, width: int) -> str:
     return "\n\n".join(parts)
 
 
-def _told(finding: Finding, trial: Trial, width: int) -> str:
-    """Its text; of the error that ended the trial, which is told whole beside this, the beginning."""
-    whole = finding.level != "bad" or trial.error is None
-    return finding.text.replace("\n", NEXT_LINE) if whole else cut(finding.text, width - len(NEXT_LINE))
+def _told(finding: Finding, width: int) -> str:
+    """Its text, broken at the edge; lines of a text that has several, such as a traceback, stay whole."""
+    lines = finding.text.splitlines()
+    if len(lines) == 1:
+        room = width - len(NEXT_LINE)
+        lines = textwrap.wrap(finding.text, room, break_long_words=False, break_on_hyphens=False)
+    return NEXT_LINE.join(lines)
 
 
 def _times(calls: list[Made]) -> str:

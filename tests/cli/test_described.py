@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import warmd
 from tests.cli.shell import Shell
 from tests.cli.told import WORDS
-from warmd.cli import main
+from warmd.cli import described, main
 from warmd.cli.described import how_to_call, page
 from warmd.protocol.errors import Invalid
 
@@ -239,6 +240,19 @@ def test_what_the_table_says_of_parameters_is_not_said_twice() -> None:
 def test_a_function_of_which_nothing_is_known() -> None:
     text = how_to_call(told(error="NameError: no 'Strange'", input_schema={}), "w", "run")
     assert text.endswith("nothing is known of its input: NameError: no 'Strange'")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [([0, 0.0, 20 * 10**9], "20GB"), ([2, 0.0, 0], "2"), ([0, 0.5, 0], "0.5")],
+)
+def test_gpus_are_asked_for_as_in_a_manifest(asked: list[Any], said: str) -> None:
+    lines = page({**WORDS, "found": {"asks": {"gpu": asked, "park": False}}}, {}).splitlines()
+    assert f"gpu:              {said}" in lines and "park:             never" in lines
+
+
+def test_the_examples_in_the_documentation() -> None:
+    assert doctest.testmod(described).failed == 0
 
 
 def test_an_app_without_a_default_function() -> None:

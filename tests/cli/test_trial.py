@@ -125,6 +125,14 @@ def test_an_app_that_fails(tried: Try, source: str, code: int, check: str, said:
     assert "it has tests" not in out
 
 
+def test_why_an_app_does_not_start_is_told_whole(tried: Try, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    reason = "it asks for a GPU, and none is to be seen here: " + "there is no driver; " * 5 + "that is all"
+    _, out, _ = tried(f"class App:\n    def setup(self): raise ValueError({reason!r})", "{}")
+    assert all(len(line) <= 80 for line in out.splitlines() if "no driver" in line and "/" not in line)
+    assert reason in " ".join(out.split())
+
+
 def test_an_app_that_fails_later_has_told_what_went_well(tried: Try) -> None:
     source = "class App:\n    n = 0\n    def run(self):\n        self.n += 1\n        return 6 / (2 - self.n)"
     code, out, err = tried(source)
@@ -141,8 +149,9 @@ def test_an_app_that_cannot_be_forked(tried: Try) -> None:
     source = "import socket\nSOCKET = socket.socket()\nclass App:\n    def run(self): return 1"
     code, out, _ = tried(source)
     assert code == 0
-    assert "warn  start   each session imports the app anew, for it cannot be forked: " in out
-    assert "opened a socket" in out
+    told = " ".join(out.split())
+    assert "warn start each session imports the app anew, for it cannot be forked: " in told
+    assert "opened a socket" in told
 
 
 def test_an_unload_that_raises(tried: Try) -> None:
