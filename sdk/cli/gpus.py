@@ -22,12 +22,21 @@ def cell(gpu: Mapping[str, Any] | None) -> str:
     ('-', 'waits 12s')
     >>> cell({"waits_seconds": None, "parked": 2**33, "memory": 5}), cell({"parked": 0, "memory": 2**33})
     ('parked 8.0G', '8.0G')
+
+    Nothing is measured in the first second of a session; in brackets is what is reserved for it.
+
+    >>> cell({"memory": 0, "reserved": 2**33}), cell({"memory": 0, "reserved": 0})
+    ('(8.0G)', '-')
     """
     if gpu is None:
         return "-"
     if gpu.get("waits_seconds") is not None:
         return f"waits {span(gpu['waits_seconds'])}"
-    return f"parked {size(gpu['parked'])}" if gpu.get("parked") else size(gpu.get("memory"))
+    if gpu.get("parked"):
+        return f"parked {size(gpu['parked'])}"
+    if gpu.get("memory"):
+        return size(gpu["memory"])
+    return f"({size(gpu['reserved'])})" if gpu.get("reserved") else "-"
 
 
 def facts(gpu: Mapping[str, Any], known: Sequence[Gpu]) -> list[str]:
@@ -42,6 +51,12 @@ def facts(gpu: Mapping[str, Any], known: Sequence[Gpu]) -> list[str]:
     if gpu["kept"]:
         lines.append(f"is not parked: {gpu['kept']}")
     return [line for line in lines if line]
+
+
+def places(gpu: Mapping[str, Any], known: Sequence[Gpu]) -> str:
+    """The GPUs that a session has something on."""
+    names = {one["id"]: one for one in known}
+    return ", ".join(_named(id, names) for id in gpu["gpus"])
 
 
 def _where(gpu: Mapping[str, Any], known: Mapping[str, Gpu]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.shell import Shell
 from tests.cli.test_commands import INFO
 from tests.sdk.gpubox import GIB, GPU, Box, gpu_box
-from warmd.cli import gpus
+from warmd.cli import gpus, parking
 from warmd.cli.service import described
 from warmd.cli.sessions import listing
 
@@ -59,6 +59,8 @@ def test_a_column_only_where_somebody_has_a_gpu() -> None:
     heads, *rows = shown.splitlines()
     assert heads.endswith("MEMORY  GPU")
     assert [row[heads.index("GPU") :] for row in rows] == ["-", "8.0G", "parked 8.0G"]
+    unseen = {**INFO, "gpu": {**GPU_INFO, "memory": 0}}
+    assert listing([unseen], 1060.0).endswith("  (10.0G)"), "nobody has measured it yet"
 
 
 def test_the_examples_in_the_documentation() -> None:
@@ -125,12 +127,56 @@ def test_parking_by_hand(shell: Shell, box: Box) -> None:
     (told,) = shell.json("park", "--all")
     assert [info["id"] for info in told["sessions"]] == [llama.id], "the other is never parked"
     shell("unpark", "--app", "keeper")
-    assert shell.err == "no sessions\n"
+    assert shell.err == f"session {keeper.id[5:13]} is not parked\n"
     shell("unpark", llama.id, keeper.id)
-    assert [line.split(" ", 2)[2] for line in shell.err.splitlines()] == [
-        "is not parked: idle, 10.0G reserved",
-        "is not parked: idle, 2.0G reserved",
+    back, kept = shell.err.splitlines()
+    assert re.fullmatch(rf"session {llama.id[5:13]} is back: 10.0G on GPU 0 \(Fake H100\), in \S+", back)
+    assert kept == f"session {keeper.id[5:13]} was not parked: idle, 2.0G reserved"
+
+
+def test_who_makes_room_for_the_next_is_told_to_be_parked_again(shell: Shell, box: Box) -> None:
+    both = [box.client.session("llama"), box.client.session("gemma")]
+    shell("park", "--all")
+    shell("unpark", *(session.id for session in both))
+    assert shell.code == 0
+    gone, back = shell.err.splitlines()
+    assert gone == f"session {both[0].id[5:13]} is parked again, to make room for others"
+    assert back.startswith(f"session {both[1].id[5:13]} is back: 9.0G on GPU 0")
+    (told,) = shell.json("unpark", *(session.id for session in reversed(both)))
+    assert [info["state"] for info in told["sessions"]] == ["parked", "idle"]
+
+
+def test_why_there_is_nothing_to_park(shell: Shell, box: Box) -> None:
+    def told(*words: str) -> list[str]:
+        shell(*words)
+        assert shell.code == 0
+        return shell.err.splitlines()
+
+    assert told("park", "--all") == told("unpark", "--all") == ["no sessions"]
+    assert told("park", "--app", "nosuch") == ["no session of app nosuch"]
+    named = {app: box.client.session(app) for app in ("counter", "keeper", "llama")}
+    ids = {app: session.id[5:13] for app, session in named.items()}
+    named["llama"].park()
+    assert told("park", "--all") == [
+        f"session {ids['counter']} is without GPU memory, as far as is known",
+        f'session {ids["keeper"]} is never parked: its app says so (park = "never")',
+        f"session {ids['llama']} is parked already",
     ]
+    box.client.run(app="llama")
+    box.client.sessions.end(named["llama"].id)
+    assert told("park", "--app", "llama") == [
+        "no session of app llama",
+        "workers of the shared pool are no sessions: they make room when others need it",
+    ]
+    (found,) = shell.json("park", "--app", "llama")
+    assert found == {"schema_version": 1, "sessions": []} and shell.err == ""
+
+
+def test_sessions_that_are_left_alone_for_one_reason_share_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    infos = [{**INFO, "id": f"sess_{n}" + "0" * 31, "gpu": GPU_INFO, "state": "busy"} for n in range(7)]
+    parking.tell_why_none(infos, None, parking.why_not_parked)
+    ids = ", ".join(f"{n}0000000" for n in range(5))
+    assert capsys.readouterr().err == f"sessions {ids} and 2 more are busy, and only who is idle is parked\n"
 
 
 @pytest.mark.parametrize(
