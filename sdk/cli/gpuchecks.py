@@ -16,7 +16,7 @@ from importlib import metadata
 from warmd.cli.findings import Check, Host, Level
 from warmd.cli.talk import size
 from warmd.daemon import config
-from warmd.daemon.gpu.driver import NVIDIA, OFF, GpuError
+from warmd.daemon.gpu.driver import NVIDIA, OFF, GpuError, why_unavailable
 from warmd.daemon.gpu.nvidia import REMEDY, SIGNS
 from warmd.daemon.gpu.process import HelperProcess, Hung, start_helper
 from warmd.daemon.gpu.told import Gpu, result_of
@@ -26,6 +26,8 @@ from warmd.protocol.errors import WarmdError
 
 Said = Iterator[tuple[Level, str]]
 
+LEFT_ALONE = why_unavailable(OFF)
+NO_DRIVER = "no NVIDIA driver is here"
 LIBRARIES = ("nvidia-ml-py", "cuda-bindings")
 LEAST_DRIVER = 570
 """Has the functions that move a process's memory to host memory and back."""
@@ -39,9 +41,11 @@ def gpu(host: Host) -> Said:
     """All of it; where there is no GPU one line."""
     driver = _driver(host)
     if driver == OFF:
-        yield "ok", f"GPUs are left alone (gpu_driver = {OFF!r})"
+        yield "ok", LEFT_ALONE
+        yield from _otherwise(host, LEFT_ALONE)
     elif driver == NVIDIA and not any((host.root / sign.lstrip("/")).exists() for sign in SIGNS):
-        yield "ok", "no NVIDIA driver is here, and none is needed"
+        yield "ok", f"{NO_DRIVER}, and none is needed"
+        yield from _otherwise(host, NO_DRIVER)
     elif driver == NVIDIA:
         yield from _limits(host)
         missing = [name for name in LIBRARIES if not _is_installed(name)]
@@ -52,6 +56,18 @@ def gpu(host: Host) -> Said:
             yield from _memory(host, driver)
     else:
         yield from _memory(host, driver)
+
+
+def _otherwise(host: Host, expected: str) -> Said:
+    """What the daemon here says, where it was started with other settings."""
+    objection = _daemon(host)[2]
+    if objection in ("", NO_DRIVER, expected):
+        return
+    if objection == LEFT_ALONE:
+        yield "ok", f"the daemon here was started with another setting: {objection}"
+    else:
+        remedy = "correct gpu_driver, and start it anew (`warmd stop`)"
+        yield "warn", f"the daemon here sees no GPU ({objection}): {remedy}"
 
 
 def _memory(host: Host, driver: str) -> Said:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import warmd
 from tests.fakegpu import DRIVER, FakeGpus
 from tests.gpu.apps import App, running
 from tests.sdk.gpubox import GIB, GPU, gpu_box
@@ -56,6 +57,29 @@ def nvidia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_machine_without_a_gpu_has_one_quiet_line(tmp_path: Path) -> None:
     assert told(host(tmp_path)) == [("ok", "no NVIDIA driver is here, and none is needed")]
     assert told(host(tmp_path, WARMD_GPU_DRIVER="off"))[0][1].startswith("GPUs are left alone")
+
+
+@pytest.mark.parametrize(
+    ("driver", "level", "said"),
+    [
+        ("off", "ok", "the daemon here was started with another setting: GPUs are left alone"),
+        ("nosuch.driver", "warn", "the daemon here sees no GPU (there is no GPU driver 'nosuch.driver'"),
+    ],
+)
+def test_a_daemon_with_another_driver(tmp_path: Path, driver: str, level: str, said: str) -> None:
+    with warmd.testing.daemon(gpu_driver=driver) as client:
+        client.status()
+        at = host(tmp_path)
+        quiet, found = told(Host(client.address, at.environ, at.root))
+    assert quiet == ("ok", "no NVIDIA driver is here, and none is needed")
+    assert found[0] == level and found[1].startswith(said)
+
+
+def test_a_daemon_that_says_the_same_is_no_news(tmp_path: Path) -> None:
+    with warmd.testing.daemon(gpu_driver="off") as client:
+        client.status()
+        at = host(tmp_path, WARMD_GPU_DRIVER="off")
+        assert len(told(Host(client.address, at.environ, at.root))) == 1
 
 
 @pytest.mark.parametrize(
