@@ -71,6 +71,13 @@ def test_the_examples_in_the_documentation() -> None:
     ("more", "said"),
     [
         ({}, ["8.0G on GPU 1 (H100); 10.0G are reserved"]),
+        (
+            {"memory": 12 * GIB, "gpus": {GPU: 12 * GIB}},
+            [
+                "12.0G on GPU 1 (H100); more than the 10.0G that its app asks for: "
+                "let gpu in its app.toml say what it needs"
+            ],
+        ),
         ({"gpus": {}, "waits_seconds": 12.0}, ["waits for room, for 12s; `warmd why` says who has it"]),
         (
             {"moves": 2, "park_seconds": 4.2, "unpark_seconds": 1.6, "kept": "its app says so"},
