@@ -107,7 +107,7 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     >>> facts({"target": "app:App", "python": None, "paths": ["/a", "/b"], "asks": {"idle_seconds": 300.0}})
     [('target', 'app:App'), ('paths', '/a, /b'), ('idle seconds', '300.0')]
-    >>> facts({"asks": {"gpu": [0, 0.5, 0], "park": False}})
+    >>> facts({"asks": {"gpu": (0, 0.5, 0), "park": False}})
     [('gpu', '0.5'), ('park', 'never')]
     """
     told: list[tuple[str, str]] = []
@@ -122,7 +122,7 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _asked(name: str, value: object) -> str:
     """As its manifest would say it."""
-    if name == "gpu" and isinstance(value, list) and len(value) == len(GpuAsk._fields):
+    if name == "gpu" and isinstance(value, list | tuple) and len(value) == len(GpuAsk._fields):
         ask = GpuAsk(*value)
         return _amount(ask.bytes) if ask.bytes else f"{ask.share or ask.whole:g}"
     if name == "park":

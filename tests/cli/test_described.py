@@ -251,6 +251,13 @@ def test_gpus_are_asked_for_as_in_a_manifest(asked: list[Any], said: str) -> Non
     assert f"gpu:              {said}" in lines and "park:             never" in lines
 
 
+def test_what_a_real_app_asks_for(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("class App:\n    def run(self): return 1\n")
+    (tmp_path / "app.toml").write_text('gpu = "20GB"\npark = "never"\n')
+    lines = shell("apps", "inspect", str(tmp_path))
+    assert "gpu:              20GB" in lines and "park:             never" in lines
+
+
 def test_the_examples_in_the_documentation() -> None:
     assert doctest.testmod(described).failed == 0
 
