@@ -65,7 +65,8 @@ def _where(gpu: Mapping[str, Any], known: Mapping[str, Gpu]) -> str:
     if gpu["parked"]:
         return f"{size(gpu['parked'])} in host memory, {on}; it comes back when {reserved} are free there"
     if on and gpu["memory"] > gpu["reserved"] > 0:
-        return f"{on}; more than the {reserved} that its app asks for: let gpu in its app.toml say what it needs"
+        remedy = "let gpu in its app.toml say what it needs"
+        return f"{on}; more than the {reserved} that its app asks for: {remedy}"
     return f"{on}; {reserved} are reserved" if on else ""
 
 
