@@ -315,7 +315,8 @@ def test_unknown(id: str) -> None:
     assert facts["state"] == "unknown"
     assert facts["text"] == (
         f"nothing is known of {id!r}: this daemon was started 5 min ago and has not seen it, or too long "
-        "ago to be remembered; sessions do not survive a restart"
+        "ago to be remembered; sessions do not survive a restart, and workers of the shared pool are "
+        "forgotten when they end"
     )
 
 
