@@ -76,7 +76,8 @@ class GpuOrders:
             worker = self._worker_of(process.token) if process.token else None
             if worker is not None:
                 of[worker] = of.get(worker, 0) + (process.bytes or 0)
-        exact = gpu.shows_processes and all(process.bytes is not None for process in gpu.processes)
+        ours = [process.bytes for process in gpu.processes if process.token]
+        exact = gpu.shows_processes and None not in ours
         return GpuSeen(GpuId(gpu.id), gpu.index, gpu.name, gpu.total_bytes, gpu.used_bytes, of, exact)
 
     def checkpoint(self, effect: fx.Checkpoint) -> None:

@@ -260,8 +260,8 @@ def _kept(facts: Facts) -> str:
 def _unknown(facts: Facts) -> str:
     return (
         f"nothing is known of {facts['id']!r}: this daemon was started {span(facts['uptime'])} ago and has "
-        "not seen it, or too long ago to be remembered; sessions do not survive a restart, and workers of the "
-        "shared pool are forgotten when they end"
+        "not seen it, or too long ago to be remembered; sessions do not survive a restart, and workers of "
+        "the shared pool are forgotten when they end"
     )
 
 

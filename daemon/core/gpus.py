@@ -75,11 +75,13 @@ class Tenancy:
     """What it had when the move began."""
     host_bytes: int = 0
     """What its park takes, or may take, of host memory."""
-    used_before: Bytes = field(default_factory=dict)
-    """What was used of its GPUs then, by all."""
+    strangers_before: Bytes = field(default_factory=dict)
+    """What no session owned of its GPUs then."""
     park_seconds: float = 0.0
     unpark_seconds: float = 0.0
     resident_since: float = 0.0
+    full_since: float = -inf
+    """Since when it can have all that is reserved; inf while it starts or comes back."""
     moves: int = 0
     """How often it was parked."""
 
@@ -182,12 +184,15 @@ class Gpus:
     # Who has how much
 
     def measured(self, session: Session, gpu: GpuId) -> int:
-        """Where the driver does not say, a session is taken to have what is reserved for it."""
+        """Where the driver does not say, a session is taken to have what is reserved for it, from the first
+        look on that it can have had all of it."""
         seen = self.known.get(gpu)
         if seen is None or session.worker is None:
             return 0
-        told = seen.of.get(session.worker, 0)
-        return told if seen.exact else max(told, _of(session).reserved.get(gpu, 0))
+        told, tenancy = seen.of.get(session.worker, 0), _of(session)
+        if seen.exact or self.shown_since <= tenancy.full_since:
+            return told
+        return max(told, tenancy.reserved.get(gpu, 0))
 
     def held(self, session: Session, gpu: GpuId) -> int:
         """What counts as the session's."""
@@ -207,8 +212,14 @@ class Gpus:
         """What no session here owns."""
         seen = self.known[gpu]
         owned = sum(self.measured(session, gpu) for session in self.tenants.values())
-        gone = sum(seen.of.get(worker, 0) for worker in self.returning)
-        return max(0, seen.used_bytes - owned - gone)
+        for worker, (_, had) in self.returning.items():
+            owned += max(seen.of.get(worker, 0), 0 if seen.exact else had.get(gpu, 0))
+        return max(0, seen.used_bytes - owned)
+
+    def unexplained_bytes(self, session: Session, gpu: GpuId) -> int:
+        """What is used that counts as nobody else's; the session has no more of it."""
+        others = sum(self.held(other, gpu) for other in self.tenants.values() if other is not session)
+        return max(0, self.known[gpu].used_bytes - others - self.returning_bytes(gpu))
 
     def free_bytes(self, gpu: GpuId) -> int:
         """May be negative, where more was taken than was reserved."""
@@ -241,13 +252,14 @@ class Gpus:
         """From now on so much is the session's."""
         tenancy = _of(session)
         tenancy.home, tenancy.where = home, "resident"
+        tenancy.full_since = inf
         self.tenants[session.id] = session
 
     def leave(self, session: Session) -> None:
         """Its process is gone; what it had is given away once that was seen."""
         self.leave_line(session)
         if self.tenants.pop(session.id, None) is not None and session.worker is not None:
-            had = {gpu: self.held(session, gpu) for gpu in _of(session).home}
+            had = {gpu: self.held(session, gpu) for gpu in {*_of(session).home, *self.known}}
             self.returning[session.worker] = self.look(), had
         self.stirred = True
 
@@ -286,16 +298,18 @@ class Gpus:
 
     def _see_what_is_left(self, session: Session) -> None:
         tenancy = _of(session)
-        if tenancy.where == "parked":
-            for gpu in tenancy.home:
-                if gpu in self.known and self.known[gpu].exact:
-                    tenancy.left[gpu] = self.measured(session, gpu)
+        for gpu, seen in self.known.items() if tenancy.where == "parked" else ():
+            if seen.exact:
+                tenancy.left[gpu] = self.measured(session, gpu)
+            else:
+                tenancy.left[gpu] = min(tenancy.left.get(gpu, 0), self.unexplained_bytes(session, gpu))
 
     def _grow(self, session: Session, gpu: GpuId, bytes: int) -> None:
         """Who has said nothing is given what it takes."""
         if session.tenancy is None:
             session.tenancy = Tenancy(None, False, session.never_parks, learns=session.footprint)
             self.settle(session, {})
+            session.tenancy.full_since = -inf
         tenancy = session.tenancy
         has_said = tenancy.ask is not None and tenancy.learns is None
         if tenancy.where != "resident" or has_said:

@@ -181,7 +181,7 @@ def _check_gpus(book: Book) -> None:
             assert session.phase not in OF_TENANTS, f"{session.id} is {session.phase.value} without a tenancy"
     assert all(book.sessions.get(id) is tenant for id, tenant in gpus.tenants.items()), "a tenant is gone"
     assert gpus.parked_bytes() <= book.limits.park_bytes, "parked sessions have more than park_memory"
-    timed = ("gpus", None) in book.deadlines
+    timed = ("gpus", None) in book.deadlines or book.stopped
     assert timed or not (gpus.line or (gpus.known and book.sessions)), "nobody will look at the GPUs again"
 
 

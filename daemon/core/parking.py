@@ -19,6 +19,8 @@ meanwhile waits in its queue.
 
 from __future__ import annotations
 
+from math import inf
+
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import policy, serving, stopping
 from warmd.daemon.core.ahead import worker_of
@@ -46,8 +48,8 @@ def begin(book: Book, session: Session) -> None:
     tenancy.way = ""
     tenancy.before = {gpu: book.gpus.has(session, gpu) for gpu in tenancy.home}
     tenancy.host_bytes = sum(tenancy.before.values())
-    known = book.gpus.known
-    tenancy.used_before = {gpu: known[gpu].used_bytes for gpu in tenancy.home if gpu in known}
+    known = [gpu for gpu in tenancy.home if gpu in book.gpus.known]
+    tenancy.strangers_before = {gpu: book.gpus.strangers_bytes(gpu) for gpu in known}
     book.emit(fx.Tell(worker_of(session), gpus.Park(tenancy.move)))
 
 
@@ -122,18 +124,19 @@ def verify(book: Book, session: Session) -> None:
 
 
 def _left(book: Book, session: Session, gpu: GpuId) -> int:
-    """What it still has there; where the driver does not say, what has not come free."""
+    """What it still has there; where the driver does not say, what is nobody else's and was not before."""
     tenancy, seen = tenancy_of(session), book.gpus.known.get(gpu)
     had = tenancy.before[gpu]
     if seen is None or seen.exact:
         return min(book.gpus.measured(session, gpu), had)
-    return min(had, max(0, had - (tenancy.used_before.get(gpu, 0) - seen.used_bytes)))
+    unexplained = book.gpus.unexplained_bytes(session, gpu) - tenancy.strangers_before.get(gpu, 0)
+    return min(had, max(0, unexplained))
 
 
 def _be_parked(book: Book, session: Session, tenancy: Tenancy, left: Bytes) -> None:
     _end_move(book, session, tenancy)
     book.move(session, Phase.PARKED)
-    tenancy.where, tenancy.left = "parked", left
+    tenancy.where, tenancy.left, tenancy.full_since = "parked", left, -inf
     # Who has outgrown what it asked for needs all of it again.
     tenancy.home = {gpu: max(bytes, tenancy.before.get(gpu, 0)) for gpu, bytes in tenancy.home.items()}
     tenancy.park_seconds = book.now - tenancy.began
@@ -210,7 +213,7 @@ def _stay_parked(book: Book, session: Session, tenancy: Tenancy, message: str) -
     tenancy.failures += 1
     tenancy.trouble = message
     book.move(session, Phase.PARKED)
-    tenancy.where = "parked"
+    tenancy.where, tenancy.full_since = "parked", -inf
     tenancy.not_before = book.now + _pause_seconds(tenancy)
     _wait_if_wanted(book, session, tenancy.waited_since)
 
@@ -249,7 +252,7 @@ def _be_back(book: Book, session: Session, tenancy: Tenancy) -> None:
     tenancy.failures, tenancy.trouble = 0, ""
     tenancy.host_bytes = 0
     tenancy.unpark_seconds = book.now - tenancy.began
-    tenancy.resident_since = book.now
+    tenancy.resident_since = tenancy.full_since = book.now
     _back_to_work(book, session)
 
 

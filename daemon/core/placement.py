@@ -47,9 +47,10 @@ class Offer:
     home: Bytes
     cost: float = 0.0
     victims: tuple[Session, ...] = ()
-    """Who rests and is to be parked; not before those are who are `busy`."""
+    """Who rests and is to be parked; where others are `busy`, when the waiting has been long enough."""
     busy: tuple[Session, ...] = ()
-    """Who is to be parked after its running call, when the waiting has been long enough."""
+    """Who is to be parked after its running call, then.  Those who rest do not wait for it: who are called in
+    turn would never rest together."""
     wakes: float = inf
     """When one of those who have come only just now may be parked."""
     free: int = 0

@@ -126,8 +126,8 @@ def _attend(book: Book, session: Session, taken: set[GpuId], hoped_for: set[GpuI
         starting.fail(book, session, "START_FAILED", text)
         return inf
     offer = placement.offer(book, session, taken if placement.may_go(session) else taken | hoped_for)
-    if session.spare and session.phase is Phase.PLACING and not _needs_nobody(offer):
-        starting.fail(book, session, "NO_ROOM", f"a spare parks nobody, and {in_the_way(book, session)}")
+    if session.spare and session.phase is Phase.PLACING:
+        _attend_spare(book, session, offer)
         return inf
     if offer is None or book.now < tenancy.not_before:
         taken.update(placement.candidates(book, tenancy))
@@ -146,9 +146,12 @@ def _attend(book: Book, session: Session, taken: set[GpuId], hoped_for: set[GpuI
     return offer.wakes
 
 
-def _needs_nobody(offer: Offer | None) -> bool:
-    """There is room, or will be once that is back which has been let go of already."""
-    return offer is not None and offer.kind <= Kind.CLEARS and not offer.victims
+def _attend_spare(book: Book, session: Session, offer: Offer | None) -> None:
+    """It waits for nothing but what is on its way back, and is in nobody's way while it does."""
+    if offer is not None and offer.kind is Kind.FITS:
+        _let_in(book, session, offer)
+    elif offer is None or offer.kind > Kind.CLEARS or offer.victims:
+        starting.fail(book, session, "NO_ROOM", f"a spare parks nobody, and {in_the_way(book, session)}")
 
 
 def _impossible(book: Book, tenancy: Tenancy) -> str:

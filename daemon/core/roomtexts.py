@@ -65,8 +65,11 @@ def _holders(book: Book, session: Session) -> list[Session]:
 
 def in_the_way(book: Book, session: Session) -> str:
     """Each GPU that would do, and who has it."""
-    gpus = placement.candidates(book, placement.tenancy_of(session))
-    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED]) or "its GPU is not to be seen"
+    tenancy = placement.tenancy_of(session)
+    if gone := [gpu for gpu in tenancy.home if gpu not in book.gpus.known]:
+        return f"its GPU {gone[0]} is not to be seen"
+    gpus = placement.candidates(book, tenancy)
+    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED])
 
 
 def _place(book: Book, session: Session, gpu: GpuId) -> str:

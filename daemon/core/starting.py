@@ -98,7 +98,7 @@ def ready(book: Book, session: Session, said: work.Ready) -> None:
     inside = session.imports_seconds + said.setup_seconds
     session.spawn_seconds = max(0.0, book.now - session.spawn_ordered - inside)
     if session.tenancy is not None:
-        session.tenancy.resident_since = book.now
+        session.tenancy.resident_since = session.tenancy.full_since = book.now
     serving.serve_next(book, session)
 
 

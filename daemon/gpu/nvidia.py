@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -228,16 +228,16 @@ class Nvidia:
             return None
 
 
-def _are_of_here(listed: Iterable[int]) -> bool:
+def _are_of_here(listed: Collection[int]) -> bool:
     """Whether a process here that uses the GPU would be listed by its pid.
 
-    In a container many drivers list the machine's pids, or none.
+    In a container many drivers list the machine's pids, of which some may be somebody else's here, or none.
     """
     try:
         is_first = (PIDS / "self/ns/pid").stat().st_ino == FIRST_PID_NAMESPACE
     except OSError:
         is_first = False
-    return is_first or any((PIDS / str(pid)).exists() for pid in listed)
+    return is_first or (bool(listed) and all((PIDS / str(pid)).exists() for pid in listed))
 
 
 def _lost(pid: int, error: GpuError) -> GpuError:

@@ -46,6 +46,8 @@ class Cards:
         """Other programs have come after the daemon had looked, so memory may be short in truth."""
         self.way: Way = "app"
         self.looks: list[int] = []
+        self.blind = False
+        """The driver does not say who has what."""
         self.memory_lingers = False
         self.lingers: dict[WorkerId, dict[GpuId, int]] = {}
         """Memory of processes that have ended which the driver has not taken back yet."""
@@ -60,7 +62,8 @@ class Cards:
         for index, (id, total) in enumerate(self.cards.items()):
             of = {worker: bytes for worker, bytes in self._on_card(id).items() if bytes}
             used = sum(of.values()) + self.strangers[id]
-            seen.append(GpuSeen(id, index, "a card", total, used, of))
+            told = {} if self.blind else of
+            seen.append(GpuSeen(id, index, "a card", total, used, told, exact=not self.blind))
         return ev.GpusSeen(look, tuple(seen), "" if seen else "no driver is here")
 
     def _on_card(self: Any, card: GpuId) -> dict[WorkerId, int]:

@@ -80,6 +80,7 @@ class Scene(RuleBasedStateMachine):
         gpu=st.sampled_from([*SHARES, None]),
         way=st.sampled_from(["app", "driver"]),
         park=st.sampled_from([True, True, True, False]),
+        blind=st.sampled_from([False, False, True]),
     )
     def begin(
         self,
@@ -93,13 +94,15 @@ class Scene(RuleBasedStateMachine):
         gpu: GpuAsk | None,
         way: Way,
         park: bool,
+        blind: bool,
     ) -> None:
-        """`ahead`: calls are sent before their turn.  `lags`: what workers say is not read at once."""
+        """`ahead`: calls are sent before their turn.  `lags`: what workers say is not read at once.
+        `blind`: the driver does not say who has how much."""
         limits = replace(LIMITS, dispatch_ahead=ahead, max_templates=templates)
         self.world = World(limits, holds=EVERYTHING, on_cancel=on_cancel)
         self.world.lags = lags
         self.world.asks = asks._replace(gpu=gpu if cards else None, park=park)
-        self.world.way = way
+        self.world.way, self.world.blind = way, blind
         if cards:
             self.world.insert_cards(**{f"card{number}": 100 for number in range(cards)})
         self.lag_since: float | None = None

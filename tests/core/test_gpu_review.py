@@ -6,9 +6,10 @@ from tests.core.test_gpus import GEMMA, LLAMA, QWEN, opened, starts, world
 from tests.core.world import World, client
 from warmd.daemon.core import effects as fx
 from warmd.daemon.core import events as ev
+from warmd.daemon.core.events import GpuId
 from warmd.daemon.core.placement import tenancy_of
 from warmd.protocol import gpus
-from warmd.protocol.work import Asks, WorkerId
+from warmd.protocol.work import Asks, Finish, WorkerId
 
 WORKER = WorkerId(1)
 
@@ -121,3 +122,36 @@ def test_who_has_asked_for_a_session_and_left_keeps_it_in_no_line() -> None:
     session = w.broker._book.sessions[first]
     assert not tenancy_of(session).unparks_for and not session.waits_for_room
     assert w.state(first) == "parked"
+
+
+def test_what_the_dead_had_on_a_gpu_that_was_not_theirs_is_waited_for_too() -> None:
+    w = world(cards=2)
+    session = opened(w, LLAMA)
+    w.hosted[WORKER].bytes["card1"] = 90
+    w.wait(2.0)
+    w.memory_lingers = True
+    w.holds = frozenset({fx.Look})
+    w.end(session)
+    start = starts(w, GEMMA, bytes=50)
+    assert start.open, "card1 still has 90 of it, card0 60"
+
+
+def test_what_a_parked_session_has_on_another_gpu_is_not_free() -> None:
+    w = world(cards=2)
+    session = opened(w, LLAMA)
+    w.wait(1.0)
+    w.park(session)
+    w.hosted[WORKER].where = "gpu"
+    w.hosted[WORKER].bytes = {"card0": 0, "card1": 90}
+    w.wait(2.0)
+    assert w.broker._book.gpus.free_bytes(GpuId("card1")) == 10
+
+
+def test_a_daemon_that_has_stopped_looks_no_more_beside_a_process_that_cannot_be_killed() -> None:
+    w = world()
+    opened(w)
+    w.holds = frozenset({fx.Kill, Finish})
+    w.drain(5.0)
+    w.wait(20.0)
+    w.tree_ends(1, stuck=(4711,))
+    assert w.stopped

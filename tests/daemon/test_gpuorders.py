@@ -91,6 +91,12 @@ def test_what_the_driver_does_not_tell_is_not_exact(orders: Orders) -> None:
     assert orders.events[0].gpus[0].of == {WORKER: 0} and not orders.events[0].gpus[0].exact
 
 
+def test_what_it_does_not_tell_of_strangers_is_no_matter(orders: Orders) -> None:
+    orders.orders.look(fx.Look(3))
+    orders.answers("look", (gpu(GpuProcess(1, 400, TOKEN), GpuProcess(3, None, "")),))
+    assert orders.events[0].gpus[0].of == {WORKER: 400} and orders.events[0].gpus[0].exact
+
+
 def test_where_the_driver_knows_no_pids_of_here_nothing_is_exact(orders: Orders) -> None:
     orders.orders.look(fx.Look(3))
     orders.answers("look", (replace(gpu(GpuProcess(99, 600, "")), shows_processes=False),))

@@ -65,7 +65,7 @@ def test_a_process_that_computes_and_draws_counts_once(
 
 @pytest.mark.parametrize(
     ("is_container", "living", "shown"),
-    [(False, [], True), (True, [], False), (True, [999], False), (True, [12], True)],
+    [(False, [], True), (True, [], False), (True, [12], False), (True, [10, 11, 12], True)],
 )
 def test_whether_the_driver_knows_the_pids_of_here(
     driver: Any,
