@@ -25,8 +25,8 @@ THIS = Ordinal(1)
 """The first call of a session, which tells the lie."""
 BOUND_SECONDS = 10.0
 LIARS = 6
-LIVES = {"ok", "APP_ERROR", "INTERNAL"}
-"""The last: what it returned cannot be read."""
+LIVES = {"ok", "APP_ERROR", "INTERNAL", "FUNCTION_NOT_FOUND"}
+"""The last but one: what it returned cannot be read; the last: it has said that its functions are others."""
 CODES = LIVES | {"WORKER_DIED", "SESSION_DIED", "SESSION_ENDED", "TIMEOUT", "CANCELLED"}
 LIE = values.pack("a lie")
 
