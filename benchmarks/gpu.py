@@ -27,7 +27,10 @@ from pathlib import Path
 from typing import Any
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "gpu.md"
-NO_GPU = 3
+NO_GPU, USAGE = 3, 2
+
+
+NOT_WRITTEN = "figures of a fake GPU are not written into the documentation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ def parts() -> list[Part]:
 def main() -> int:
     """Runs what the command line says; returns the exit status."""
     options = _options()
+    if options.fake and not _can_do(options):
+        return USAGE
     from benchmarks.bounds import nothing_outlives
     from warmd.daemon.gpu.driver import GpuError
 
@@ -75,7 +80,11 @@ def main() -> int:
             print(f"nothing can be measured: {error.message}", file=sys.stderr)
             return NO_GPU
         if card is None:
-            facts, found = _read(options.read)
+            try:
+                facts, found = _read(options.read)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                print(f"no figures of this command, as --json writes them: {error!r}", file=sys.stderr)
+                return USAGE
         else:
             os.environ.update(card.environment)
             with nothing_outlives():
@@ -84,10 +93,14 @@ def main() -> int:
 
 
 def _tell(facts: dict[str, Any], found: list[Any], options: argparse.Namespace) -> int:
+    from benchmarks.gpuparts.cards import FAKE_DEVICE
     from benchmarks.gpuparts.rows import as_markdown, replaced
 
     table = as_markdown(facts, found)
     print(table)
+    if options.write and facts.get("device") == FAKE_DEVICE:
+        print(NOT_WRITTEN, file=sys.stderr)
+        return USAGE
     if options.write:
         DOCUMENT.write_text(replaced(DOCUMENT.read_text(), table))
     return int(any(one.is_wrong for one in found))
@@ -143,6 +156,14 @@ def _chosen(options: argparse.Namespace) -> Iterable[Part]:
             yield part
 
 
+def _can_do(options: argparse.Namespace) -> bool:
+    """Says which parts a fake GPU leaves out; whether there are others."""
+    asked = [part for part in parts() if options.only is None or part.name in options.only]
+    if left_out := [part.name for part in asked if not part.on_fake]:
+        print(f"left out, for they need a real GPU: {', '.join(left_out)}", file=sys.stderr)
+    return len(left_out) < len(asked)
+
+
 def _machine() -> dict[str, Any]:
     from benchmarks.facts import machine_facts
 
@@ -160,7 +181,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="checks and times on a GPU")
     names = [part.name for part in parts()]
     parser.add_argument("--only", action="append", choices=names, metavar="PART", help=", ".join(names))
-    parser.add_argument("--full", action="store_true", help="turns on the whole GPU: takes half an hour")
+    parser.add_argument("--full", action="store_true", help="turns and trace on the whole GPU: half an hour")
     parser.add_argument("--fake", action="store_true", help="on a GPU of files, in seconds")
     files = {"type": Path, "nargs": "+", "metavar": "FILE", "dest": "read"}
     parser.add_argument("--from", **files, help="measure nothing: put together what --json has written")
@@ -168,7 +189,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="put the table into docs/gpu.md")
     options = parser.parse_args()
     if options.write and options.fake:
-        parser.error("figures of a fake GPU are not written into the documentation")
+        parser.error(NOT_WRITTEN)
     return options
 
 

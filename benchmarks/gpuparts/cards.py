@@ -97,6 +97,9 @@ class Nvidia:
         }
 
 
+FAKE_DEVICE = "a fake one, whose figures mean nothing"
+
+
 class Fake:
     """As large as 16 GiB, where a MiB stands for a GiB."""
 
@@ -127,7 +130,7 @@ class Fake:
         self._gpus.stranger(self.id, 0)
 
     def facts(self) -> dict[str, Any]:
-        return {"device": "a fake one, whose figures mean nothing"}
+        return {"device": FAKE_DEVICE}
 
 
 def version_of(package: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import bounds, gpu
+from benchmarks.gpuparts import cards
 from benchmarks.gpuparts.rows import BEGIN, END, Found, Missing, as_markdown, replaced
 from warmd.daemon.gpu import nvidia
 
@@ -31,6 +32,7 @@ def test_all_that_needs_no_real_gpu_is_done_on_a_fake_one(tmp_path: Path) -> Non
     assert verdicts.count("right") >= 12 and "WRONG" not in verdicts
     assert "two sessions of 60% of 8 GiB, driver: all 10 results as before any was parked" in done.stdout
     assert BEGIN not in done.stdout
+    assert "left out, for they need a real GPU: start, llama, share" in done.stderr
 
 
 def test_without_a_gpu_it_says_why(
@@ -82,6 +84,37 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(
     together = capsys.readouterr().out
     assert "| equal |  |  | right |" in together and "| fast | 20.0 x |" in together
     assert "asleep" not in together
+
+
+@pytest.mark.parametrize("text", [None, "{}", "[]", "no json"])
+def test_a_file_without_figures_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str | None
+) -> None:
+    path = tmp_path / "found.json"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--from", str(path)])
+    assert gpu.main() == gpu.USAGE == 2
+    assert "no figures of this command, as --json writes them" in capsys.readouterr().err
+
+
+def test_figures_of_a_fake_are_not_written_by_a_detour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps({"facts": {"device": cards.FAKE_DEVICE}, "parts": []}))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--from", str(path), "--write"])
+    before = gpu.DOCUMENT.read_text()
+    assert gpu.main() == gpu.USAGE
+    assert gpu.NOT_WRITTEN in capsys.readouterr().err and gpu.DOCUMENT.read_text() == before
+
+
+def test_what_a_fake_cannot_do_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu", "--fake", "--only", "start", "--only", "share"])
+    assert gpu.main() == gpu.USAGE
+    assert "left out, for they need a real GPU: start, share" in capsys.readouterr().err
 
 
 def test_a_missed_target_is_no_error_and_a_wrong_check_is() -> None:
