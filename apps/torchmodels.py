@@ -15,16 +15,17 @@ _NO_LIMIT = 1_000_000
 
 
 def device_for(torch: Any, wanted: str | None) -> Any:
-    """The device of that name; None: a GPU where there is one.
+    """The device of that name; None or "auto": a GPU where there is one.
 
     Raises ValueError for a name that is none, RuntimeError where there is no such device.
     """
-    if wanted is None:
+    if wanted in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
     except (RuntimeError, TypeError):
-        raise ValueError(f"the device is {str(wanted)[:40]!r}, allowed are 'cpu', 'cuda', 'cuda:1'") from None
+        allowed = "allowed are 'auto', 'cpu', 'cuda', 'cuda:1'"
+        raise ValueError(f"the device is {str(wanted)[:40]!r}, {allowed}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"the device {wanted!r} cannot be used: torch {torch.__version__} finds no GPU")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -264,7 +264,7 @@ def device_of(name: str | None) -> Any:
 
     Raises ValueError for a name that is none, RuntimeError where there is no such device.
     """
-    return device_for(torch, None if name == "auto" else name)
+    return device_for(torch, name)
 
 
 def _context(config: Any, wanted: int | None, default: int | None) -> int:

@@ -172,7 +172,7 @@ def test_settings_are_kept():
         ({"threads": "two"}, ValueError, "threads is 'two'"),
         ({"pooling": "max"}, ValueError, "pooling is 'max', allowed are mean, cls"),
         ({"dtype": "int8"}, ValueError, "dtype is 'int8', allowed are float32, bfloat16, float16"),
-        ({"device": "tpu9"}, ValueError, "the device is 'tpu9', allowed are 'cpu'"),
+        ({"device": "tpu9"}, ValueError, "the device is 'tpu9', allowed are 'auto', 'cpu'"),
         ({"max_tokens": 513}, ValueError, "max_tokens is 513, the model takes at most 512"),
     ],
 )
