@@ -10,26 +10,23 @@ network), 64 GiB of host memory, and some eight minutes; each part has its own b
 
 A part that fails is told with its traceback, and the others go on.  `--write` puts the table into
 docs/gpu.md.  Exit status: 0; 1 where a check was wrong or a part has failed (a target that is missed is no
-error); 3 where there is no GPU.
+error); 2 where the command line asks for what cannot be done; 3 where there is no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "gpu.md"
 NO_GPU, USAGE = 3, 2
-
-
 NOT_WRITTEN = "figures of a fake GPU are not written into the documentation"
 
 
@@ -68,6 +65,8 @@ def parts() -> list[Part]:
 def main() -> int:
     """Runs what the command line says; returns the exit status."""
     options = _options()
+    if options.read:
+        return _again(options)
     if options.fake and not _can_do(options):
         return USAGE
     from benchmarks.bounds import nothing_outlives
@@ -75,48 +74,40 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            card = None if options.read else _card(Path(folder), options.fake)
+            card = _card(Path(folder), options.fake)
         except GpuError as error:
             print(f"nothing can be measured: {error.message}", file=sys.stderr)
             return NO_GPU
-        if card is None:
-            try:
-                facts, found = _read(options.read)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                print(f"no figures of this command, as --json writes them: {error!r}", file=sys.stderr)
-                return USAGE
-        else:
-            os.environ.update(card.environment)
-            with nothing_outlives():
-                facts, found = _measured(card, options)
+        os.environ.update(card.environment)
+        with nothing_outlives():
+            facts, found = _measured(card, options)
+    return _tell(facts, found, options)
+
+
+def _again(options: argparse.Namespace) -> int:
+    """Tells what earlier runs have found."""
+    from benchmarks.gpuparts.kept import NoFigures, put_together
+
+    try:
+        facts, found = put_together(options.read, [part.name for part in parts()])
+    except NoFigures as error:
+        print(f"--from: {error}", file=sys.stderr)
+        return USAGE
     return _tell(facts, found, options)
 
 
 def _tell(facts: dict[str, Any], found: list[Any], options: argparse.Namespace) -> int:
-    from benchmarks.gpuparts.cards import FAKE_DEVICE
+    from benchmarks.gpuparts.kept import is_fake
     from benchmarks.gpuparts.rows import as_markdown, replaced
 
     table = as_markdown(facts, found)
     print(table)
-    if options.write and facts.get("device") == FAKE_DEVICE:
+    if options.write and is_fake(facts):
         print(NOT_WRITTEN, file=sys.stderr)
         return USAGE
     if options.write:
         DOCUMENT.write_text(replaced(DOCUMENT.read_text(), table))
     return int(any(one.is_wrong for one in found))
-
-
-def _read(files: list[Path]) -> tuple[dict[str, Any], list[Any]]:
-    """What several runs have found; of a part that was run twice the last."""
-    from benchmarks.gpuparts.rows import Found, Row
-
-    told = [json.loads(file.read_text()) for file in files]
-    found = {}
-    for part in [part for one in told for part in one["parts"]]:
-        rows = [Row(**row) for row in part.pop("rows")]
-        found[part["part"]] = Found(**part, rows=rows)
-    order = [part.name for part in parts()]
-    return told[-1]["facts"], sorted(found.values(), key=lambda one: order.index(one.part))
 
 
 def _card(folder: Path, is_fake: bool) -> Any:
@@ -129,6 +120,7 @@ def _card(folder: Path, is_fake: bool) -> Any:
 def _measured(card: Any, options: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     from benchmarks.bounds import within
     from benchmarks.gpuparts.bench import Bench
+    from benchmarks.gpuparts.kept import keep
     from benchmarks.gpuparts.rows import Found
     from benchmarks.subjects import say
 
@@ -145,8 +137,7 @@ def _measured(card: Any, options: argparse.Namespace) -> tuple[dict[str, Any], l
         except Exception as error:
             one.failed(error)
         if options.json:  # after each, since what bounds the whole run may be a kill
-            told = {"facts": facts, "parts": [asdict(one) for one in found]}
-            options.json.write_text(json.dumps(told, indent=2) + "\n")
+            keep(options.json, facts, found)
     return facts, found
 
 

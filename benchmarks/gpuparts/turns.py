@@ -61,7 +61,8 @@ def _in_turn(bench: Bench, found: Found, way: str, room: float, count: int) -> N
     found.check(f"{what}: all {2 * count} results as before any was parked", not wrong, wrong or "")
     found.check(f"{what}: each turn has moved them", min(moved) >= count - 1, f"{sum(moved)} parks")
     theirs = most - (bench.card.total_bytes - bench.bytes(room))
-    told = f"at most {bench.gib(theirs):.1f} GiB at one time, of {bench.gib(2 * size):.1f}"
+    bound = f"must be below the {bench.gib(2 * size):.1f} GiB of both"
+    told = f"used at most {bench.gib(theirs):.1f} GiB, {bound}"
     fits = most <= bench.card.total_bytes and theirs < 2 * size
-    found.check(f"{what}: the memory of both is never there at one time", fits, told)
+    found.check(f"{what}: their memory is never on the GPU at the same time", fits, told)
     found.figure(f"{what}: a turn", statistics.median(seconds), "s")

@@ -31,6 +31,9 @@ def test_all_that_needs_no_real_gpu_is_done_on_a_fake_one(tmp_path: Path) -> Non
     verdicts = [row["verdict"] for one in parts.values() for row in one["rows"]]
     assert verdicts.count("right") >= 12 and "WRONG" not in verdicts
     assert "two sessions of 60% of 8 GiB, driver: all 10 results as before any was parked" in done.stdout
+    at_once = "two sessions of 60% of 8 GiB, driver: their memory is never on the GPU at the same time"
+    told = "used at most 3.3 GiB, must be below the 6.6 GiB of both"
+    assert f"| {at_once} | {told} |  | right |" in done.stdout
     assert BEGIN not in done.stdout
     assert "left out, for they need a real GPU: start, llama, share" in done.stderr
 
@@ -86,27 +89,49 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(
     assert "asleep" not in together
 
 
-@pytest.mark.parametrize("text", [None, "{}", "[]", "no json"])
-def test_a_file_without_figures_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str | None
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("no json", "has no figures as --json writes them: it is no JSON"),
+        ("{}", "has no figures as --json writes them"),
+        ("[]", "has no figures as --json writes them"),
+        ('{"facts": [], "parts": []}', "has no figures as --json writes them"),
+        ('{"facts": {}, "parts": ["moves"]}', "has no figures as --json writes them"),
+        ('{"facts": {}, "parts": [{"part": "x", "title": "x", "rows": []}]}', "has a part 'x'"),
+    ],
+)
+def test_a_file_without_figures_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    text: str | None,
+    why: str,
 ) -> None:
     path = tmp_path / "found.json"
     if text is not None:
         path.write_text(text)
     monkeypatch.setattr(sys, "argv", ["gpu", "--from", str(path)])
     assert gpu.main() == gpu.USAGE == 2
-    assert "no figures of this command, as --json writes them" in capsys.readouterr().err
+    assert f"--from: {path} {why}" in capsys.readouterr().err
 
 
 def test_figures_of_a_fake_are_not_written_by_a_detour(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    path = tmp_path / "found.json"
-    path.write_text(json.dumps({"facts": {"device": cards.FAKE_DEVICE}, "parts": []}))
-    monkeypatch.setattr(sys, "argv", ["gpu", "--from", str(path), "--write"])
-    before = gpu.DOCUMENT.read_text()
-    assert gpu.main() == gpu.USAGE
-    assert gpu.NOT_WRITTEN in capsys.readouterr().err and gpu.DOCUMENT.read_text() == before
+    fake, real = tmp_path / "fake.json", tmp_path / "real.json"
+    fake.write_text(json.dumps({"facts": {"device": cards.FAKE_DEVICE}, "parts": []}))
+    real.write_text(json.dumps({"facts": {"device": "H100"}, "parts": []}))
+    monkeypatch.setattr(gpu, "DOCUMENT", tmp_path / "gpu.md")
+    gpu.DOCUMENT.write_text(f"{BEGIN}{END}")
+    for several in ([fake], [fake, real], [real, fake]):
+        monkeypatch.setattr(sys, "argv", ["gpu", "--from", *map(str, several), "--write"])
+        assert gpu.main() == gpu.USAGE
+        assert gpu.NOT_WRITTEN in capsys.readouterr().err
+        assert gpu.DOCUMENT.read_text() == f"{BEGIN}{END}"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--from", str(real), "--write"])
+    assert gpu.main() == 0
+    assert "device H100." in gpu.DOCUMENT.read_text()
 
 
 def test_what_a_fake_cannot_do_is_said(
@@ -115,6 +140,17 @@ def test_what_a_fake_cannot_do_is_said(
     monkeypatch.setattr(sys, "argv", ["gpu", "--fake", "--only", "start", "--only", "share"])
     assert gpu.main() == gpu.USAGE
     assert "left out, for they need a real GPU: start, share" in capsys.readouterr().err
+
+
+def test_the_help_says_of_full_what_the_document_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu", "--help"])
+    with pytest.raises(SystemExit):
+        gpu.main()
+    said = "turns and trace on the whole GPU: half an hour"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert said in gpu.DOCUMENT.read_text()
 
 
 def test_a_missed_target_is_no_error_and_a_wrong_check_is() -> None:
