@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -170,7 +171,7 @@ def test_what_cannot_be_is_named(llm, asked, kind, text):
         ({"model": "/none/there"}, ValueError, "there is no folder /none/there: a model is a local folder"),
         ({"model": "/"}, ValueError, "/ has no config.json"),
         ({"model": 3}, ValueError, "model is '3', it must be the path of a folder"),
-        ({"model": "FOLDER", "device": "abacus"}, ValueError, "the device is 'abacus', allowed are"),
+        ({"model": "FOLDER", "device": "tpu"}, ValueError, "the device is 'tpu', allowed are 'auto', 'cpu'"),
         ({"model": "FOLDER", "dtype": "int3"}, ValueError, "dtype is 'int3', allowed are float32, bfloat16"),
         ({"model": "FOLDER", "max_context": 513}, ValueError, "513 tokens, the model was made for 512"),
         ({"model": "FOLDER", "max_context": 1}, ValueError, "max_context is 1, allowed are 2 to"),
@@ -212,6 +213,13 @@ def test_tokens_are_counted_with_what_belongs_to_them(llm):
     assert llm.tokens(prompt="hello world") == {"tokens": 2, "max_context": CONTEXT}
     counted = llm.run({"action": "tokens", "messages": MESSAGES})["tokens"]
     assert counted == llm.complete(messages=MESSAGES, max_new_tokens=1)["prompt_tokens"]
+
+
+def test_the_readme_has_all_functions(llm):
+    text = Path(app.__file__).with_name("README.md").read_text()
+    functions = llm.run({"action": "init"})["actions"]
+    assert "init" in functions
+    assert not [name for name in functions if f"| `{name}` |" not in text]
 
 
 def test_info_names_what_runs(llm, folder):
