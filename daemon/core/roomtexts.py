@@ -69,7 +69,7 @@ def in_the_way(book: Book, session: Session) -> str:
     if gone := [gpu for gpu in tenancy.home if gpu not in book.gpus.known]:
         return f"its GPU {gone[0]} is not to be seen"
     gpus = placement.candidates(book, tenancy)
-    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED])
+    return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED]) or "its GPU is not to be seen"
 
 
 def _place(book: Book, session: Session, gpu: GpuId) -> str:
