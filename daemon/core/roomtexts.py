@@ -48,7 +48,11 @@ def refusal(book: Book, session: Session) -> str:
 
 
 def _remedy(book: Book, session: Session) -> str:
-    holders = _holders(book, session)
+    tenancy = placement.tenancy_of(session)
+    if _gone(book, tenancy):
+        return "Look at `nvidia-smi`: it waits for the GPU that it was on"
+    gpus = placement.candidates(book, tenancy)
+    holders = [one for gpu in gpus for one in _holders(book, session, gpu)]
     if not holders:
         return "End other programs that use the GPU (`nvidia-smi` shows them), ask for less, or wait longer"
     if any(_lacks_host_memory(book, one) for one in holders):
@@ -56,17 +60,21 @@ def _remedy(book: Book, session: Session) -> str:
     return "End one of these, ask for less, or wait longer"
 
 
-def _holders(book: Book, session: Session) -> list[Session]:
-    """Who else has memory on a GPU that would do."""
-    gpus = placement.candidates(book, placement.tenancy_of(session))
-    others = [one for one in book.gpus.tenants.values() if one is not session]
-    return [one for one in others if any(book.gpus.held(one, gpu) for gpu in gpus)]
+def _holders(book: Book, session: Session, gpu: GpuId) -> list[Session]:
+    """Who else has memory there, the one with the most first."""
+    others = [one for one in book.gpus.tenants.values() if one is not session and book.gpus.held(one, gpu)]
+    return sorted(others, key=lambda one: -book.gpus.held(one, gpu))
+
+
+def _gone(book: Book, tenancy: Tenancy) -> list[GpuId]:
+    """GPUs of its home that are not to be seen any more."""
+    return [gpu for gpu in tenancy.home if gpu not in book.gpus.known]
 
 
 def in_the_way(book: Book, session: Session) -> str:
     """Each GPU that would do, and who has it."""
     tenancy = placement.tenancy_of(session)
-    if gone := [gpu for gpu in tenancy.home if gpu not in book.gpus.known]:
+    if gone := _gone(book, tenancy):
         return f"its GPU {gone[0]} is not to be seen"
     gpus = placement.candidates(book, tenancy)
     return "; ".join(_place(book, session, gpu) for gpu in gpus[:MOST_NAMED]) or "its GPU is not to be seen"
@@ -74,8 +82,7 @@ def in_the_way(book: Book, session: Session) -> str:
 
 def _place(book: Book, session: Session, gpu: GpuId) -> str:
     seen = book.gpus.known[gpu]
-    holders = [one for one in book.gpus.tenants.values() if one is not session and book.gpus.held(one, gpu)]
-    holders.sort(key=lambda one: -book.gpus.held(one, gpu))
+    holders = _holders(book, session, gpu)
     named = [_holder(book, one, gpu) for one in holders[:MOST_NAMED]]
     if len(holders) > MOST_NAMED:
         named.append(f"{len(holders) - MOST_NAMED} more")

@@ -251,7 +251,7 @@ def test_and_a_card_that_is_gone_has_freed_all() -> None:
     assert w.state(session) == "parked"
     call = w.call(session)
     w.wait(31.0)
-    assert call.code == "NO_ROOM" and "its GPU card0 is not to be seen" in text_of(call)
+    assert call.code == "NO_ROOM" and "its GPU card0 is not to be seen. Look at `nvidia-smi`" in text_of(call)
 
 
 DEATHS: dict[str, Callable[[World], object]] = {

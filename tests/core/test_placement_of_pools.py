@@ -163,26 +163,18 @@ def test_it_waits_for_what_is_on_its_way_back() -> None:
     assert waits.code == "ok"
 
 
-def test_while_it_waits_it_is_in_nobodys_way() -> None:
-    """Nor are two of them in each other's."""
+@pytest.mark.parametrize("beside", [False, True])
+def test_while_spares_wait_they_are_in_nobodys_way(beside: bool) -> None:
+    """Neither in that of a session, nor in each other's."""
     w = world()
     (session,) = residents(w, 60)
     w.holds = frozenset({fx.Look})
     w.end(session)
     spares = [spare(w, bytes=50), spare(w, bytes=50)]
-    assert starts(w, bytes=30).code == "ok", "40 are free"
+    if beside:
+        assert starts(w, bytes=30).code == "ok", "40 are free"
     w.oblige_cards()
-    assert [one.code for one in spares] == ["ok", "NO_ROOM"]
-
-
-def test_two_spares_wait_beside_each_other() -> None:
-    w = world()
-    (session,) = residents(w, 60)
-    w.holds = frozenset({fx.Look})
-    w.end(session)
-    spares = [spare(w, bytes=50), spare(w, bytes=50)]
-    w.oblige_cards()
-    assert [one.code for one in spares] == ["ok", "ok"]
+    assert [one.code for one in spares] == ["ok", "NO_ROOM" if beside else "ok"]
 
 
 def test_nor_does_it_wait_for_a_gpu_that_others_wait_for() -> None:
